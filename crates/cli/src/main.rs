@@ -1,0 +1,2 @@
+//! stigmer.
+fn main() {}

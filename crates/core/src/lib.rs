@@ -1,0 +1,24 @@
+//! The words of stigmer: what a tool operation takes, what it returns and how it fails.
+//!
+//! Everything here is plain data and one trait, [`ToolExecutor`]. This crate performs no input or
+//! output, knows no wire format beyond `serde`, and depends on no other crate of the project, so
+//! that every backend, front-end and client can speak of the same things.
+
+mod bytestring;
+mod capability;
+mod error;
+mod executor;
+pub mod file;
+mod id;
+pub mod limits;
+mod place;
+pub mod process;
+pub mod search;
+pub mod transfer;
+
+pub use bytestring::{ByteString, FilePath};
+pub use capability::{Capabilities, Capability};
+pub use error::{ErrorCode, Result, ToolError};
+pub use executor::{ByteStream, ChangeStream, OutputStream, ToolExecutor};
+pub use id::{InvalidProcessId, ProcessId};
+pub use place::{ExecutionMode, Lane, Place};

@@ -1,0 +1,155 @@
+//! The operations, each handed to the module that does it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stigmer_core::file::{
+    DeleteFile, DeleteSummary, EditFile, EditSummary, FileContent, FileStat, ListDirectory,
+    Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
+};
+use stigmer_core::process::{
+    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, SignalRequest, StartProcess,
+    StartedProcess, TerminalSize,
+};
+use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
+use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
+use stigmer_core::{
+    ByteStream, ByteString, Capabilities, Capability, ChangeStream, ErrorCode, FilePath,
+    OutputStream, ProcessId, Result, ToolError, ToolExecutor,
+};
+
+use crate::{Resolver, Root, files, search, transfer, watch};
+
+/// What a [`HostExecutor`] needs to know.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// The workspace's root.
+    pub root: PathBuf,
+    /// Where processes, their output and locks are kept; made with mode 0700 if missing.
+    pub state: PathBuf,
+    /// How paths are followed; `None` takes the best that the kernel has.
+    pub resolver: Option<Resolver>,
+}
+
+/// The tool operations in one workspace on this machine.
+#[derive(Debug)]
+pub struct HostExecutor {
+    root: Arc<Root>,
+    capabilities: Capabilities,
+}
+
+impl HostExecutor {
+    /// Opens a workspace.
+    ///
+    /// # Errors
+    /// `not_found`, `not_a_directory` or `permission_denied` for the root or the state directory.
+    pub fn open(options: HostOptions) -> Result<Self> {
+        let capabilities = Capabilities {
+            backend: "local".to_owned(),
+            has: vec![
+                Capability::Terminal,
+                Capability::InheritStdin,
+                Capability::CallerEnvironment,
+                Capability::ResourceLimits,
+                Capability::Watch,
+            ],
+        };
+        let root = Arc::new(Root::open(&options.root, options.resolver)?);
+        Ok(Self { root, capabilities })
+    }
+
+    /// The workspace's root.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Runs blocking file work off the asynchronous threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Root) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let root = Arc::clone(&self.root);
+        tokio::task::spawn_blocking(move || work(&root)).await.unwrap_or_else(|error| {
+            Err(ToolError::new(ErrorCode::Io, format!("a file operation broke off: {error}")))
+        })
+    }
+}
+
+#[async_trait]
+impl ToolExecutor for HostExecutor {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn read_file(&self, request: ReadFile) -> Result<FileContent> {
+        self.blocking(|root| files::read_file(root, request)).await
+    }
+    async fn stat_file(&self, path: FilePath) -> Result<FileStat> {
+        self.blocking(move |root| files::stat_file(root, &path)).await
+    }
+    async fn write_file(&self, request: WriteFile) -> Result<WriteSummary> {
+        self.blocking(|root| files::write_file(root, request)).await
+    }
+    async fn edit_file(&self, request: EditFile) -> Result<EditSummary> {
+        self.blocking(|root| files::edit_file(root, request)).await
+    }
+    async fn delete_file(&self, request: DeleteFile) -> Result<DeleteSummary> {
+        self.blocking(|root| files::delete_file(root, request)).await
+    }
+    async fn move_path(&self, request: MovePath) -> Result<()> {
+        self.blocking(|root| files::move_path(root, request)).await
+    }
+    async fn make_directory(&self, request: MakeDirectory) -> Result<()> {
+        self.blocking(|root| files::make_directory(root, request)).await
+    }
+    async fn list_directory(&self, request: ListDirectory) -> Result<Listing> {
+        self.blocking(|root| search::list_directory(root, request)).await
+    }
+    async fn search_files(&self, request: SearchFiles) -> Result<FoundFiles> {
+        self.blocking(|root| search::search_files(root, request)).await
+    }
+    async fn grep_search(&self, request: GrepSearch) -> Result<GrepMatches> {
+        self.blocking(|root| search::grep_search(root, request)).await
+    }
+    async fn watch(&self, request: Watch) -> Result<ChangeStream> {
+        watch::watch(Arc::clone(&self.root), request).await
+    }
+    async fn upload(&self, request: Upload, content: ByteStream) -> Result<UploadSummary> {
+        transfer::upload(Arc::clone(&self.root), request, content).await
+    }
+    async fn download(&self, request: Download) -> Result<ByteStream> {
+        transfer::download(Arc::clone(&self.root), request).await
+    }
+
+    async fn start_process(&self, _request: StartProcess) -> Result<StartedProcess> {
+        Err(ToolError::not_available("start_process"))
+    }
+    async fn process_output(&self, _id: &ProcessId, _request: ReadOutput) -> Result<OutputStream> {
+        Err(ToolError::not_available("process_output"))
+    }
+    async fn write_stdin(&self, _id: &ProcessId, _bytes: ByteString) -> Result<()> {
+        Err(ToolError::not_available("write_stdin"))
+    }
+    async fn close_stdin(&self, _id: &ProcessId) -> Result<()> {
+        Err(ToolError::not_available("close_stdin"))
+    }
+    async fn signal(&self, _id: &ProcessId, _request: SignalRequest) -> Result<Option<ExitStatus>> {
+        Err(ToolError::not_available("signal"))
+    }
+    async fn resize(&self, _id: &ProcessId, _size: TerminalSize) -> Result<()> {
+        Err(ToolError::not_available("resize"))
+    }
+    async fn wait(&self, _id: &ProcessId) -> Result<ExitStatus> {
+        Err(ToolError::not_available("wait"))
+    }
+    async fn process(&self, _id: &ProcessId) -> Result<ProcessInfo> {
+        Err(ToolError::not_available("process"))
+    }
+    async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
+        Err(ToolError::not_available("list_processes"))
+    }
+    async fn execute(&self, _request: Execute) -> Result<Executed> {
+        Err(ToolError::not_available("execute"))
+    }
+}

@@ -1,0 +1,16 @@
+//! Every tool operation on the machine that this code runs on.
+//!
+//! [`HostExecutor`] is the one implementation of
+//! [`ToolExecutor`](stigmer_core::ToolExecutor): local mode uses it in process, every other backend
+//! uses it inside its sidecar. Files are reached through [`Root`], which keeps every operation
+//! beneath the workspace; commands run under a [`supervisor`] each.
+
+mod executor;
+mod files;
+mod root;
+mod search;
+mod transfer;
+mod watch;
+
+pub use executor::{HostExecutor, HostOptions};
+pub use root::{Resolver, Root};
