@@ -37,26 +37,36 @@ pub(crate) struct Spawned {
     pub(crate) terminal: Option<OwnedFd>,
 }
 
+/// What a command has from whoever started it.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    /// Standard input.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// The file mode creation mask.
+    pub(crate) umask: Mode,
+    /// Signals that are held back.
+    pub(crate) mask: libc::sigset_t,
+}
+
 /// Starts the command of a launch in `cwd`.
 pub(crate) fn spawn(
     launch: &Launch,
     cwd: &OwnedFd,
-    inherited: Option<OwnedFd>,
-    umask: Mode,
+    inherited: Inherited,
 ) -> Result<Spawned, ToolError> {
     // Relative programs and PATH entries count from the command's directory. The supervisor goes
     // back to `/` itself so as not to hold it.
     rustix::process::fchdir(cwd).map_err(|error| failed("enter the working directory", error))?;
-    let spawned = spawn_here(launch, inherited, umask);
+    let spawned = spawn_here(launch, inherited);
     let _ = rustix::process::chdir("/");
     spawned
 }
 
 fn spawn_here(
     launch: &Launch,
-    inherited: Option<OwnedFd>,
-    umask: Mode,
+    inherited: Inherited,
 ) -> Result<Spawned, ToolError> {
+    let Inherited { stdin: inherited, umask, mask } = inherited;
     let (program, arguments) = words(launch);
     let mut spawned = Spawned {
         child: None,
@@ -83,7 +93,7 @@ fn spawn_here(
         command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
         command.stdin(stdio[0].try_clone()?).stdout(stdio[1].try_clone()?);
         command.stderr(stdio[2].try_clone()?);
-        before_exec(&mut command, launch.terminal.is_some(), limits(&launch.limits), umask);
+        before_exec(&mut command, launch.terminal.is_some(), limits(&launch.limits), umask, mask);
         Ok(command)
     };
     let started = build(&executable, &arguments).and_then(|mut command| {
@@ -247,7 +257,13 @@ fn nonblocking(descriptor: &OwnedFd) -> Result<(), ToolError> {
 
 /// What the child does between fork and exec. Only system calls: the supervisor has one thread, but
 /// the rule costs nothing.
-fn before_exec(command: &mut Command, terminal: bool, limits: Vec<(Resource, u64)>, umask: Mode) {
+fn before_exec(
+    command: &mut Command,
+    terminal: bool,
+    limits: Vec<(Resource, u64)>,
+    umask: Mode,
+    mask: libc::sigset_t,
+) {
     let supervisor = rustix::process::getpid();
     let prepare = move || -> io::Result<()> {
         rustix::process::setsid()?;
@@ -255,6 +271,8 @@ fn before_exec(command: &mut Command, terminal: bool, limits: Vec<(Resource, u64
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         rustix::process::umask(umask);
+        // SAFETY: reads the set behind the pointer, which this closure owns.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
         for (resource, limit) in &limits {
             let limit = Rlimit { current: Some(*limit), maximum: Some(*limit) };
             rustix::process::setrlimit(*resource, limit)?;

@@ -103,6 +103,9 @@ struct Supervisor {
     started: Instant,
     /// Since when no client holds a foreground command.
     unheld_since: Instant,
+    /// The client that launched a foreground command may yet come to hold it, and shall find all
+    /// its output.
+    launch_holds: bool,
     main: Option<Pid>,
     /// How the command itself ended, while its exit is not yet published.
     main_status: Option<Main>,
@@ -131,10 +134,12 @@ impl Supervisor {
         };
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| at("become the subreaper of", error.into()))?;
-        let signals = signal_descriptor().map_err(|error| at("watch signals for", error))?;
+        let (signals, mask) =
+            signal_descriptor().map_err(|error| at("watch signals for", error))?;
+        let inherited = spawn::Inherited { stdin, umask, mask };
         rustix::fs::mkdir(&path, Mode::RWXU)
             .map_err(|error| at("make the process directory", error.into()))?;
-        let begun = Self::begin(&launch, &path, cwd, stdin, umask);
+        let begun = Self::begin(&launch, &path, cwd, inherited);
         let (directory, listener, exit_record, spawned) = match begun {
             Ok(begun) => begun,
             Err(error) => {
@@ -148,6 +153,7 @@ impl Supervisor {
         let executable = spawned.executable.map(Into::into);
         let mut supervisor = Self {
             log: LogWriter::new(log_directory, launch.output_cap),
+            launch_holds: launch.client_grace.is_some(),
             launch,
             directory,
             listener,
@@ -187,8 +193,7 @@ impl Supervisor {
         launch: &Launch,
         path: &Path,
         cwd: &OwnedFd,
-        stdin: Option<OwnedFd>,
-        umask: Mode,
+        inherited: spawn::Inherited,
     ) -> Result<(OwnedFd, OwnedFd, ExitRecord, spawn::Spawned), ToolError> {
         let at = |operation: &str, error: std::io::Error| {
             ToolError::from_io(operation, &path.into(), &error)
@@ -209,7 +214,7 @@ impl Supervisor {
         };
         let exit_record = record::write_process(&directory, &record)
             .map_err(|error| at("write the record of the process in", error))?;
-        let spawned = spawn::spawn(launch, cwd, stdin, umask)?;
+        let spawned = spawn::spawn(launch, cwd, inherited)?;
         Ok((directory, listener, exit_record, spawned))
     }
 
@@ -421,6 +426,7 @@ impl Supervisor {
                 .with_hint("a supervisor starts one command; launch another with another")),
             Request::Watch(watch) => {
                 self.clients[index].held = watch.hold.then_some(watch.since);
+                self.launch_holds &= !watch.hold;
                 self.clients[index].waiting = Some(Waiting::Watch(watch));
                 Ok(None)
             }
@@ -659,7 +665,8 @@ impl Supervisor {
     }
 
     fn slowest_holder(&self) -> Option<u64> {
-        self.clients.iter().filter_map(|client| client.held).min()
+        let launch = self.launch_holds.then_some(0);
+        self.clients.iter().filter_map(|client| client.held).chain(launch).min()
     }
 }
 
@@ -717,8 +724,9 @@ fn listen(directory: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Signals as something to poll. All that could end the supervisor are held back: TERM is an order
-/// to end the command, the others are for whoever uses the terminal.
-fn signal_descriptor() -> std::io::Result<OwnedFd> {
+/// to end the command, the others are for whoever uses the terminal. Also returns what was held back
+/// before, for the command.
+fn signal_descriptor() -> std::io::Result<(OwnedFd, libc::sigset_t)> {
     // SAFETY: the sets are initialised by `sigemptyset` before they are read, and live on this
     // stack; `signal` restores the default for SIGCHLD, which an ignoring parent may have left us.
     unsafe {
@@ -742,7 +750,8 @@ fn signal_descriptor() -> std::io::Result<OwnedFd> {
         for signal in all {
             libc::sigaddset(&raw mut held, signal);
         }
-        if libc::sigprocmask(libc::SIG_BLOCK, &raw const held, std::ptr::null_mut()) != 0 {
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        if libc::sigprocmask(libc::SIG_BLOCK, &raw const held, &raw mut before) != 0 {
             return Err(std::io::Error::last_os_error());
         }
         let mut read: libc::sigset_t = std::mem::zeroed();
@@ -754,6 +763,6 @@ fn signal_descriptor() -> std::io::Result<OwnedFd> {
         if descriptor < 0 {
             return Err(std::io::Error::last_os_error());
         }
-        Ok(OwnedFd::from_raw_fd(descriptor))
+        Ok((OwnedFd::from_raw_fd(descriptor), before))
     }
 }
