@@ -1,3 +1,3 @@
-//! TODO
+
 use crate::Case;
 pub(crate) fn cases() -> Vec<Case> { Vec::new() }
