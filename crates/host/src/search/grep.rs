@@ -135,17 +135,23 @@ impl Scope {
 
 /// What one thread needs to search files.
 struct Worker {
+    settings: SearcherBuilder,
     searcher: Searcher,
     matcher: RegexMatcher,
     hits: Hits,
 }
+
+/// Files that are larger may make the searcher's buffer of 64 KiB grow; half of it, because UTF-16
+/// grows when it is decoded.
+const SMALL_FILE: u64 = 32 << 10;
 
 impl Worker {
     /// ripgrep gives up on a file at its first NUL byte if a walk came across it (`quit`), and looks
     /// on whether it matches if it was named (`convert`).
     fn new(request: &GrepSearch, matcher: RegexMatcher, binary: BinaryDetection) -> Self {
         let (before, after) = (request.before, request.after);
-        let searcher = SearcherBuilder::new()
+        let mut settings = SearcherBuilder::new();
+        settings
             .line_number(true)
             .before_context(before as usize)
             .after_context(after as usize)
@@ -153,15 +159,14 @@ impl Worker {
             .heap_limit(Some(limits::MAX_LINE_BYTES))
             // ripgrep maps files into memory when few are named; a file that somebody truncates
             // meanwhile would kill the whole process with SIGBUS.
-            .memory_map(MmapChoice::never())
-            .build();
+            .memory_map(MmapChoice::never());
         let hits = Hits::new(Wanted {
             before: before.into(),
             after: after.into(),
             max_matches: max_matches(request),
             max_bytes: limits::MAX_SEARCH_BYTES,
         });
-        Self { searcher, matcher, hits }
+        Self { searcher: settings.build(), settings, matcher, hits }
     }
 
     fn search(&mut self, root: &Root, relative: &Path, results: &Results) {
@@ -181,6 +186,11 @@ impl Worker {
         let mut sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
         let searched = self.searcher.search_file(&self.matcher, &file, &mut sink);
         let found = self.hits.take();
+        // A searcher keeps a buffer that a long line made grow, and looks for NUL as far as its
+        // buffer goes: what is found in the next file would depend on this one, as in ripgrep.
+        if file.metadata().map_or(true, |metadata| metadata.len() > SMALL_FILE) {
+            self.searcher = self.settings.build();
+        }
         match searched {
             Ok(()) => results.found(relative, found),
             // Half of a file's matches would look like all of them.
@@ -278,3 +288,6 @@ impl Results {
         GrepMatches { matches, truncated, binary, unreadable }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ mod tests {
             let matcher = matcher(&request).unwrap();
             let text = [b"<<", literal, b">>"].concat();
             let found = matcher.find(&text).unwrap().unwrap();
-            assert_eq!(&text[found], literal);
+            assert_eq!(&text[found.start()..found.end()], literal);
             assert!(matcher.find(b"aXX(b) \xff\xfdx caf\xe9X").unwrap().is_none());
         }
     }
