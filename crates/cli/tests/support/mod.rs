@@ -1,6 +1,7 @@
 //! A stigmer of its own for each test: scratch workspace, scratch home, empty environment.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests; clippy knows only the functions marked so")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
