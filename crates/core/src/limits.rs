@@ -22,6 +22,9 @@ pub const DEFAULT_OUTPUT_CAP: u64 = 256 << 20;
 /// The smallest cap that can be asked for: below it there is no room for a beginning and an end.
 pub const MIN_OUTPUT_CAP: u64 = 64 << 10;
 
+/// How long ended processes are kept: long enough to come back to after a weekend.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How many bytes of each stream a result of `execute` carries; the rest stays in the log.
 pub const DEFAULT_CAPTURE_BYTES: usize = 1 << 20;
 

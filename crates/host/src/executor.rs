@@ -20,6 +20,7 @@ use stigmer_core::{
 };
 
 use crate::files::WriteLocks;
+use crate::process::{ProcessOptions, Processes};
 use crate::{Resolver, Root, files, search, transfer, watch};
 
 /// What a [`HostExecutor`] needs to know.
@@ -31,12 +32,15 @@ pub struct HostOptions {
     pub state: PathBuf,
     /// How paths are followed; `None` takes the best that the kernel has.
     pub resolver: Option<Resolver>,
+    /// For the commands it starts.
+    pub processes: ProcessOptions,
 }
 
 /// The tool operations in one workspace on this machine.
 #[derive(Debug)]
 pub struct HostExecutor {
     root: Arc<Root>,
+    processes: Processes,
     locks: Arc<WriteLocks>,
     capabilities: Capabilities,
 }
@@ -59,7 +63,9 @@ impl HostExecutor {
         };
         let root = Arc::new(Root::open(&options.root, options.resolver)?);
         let locks = Arc::new(WriteLocks::open(&options.state)?);
-        Ok(Self { root, locks, capabilities })
+        let workspace = FilePath::from(root.path());
+        let processes = Processes::new(&options.state, workspace, options.processes);
+        Ok(Self { root, locks, processes, capabilities })
     }
 
     /// The workspace's root.
@@ -128,34 +134,34 @@ impl ToolExecutor for HostExecutor {
         transfer::download(Arc::clone(&self.root), request).await
     }
 
-    async fn start_process(&self, _request: StartProcess) -> Result<StartedProcess> {
-        Err(ToolError::not_available("start_process"))
+    async fn start_process(&self, request: StartProcess) -> Result<StartedProcess> {
+        self.processes.start(&self.root, request).await
     }
-    async fn process_output(&self, _id: &ProcessId, _request: ReadOutput) -> Result<OutputStream> {
-        Err(ToolError::not_available("process_output"))
+    async fn process_output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
+        self.processes.output(id, request).await
     }
-    async fn write_stdin(&self, _id: &ProcessId, _bytes: ByteString) -> Result<()> {
-        Err(ToolError::not_available("write_stdin"))
+    async fn write_stdin(&self, id: &ProcessId, bytes: ByteString) -> Result<()> {
+        self.processes.write_stdin(id, &bytes).await
     }
-    async fn close_stdin(&self, _id: &ProcessId) -> Result<()> {
-        Err(ToolError::not_available("close_stdin"))
+    async fn close_stdin(&self, id: &ProcessId) -> Result<()> {
+        self.processes.close_stdin(id).await
     }
-    async fn signal(&self, _id: &ProcessId, _request: SignalRequest) -> Result<Option<ExitStatus>> {
-        Err(ToolError::not_available("signal"))
+    async fn signal(&self, id: &ProcessId, request: SignalRequest) -> Result<Option<ExitStatus>> {
+        self.processes.signal(id, request).await
     }
-    async fn resize(&self, _id: &ProcessId, _size: TerminalSize) -> Result<()> {
-        Err(ToolError::not_available("resize"))
+    async fn resize(&self, id: &ProcessId, size: TerminalSize) -> Result<()> {
+        self.processes.resize(id, size).await
     }
-    async fn wait(&self, _id: &ProcessId) -> Result<ExitStatus> {
-        Err(ToolError::not_available("wait"))
+    async fn wait(&self, id: &ProcessId) -> Result<ExitStatus> {
+        self.processes.wait(id).await
     }
-    async fn process(&self, _id: &ProcessId) -> Result<ProcessInfo> {
-        Err(ToolError::not_available("process"))
+    async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
+        self.processes.info(id).await
     }
     async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
-        Err(ToolError::not_available("list_processes"))
+        self.processes.list().await
     }
-    async fn execute(&self, _request: Execute) -> Result<Executed> {
-        Err(ToolError::not_available("execute"))
+    async fn execute(&self, request: Execute) -> Result<Executed> {
+        self.processes.execute(&self.root, request).await
     }
 }

@@ -7,10 +7,14 @@
 
 mod executor;
 mod files;
+mod process;
 mod root;
 mod search;
+pub mod supervisor;
 mod transfer;
 mod watch;
 
 pub use executor::{HostExecutor, HostOptions};
+pub use process::{ProcessOptions, ProcessScope};
 pub use root::{Resolver, Root};
+pub use supervisor::{Launcher, Reserve};

@@ -1,0 +1,68 @@
+//! Running a command to its end.
+
+use stigmer_core::limits::MAX_CAPTURE_BYTES;
+use stigmer_core::process::{
+    Execute, Executed, Follow, OutputEvent, OutputKind, ReadOutput, StartedProcess, Stdin,
+};
+use stigmer_core::{ByteString, Capture, ErrorCode, ProcessId, Result, ToolError};
+
+use super::Processes;
+use crate::Root;
+
+impl Processes {
+    /// Starts a command, follows it and waits for its end.
+    pub(crate) async fn execute(&self, root: &Root, request: Execute) -> Result<Executed> {
+        let Execute { start, input, capture_bytes } = request;
+        if capture_bytes > MAX_CAPTURE_BYTES {
+            let reason = format!("{capture_bytes} bytes are over the limit of {MAX_CAPTURE_BYTES}");
+            return Err(ToolError::invalid_argument("capture_bytes", reason));
+        }
+        let streams = matches!(start.stdin, Stdin::Stream);
+        if !streams && !input.is_empty() {
+            return Err(ToolError::invalid_argument("input", "needs streamed standard input"));
+        }
+        let started = self.start(root, start).await?;
+        let follow = self.capture(&started, capture_bytes);
+        let (result, ()) = tokio::join!(follow, self.feed(&started.id, streams.then_some(&input)));
+        result
+    }
+
+    async fn capture(&self, started: &StartedProcess, capture_bytes: usize) -> Result<Executed> {
+        let read = ReadOutput { since: 0, follow: Follow::UntilExit, hold: true };
+        let mut follower = self.follow(&started.id, read).await?;
+        let (mut stdout, mut stderr) = (Capture::new(capture_bytes), Capture::new(capture_bytes));
+        while let Some(event) = follower.next().await? {
+            match event {
+                OutputEvent::Output { stream: OutputKind::Stderr, bytes, .. } => {
+                    stderr.push(bytes.as_bytes());
+                }
+                OutputEvent::Output { bytes, .. } => stdout.push(bytes.as_bytes()),
+                // Which stream lost them is not known; most output is standard output.
+                OutputEvent::Gap { length, .. } => stdout.skip(length),
+                OutputEvent::Exit(_) => {}
+            }
+        }
+        let exit = follower.exit().cloned().ok_or_else(|| {
+            ToolError::new(ErrorCode::Io, format!("process {} has no end", started.id))
+        })?;
+        let (stdout, stderr) = (stdout.finish(), stderr.finish());
+        Ok(Executed {
+            id: started.id.clone(),
+            exit,
+            truncated: stdout.omitted_bytes + stderr.omitted_bytes > 0,
+            stdout,
+            stderr,
+            place: started.place,
+            lane: started.lane,
+            executable: started.executable.clone(),
+        })
+    }
+
+    /// Sends all input. A command that ends or closes its input before it has all is no failure.
+    async fn feed(&self, id: &ProcessId, input: Option<&ByteString>) {
+        let Some(input) = input else { return };
+        if self.write_stdin(id, input).await.is_ok() {
+            let _ = self.close_stdin(id).await;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Commands, from the side of whoever starts, follows and ends them.
+//!
+//! The truth is on disk and in each command's supervisor; nothing here has to survive for a command
+//! to go on.
+
+mod connection;
+mod execute;
+mod list;
+mod output;
+mod start;
+mod steer;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use stigmer_core::{ByteString, FilePath, ProcessId, Result, ToolError};
+
+use crate::supervisor::Launcher;
+use crate::supervisor::record::{self, ProcessRecord};
+use connection::Connection;
+
+/// Which processes an executor knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProcessScope {
+    /// Those of its workspace.
+    #[default]
+    Workspace,
+    /// All that the state directory keeps: for a person who looks after their own commands.
+    All,
+}
+
+/// Settings for the commands that an executor starts.
+#[derive(Clone, Debug)]
+pub struct ProcessOptions {
+    /// Where supervisors come from; without it commands can be looked after but not started.
+    pub launcher: Option<Arc<Launcher>>,
+    /// Which processes are known.
+    pub scope: ProcessScope,
+    /// Variables for commands whose client sends no environment of its own.
+    pub environment: Vec<(ByteString, ByteString)>,
+    /// Bytes of output kept for a command that names no cap.
+    pub output_cap: u64,
+    /// How long ended processes are kept; `None` is for ever, as far as there is room.
+    pub retention: Option<Duration>,
+}
+
+impl Default for ProcessOptions {
+    fn default() -> Self {
+        Self {
+            launcher: None,
+            scope: ProcessScope::Workspace,
+            environment: vec![(
+                "PATH".into(),
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+            )],
+            output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
+            retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
+        }
+    }
+}
+
+/// The processes of an executor.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    directory: PathBuf,
+    workspace: FilePath,
+    options: ProcessOptions,
+    /// Connections over which commands were started and that no follower has taken over yet.
+    fresh: Mutex<HashMap<ProcessId, Connection>>,
+}
+
+impl Processes {
+    /// The processes kept beneath a state directory.
+    pub(crate) fn new(
+        state: &std::path::Path,
+        workspace: FilePath,
+        options: ProcessOptions,
+    ) -> Self {
+        let directory = state.join("processes");
+        Self { directory, workspace, options, fresh: Mutex::default() }
+    }
+
+    /// A process's directory and what it says was started.
+    fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
+        let unknown = || ToolError::unknown_process(id.as_str());
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let directory = rustix::fs::open(self.directory.join(id.as_str()), flags, Mode::empty())
+            .map_err(|_| unknown())?;
+        let record = record::read_process(&directory).ok_or_else(unknown)?;
+        let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
+        if ours { Ok((Arc::new(directory), record)) } else { Err(unknown()) }
+    }
+
+    fn keep_fresh(&self, id: ProcessId, connection: Connection) {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(id, connection);
+    }
+
+    fn take_fresh(&self, id: &ProcessId) -> Option<Connection> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}

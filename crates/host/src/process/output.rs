@@ -1,0 +1,212 @@
+//! Following a command's output.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::stream;
+use stigmer_core::limits::EXIT_STIGMER_FAILED;
+use stigmer_core::process::{EndReason, ExitStatus, Follow, GapReason, OutputEvent, ReadOutput};
+use stigmer_core::{OutputStream, ProcessId, Result, ToolError};
+
+use super::Processes;
+use super::connection::{Connection, unexpected};
+use crate::supervisor::log::LogReader;
+use crate::supervisor::protocol::{Reply, Request, Watch};
+use crate::supervisor::record;
+
+impl Processes {
+    /// Reads or follows a process's output.
+    pub(crate) async fn output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
+        let follower = self.follow(id, request).await?;
+        Ok(Box::pin(stream::unfold(follower, |mut follower| async move {
+            let next = follower.next().await.transpose()?;
+            Some((next, follower))
+        })))
+    }
+
+    /// The same as an object.
+    pub(crate) async fn follow(&self, id: &ProcessId, request: ReadOutput) -> Result<Follower> {
+        let (directory, record) = self.find(id)?;
+        let fresh = if request.hold { self.take_fresh(id) } else { None };
+        let connection = match fresh {
+            Some(connection) => Some(connection),
+            None => Connection::open(&directory, id).await?,
+        };
+        let mut follower = Follower {
+            id: id.clone(),
+            reader: LogReader::open(Arc::clone(&directory), request.since)?,
+            exit: record::read_exit(&directory),
+            directory,
+            started_ms: record.started_ms,
+            closed: connection.is_none(),
+            connection,
+            request,
+            queue: VecDeque::new(),
+            told_exit: false,
+        };
+        if follower.closed && follower.exit.is_none() {
+            follower.exit = Some(follower.last_word());
+        }
+        if request.since > 0 {
+            follower.check_since().await?;
+        }
+        Ok(follower)
+    }
+}
+
+/// Gives out a process's output from an offset on, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    id: ProcessId,
+    directory: Arc<OwnedFd>,
+    started_ms: u64,
+    reader: LogReader,
+    /// To the supervisor, while there is one.
+    connection: Option<Connection>,
+    request: ReadOutput,
+    exit: Option<ExitStatus>,
+    /// Nobody can write any more.
+    closed: bool,
+    queue: VecDeque<OutputEvent>,
+    told_exit: bool,
+}
+
+impl Follower {
+    /// The next event; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<OutputEvent>> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Ok(Some(event));
+            }
+            let only_until_exit = self.request.follow != Follow::UntilClosed;
+            if self.told_exit && only_until_exit {
+                return Ok(None);
+            }
+            // What was known before the log is read decides what the log must hold by then.
+            let known = (self.exit.clone(), self.closed);
+            let events = self.reader.read()?;
+            let at_edge = events.is_empty();
+            self.queue.extend(events);
+            if let (Some(exit), false) = (&known.0, self.told_exit) {
+                if only_until_exit {
+                    clip(&mut self.queue, exit.output_bytes);
+                }
+                if self.reader.offset() >= exit.output_bytes || at_edge {
+                    let offset = self.reader.offset();
+                    if offset < exit.output_bytes && exit.reason != EndReason::Lost {
+                        let length = exit.output_bytes - offset;
+                        let reason = GapReason::DiskFull;
+                        self.queue.push_back(OutputEvent::Gap { offset, length, reason });
+                    }
+                    self.queue.push_back(OutputEvent::Exit(exit.clone()));
+                    self.told_exit = true;
+                }
+                continue;
+            }
+            if !at_edge {
+                continue;
+            }
+            if self.request.follow == Follow::No || known.1 {
+                return Ok(None);
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// How the command ended, once that was given out or is known.
+    pub(crate) fn exit(&self) -> Option<&ExitStatus> {
+        self.exit.as_ref()
+    }
+
+    /// Waits until there is more than is known.
+    async fn wait(&mut self) -> Result<()> {
+        let watch = Watch {
+            since: self.reader.offset(),
+            knows_exit: self.exit.is_some(),
+            hold: self.request.hold,
+        };
+        let reply = match &mut self.connection {
+            Some(connection) => connection.ask(&Request::Watch(watch), &[]).await?,
+            None => None,
+        };
+        match reply {
+            Some(Reply::Progress { exit, closed, .. }) => {
+                self.exit = self.exit.take().or(exit);
+                self.closed |= closed;
+            }
+            Some(other) => return Err(unexpected(&self.id, &other)),
+            None => {
+                self.connection = None;
+                self.closed = true;
+                if self.exit.is_none() {
+                    self.exit = Some(self.last_word());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How the command ended, now that nobody answers for it.
+    fn last_word(&self) -> ExitStatus {
+        record::read_exit(&self.directory).unwrap_or_else(|| lost(self.started_ms))
+    }
+
+    /// Refuses to begin after the end.
+    async fn check_since(&mut self) -> Result<()> {
+        let events = self.reader.read()?;
+        if !events.is_empty() {
+            self.queue.extend(events);
+            return Ok(());
+        }
+        let mut end = self.reader.position();
+        if let Some(connection) = &mut self.connection {
+            if let Some(Reply::Status { end: now, .. }) =
+                connection.ask_soon(&self.id, &Request::Status).await?
+            {
+                end = end.max(now);
+            }
+        }
+        end = end.max(self.exit.as_ref().map_or(0, |exit| exit.output_bytes));
+        let since = self.request.since;
+        if since > end {
+            let reason = format!("offset {since} is past the end of the output at {end}");
+            return Err(ToolError::invalid_argument("since", reason).with_detail("end", end));
+        }
+        Ok(())
+    }
+}
+
+/// Takes away what was written after the command had ended.
+fn clip(queue: &mut VecDeque<OutputEvent>, end: u64) {
+    queue.retain_mut(|event| match event {
+        OutputEvent::Output { offset, bytes, .. } => {
+            let keep = usize::try_from(end.saturating_sub(*offset)).unwrap_or(usize::MAX);
+            if keep < bytes.len() {
+                *bytes = bytes.as_bytes()[..keep].into();
+            }
+            keep > 0
+        }
+        OutputEvent::Gap { offset, length, .. } => {
+            *length = (*length).min(end.saturating_sub(*offset));
+            *length > 0
+        }
+        OutputEvent::Exit(_) => true,
+    });
+}
+
+/// The end of a process whose supervisor died: all that is known is that it is not known.
+pub(crate) fn lost(started_ms: u64) -> ExitStatus {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    ExitStatus {
+        code: EXIT_STIGMER_FAILED,
+        reason: EndReason::Lost,
+        signal: None,
+        ended_ms: now,
+        duration_ms: now.saturating_sub(started_ms),
+        output_bytes: 0,
+        survivors: Vec::new(),
+    }
+}

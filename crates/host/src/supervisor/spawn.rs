@@ -1,0 +1,314 @@
+//! Starting the command.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, stat};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use stigmer_core::limits::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
+use stigmer_core::process::{Command as Wanted, OutputKind, ResourceLimits, TerminalSize};
+use stigmer_core::{ByteString, ErrorCode, ToolError};
+
+use super::protocol::{Launch, StdinSource};
+
+/// A command that runs.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// The command; `None` if there was nothing that could be executed.
+    pub(crate) child: Option<Child>,
+    /// What it could not be executed for: a message and an exit code.
+    pub(crate) refusal: Option<(String, i32)>,
+    /// The program that was found.
+    pub(crate) executable: Option<PathBuf>,
+    /// Where its output is read.
+    pub(crate) outputs: Vec<(OutputKind, OwnedFd)>,
+    /// Where its input is written.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// The terminal's side that we hold.
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// What a command has from whoever started it.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    /// Standard input.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// The file mode creation mask.
+    pub(crate) umask: Mode,
+    /// Signals that are held back.
+    pub(crate) mask: libc::sigset_t,
+}
+
+/// Starts the command of a launch in `cwd`.
+pub(crate) fn spawn(
+    launch: &Launch,
+    cwd: &OwnedFd,
+    inherited: Inherited,
+) -> Result<Spawned, ToolError> {
+    // Relative programs and PATH entries count from the command's directory. The supervisor goes
+    // back to `/` itself so as not to hold it.
+    rustix::process::fchdir(cwd).map_err(|error| failed("enter the working directory", error))?;
+    let spawned = spawn_here(launch, inherited);
+    let _ = rustix::process::chdir("/");
+    spawned
+}
+
+fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
+    let Inherited { stdin: inherited, umask, mask } = inherited;
+    let (program, arguments) = words(launch);
+    let mut spawned = Spawned {
+        child: None,
+        refusal: None,
+        executable: None,
+        outputs: Vec::new(),
+        stdin: None,
+        terminal: None,
+    };
+    let executable = match find_program(&program, variable(launch, "PATH")) {
+        Ok(executable) => executable,
+        Err(refusal) => {
+            spawned.refusal = Some(refusal);
+            return Ok(spawned);
+        }
+    };
+    let stdio = match launch.terminal {
+        Some(size) => terminal_stdio(size, &mut spawned)?,
+        None => pipe_stdio(launch.stdin, inherited, &mut spawned)?,
+    };
+    let build = |executable: &Path, arguments: &[OsString]| -> io::Result<Command> {
+        let mut command = Command::new(executable);
+        command.args(arguments).env_clear();
+        command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
+        command.stdin(stdio[0].try_clone()?).stdout(stdio[1].try_clone()?);
+        command.stderr(stdio[2].try_clone()?);
+        before_exec(&mut command, launch.terminal.is_some(), limits(&launch.limits), umask, mask);
+        Ok(command)
+    };
+    let started = build(&executable, &arguments).and_then(|mut command| {
+        command.arg0(&program);
+        command.spawn()
+    });
+    let started = match started {
+        // A script without a `#!` line is the shell's (POSIX `execvp`).
+        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+            let mut all = vec![executable.clone().into_os_string()];
+            all.extend(arguments);
+            build(Path::new("/bin/sh"), &all).and_then(|mut command| command.spawn())
+        }
+        other => other,
+    };
+    match started {
+        Ok(child) => spawned.child = Some(child),
+        Err(error) => {
+            let code = match error.kind() {
+                io::ErrorKind::NotFound => EXIT_NOT_FOUND,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ArgumentListTooLong => {
+                    EXIT_NOT_EXECUTABLE
+                }
+                _ if error.raw_os_error() == Some(libc::ENOEXEC) => EXIT_NOT_EXECUTABLE,
+                _ => return Err(failed("start the command", error)),
+            };
+            spawned.refusal = Some((format!("{}: {error}", executable.display()), code));
+        }
+    }
+    spawned.executable = Some(executable);
+    Ok(spawned)
+}
+
+/// The program and its arguments.
+fn words(launch: &Launch) -> (OsString, Vec<OsString>) {
+    match &launch.command {
+        Wanted::Shell(line) => {
+            // Agents write for bash; every POSIX system has sh.
+            let bash = find_program(OsStr::new("bash"), variable(launch, "PATH")).is_ok();
+            let shell = if bash { "bash" } else { "/bin/sh" };
+            (shell.into(), vec!["-c".into(), line.as_os_str().to_owned()])
+        }
+        Wanted::Argv(words) => {
+            let mut words = words.iter().map(|word| word.as_os_str().to_owned());
+            (words.next().unwrap_or_default(), words.collect())
+        }
+    }
+}
+
+fn variable<'a>(launch: &'a Launch, name: &str) -> Option<&'a ByteString> {
+    // The last one counts, as it does for the command.
+    let mut found =
+        launch.environment.iter().rev().filter(|(key, _)| key.as_bytes() == name.as_bytes());
+    found.next().map(|(_, value)| value)
+}
+
+/// Looks a program up as a shell does (POSIX, "Command Search and Execution").
+fn find_program(name: &OsStr, path: Option<&ByteString>) -> Result<PathBuf, (String, i32)> {
+    let not_found = || (format!("{}: command not found", name.display()), EXIT_NOT_FOUND);
+    let mut refused = None;
+    let mut candidate = |candidate: PathBuf| -> Option<PathBuf> {
+        let status = stat(&candidate).ok()?;
+        let kind = FileType::from_raw_mode(status.st_mode);
+        let executable = accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+        if kind == FileType::RegularFile && executable {
+            return Some(candidate);
+        }
+        let why = if kind == FileType::Directory { "is a directory" } else { "permission denied" };
+        refused.get_or_insert((format!("{}: {why}", candidate.display()), EXIT_NOT_EXECUTABLE));
+        None
+    };
+    if name.is_empty() {
+        return Err(not_found());
+    }
+    if name.as_bytes().contains(&b'/') {
+        if let Some(found) = candidate(PathBuf::from(name)) {
+            return Ok(found);
+        }
+        return Err(refused.unwrap_or_else(|| {
+            (format!("{}: no such file or directory", name.display()), EXIT_NOT_FOUND)
+        }));
+    }
+    // The default of `confstr(_CS_PATH)` with the places where programs are installed by hand.
+    let path = path.map_or(&b"/usr/local/bin:/usr/bin:/bin"[..], ByteString::as_bytes);
+    for directory in path.split(|byte| *byte == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        if let Some(found) = candidate(Path::new(OsStr::from_bytes(directory)).join(name)) {
+            return Ok(found);
+        }
+    }
+    Err(refused.unwrap_or_else(not_found))
+}
+
+fn pipe_stdio(
+    source: StdinSource,
+    inherited: Option<OwnedFd>,
+    spawned: &mut Spawned,
+) -> Result<[OwnedFd; 3], ToolError> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe", error));
+    let stdin = match (source, inherited) {
+        (StdinSource::Inherit, Some(descriptor)) => descriptor,
+        (StdinSource::Stream, _) => {
+            let (read, write) = pipe()?;
+            nonblocking(&write)?;
+            spawned.stdin = Some(write);
+            read
+        }
+        _ => File::open("/dev/null").map_err(|error| failed("open /dev/null", error))?.into(),
+    };
+    let (read_out, write_out) = pipe()?;
+    let (read_err, write_err) = pipe()?;
+    for (kind, read) in [(OutputKind::Stdout, read_out), (OutputKind::Stderr, read_err)] {
+        nonblocking(&read)?;
+        spawned.outputs.push((kind, read));
+    }
+    Ok([stdin, write_out, write_err])
+}
+
+fn terminal_stdio(size: TerminalSize, spawned: &mut Spawned) -> Result<[OwnedFd; 3], ToolError> {
+    let open = || -> rustix::io::Result<[OwnedFd; 4]> {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let theirs = rustix::fs::open(ptsname(&ours, Vec::new())?, flags, Mode::empty())?;
+        tcsetwinsize(&ours, window(size))?;
+        Ok([theirs.try_clone_fd()?, theirs.try_clone_fd()?, theirs, ours])
+    };
+    let [stdin, stdout, stderr, ours] = open().map_err(|error| failed("open a terminal", error))?;
+    nonblocking(&ours)?;
+    let again = |fd: &OwnedFd| fd.try_clone_fd().map_err(|error| failed("open a terminal", error));
+    spawned.outputs.push((OutputKind::Terminal, again(&ours)?));
+    spawned.stdin = Some(again(&ours)?);
+    spawned.terminal = Some(ours);
+    Ok([stdin, stdout, stderr])
+}
+
+/// `try_clone` with the error type of the calls around it.
+trait TryClone {
+    fn try_clone_fd(&self) -> rustix::io::Result<OwnedFd>;
+}
+
+impl TryClone for OwnedFd {
+    fn try_clone_fd(&self) -> rustix::io::Result<OwnedFd> {
+        rustix::io::fcntl_dupfd_cloexec(self, 3)
+    }
+}
+
+/// A terminal's size for the kernel.
+pub(crate) fn window(size: TerminalSize) -> Winsize {
+    Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn nonblocking(descriptor: &OwnedFd) -> Result<(), ToolError> {
+    let set = |fd: BorrowedFd<'_>| {
+        let flags = rustix::fs::fcntl_getfl(fd)?;
+        rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
+    };
+    set(descriptor.as_fd()).map_err(|error| failed("prepare a descriptor", error))
+}
+
+/// What the child does between fork and exec. Only system calls: the supervisor has one thread, but
+/// the rule costs nothing.
+fn before_exec(
+    command: &mut Command,
+    terminal: bool,
+    limits: Vec<(Resource, u64)>,
+    umask: Mode,
+    mask: libc::sigset_t,
+) {
+    let supervisor = rustix::process::getpid();
+    let prepare = move || -> io::Result<()> {
+        rustix::process::setsid()?;
+        if terminal {
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        }
+        rustix::process::umask(umask);
+        // SAFETY: reads the set behind the pointer, which this closure owns.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+        for (resource, limit) in &limits {
+            let limit = Rlimit { current: Some(*limit), maximum: Some(*limit) };
+            rustix::process::setrlimit(*resource, limit)?;
+        }
+        // A command whose supervisor dies cannot be followed or ended by anybody: it goes too.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if rustix::process::getppid() != Some(supervisor) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+}
+
+fn limits(limits: &ResourceLimits) -> Vec<(Resource, u64)> {
+    let all = [
+        (Resource::Cpu, limits.cpu_seconds),
+        (Resource::As, limits.address_space_bytes),
+        (Resource::Nofile, limits.open_files),
+        (Resource::Fsize, limits.file_size_bytes),
+        (Resource::Nproc, limits.processes),
+    ];
+    all.into_iter().filter_map(|(resource, limit)| Some((resource, limit?))).collect()
+}
+
+fn failed(what: &str, error: impl Into<io::Error>) -> ToolError {
+    let error = error.into();
+    let code = match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOSPC) => {
+            ErrorCode::OutOfResources
+        }
+        _ => ErrorCode::Io,
+    };
+    let error = ToolError::new(code, format!("cannot {what}: {error}"));
+    match code {
+        ErrorCode::OutOfResources => error.with_hint(
+            "the machine or the user is at a limit: see `ulimit -a`, or end other commands (`stigmer ps`)",
+        ),
+        _ => error,
+    }
+}

@@ -1,0 +1,768 @@
+//! One command's supervisor: the loop.
+//!
+//! ```text
+//!            launch                 the command exits            nobody can write any more
+//!  waiting ────────── running ───────────────────── exited ──────────────────────── closed
+//!                        │ time is up, cancelled,      ▲
+//!                        │ or the client vanished      │
+//!                        └────── ending ───────────────┘
+//!                          TERM, grace, KILL until nothing is left
+//! ```
+//!
+//! *running*: output goes to the log, clients are served. *ending*: the same, until the last process
+//! of the command is gone or known to be out of reach. *exited*: `exit.json` is there; processes
+//! that the command left behind may still write. *closed*: the supervisor is gone.
+
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, Signal, WaitStatus};
+use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
+use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
+use stigmer_core::{ErrorCode, ToolError};
+
+use super::client::{Client, Waiting};
+use super::log::LogWriter;
+use super::protocol::{Launch, Reply, Request, VERSION, Watch};
+use super::record::{self, CONTROL, ExitRecord, ProcessRecord};
+use super::{prune, spawn, tree};
+
+/// Bytes read from a pipe at a time, and the size that a pipe grows to once a command fills it: a
+/// system call then moves much, and commands that write little cost little.
+const READ_SIZE: usize = 256 << 10;
+
+/// How often standard input is tried again when its pipe cannot be polled with the others.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// How long a terminal's last output may take from the kernel's line discipline to our side.
+const TERMINAL_SETTLE: Duration = Duration::from_millis(50);
+
+/// What a supervisor begins with.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What to start.
+    pub(crate) launch: Launch,
+    /// The connection it came over, and what else was read from it.
+    pub(crate) connection: (OwnedFd, Vec<u8>),
+    /// The working directory.
+    pub(crate) cwd: OwnedFd,
+    /// The caller's standard input.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// The umask for the command.
+    pub(crate) umask: Mode,
+}
+
+/// Runs a command to its end, and serves its clients until nobody can write any more.
+pub(crate) fn supervise(job: Job) {
+    let Job { launch, connection: (socket, received), cwd, stdin, umask } = job;
+    let mut first = Client::new(socket, received);
+    match Supervisor::start(launch, &cwd, stdin, umask) {
+        Ok((mut supervisor, executable)) => {
+            drop(cwd);
+            first.reply(&Reply::Started { version: VERSION, executable });
+            supervisor.clients.push(first);
+            supervisor.run();
+            let Supervisor { launch, .. } = supervisor;
+            prune::prune(&launch.processes, launch.retention);
+        }
+        Err(error) => first.reply(&Reply::Failed(error)),
+    }
+}
+
+#[derive(Debug)]
+struct Output {
+    kind: OutputKind,
+    descriptor: OwnedFd,
+    grown: bool,
+}
+
+/// Why and until when a command is being ended.
+#[derive(Debug)]
+struct Ending {
+    reason: EndReason,
+    kill_at: Instant,
+}
+
+#[derive(Debug)]
+struct Supervisor {
+    launch: Launch,
+    directory: OwnedFd,
+    listener: OwnedFd,
+    signals: OwnedFd,
+    exit_record: ExitRecord,
+    log: LogWriter,
+    outputs: Vec<Output>,
+    stdin: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    clients: Vec<Client>,
+    started: Instant,
+    /// Since when no client holds a foreground command.
+    unheld_since: Instant,
+    /// The client that launched a foreground command may yet come to hold it, and shall find all
+    /// its output.
+    launch_holds: bool,
+    main: Option<Pid>,
+    /// How the command itself ended, while its exit is not yet published.
+    main_status: Option<Main>,
+    ending: Option<Ending>,
+    exit: Option<ExitStatus>,
+    buffer: Vec<u8>,
+}
+
+/// How the command itself ended.
+#[derive(Clone, Copy, Debug)]
+enum Main {
+    Exited(i32),
+    Signalled(i32),
+}
+
+impl Supervisor {
+    fn start(
+        launch: Launch,
+        cwd: &OwnedFd,
+        stdin: Option<OwnedFd>,
+        umask: Mode,
+    ) -> Result<(Self, Option<stigmer_core::FilePath>), ToolError> {
+        let path = launch.processes.join(launch.id.as_str());
+        let at = |operation: &str, error: std::io::Error| {
+            ToolError::from_io(operation, &path.clone().into(), &error)
+        };
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|error| at("become the subreaper of", error.into()))?;
+        let (signals, mask) =
+            signal_descriptor().map_err(|error| at("watch signals for", error))?;
+        let inherited = spawn::Inherited { stdin, umask, mask };
+        rustix::fs::mkdir(&path, Mode::RWXU)
+            .map_err(|error| at("make the process directory", error.into()))?;
+        let begun = Self::begin(&launch, &path, cwd, inherited);
+        let (directory, listener, exit_record, spawned) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // Nothing was started: nothing is left.
+                let _ = std::fs::remove_dir_all(&path);
+                return Err(error);
+            }
+        };
+        let log_directory = directory.try_clone().map_err(|error| at("open", error))?;
+        let now = Instant::now();
+        let executable = spawned.executable.map(Into::into);
+        let mut supervisor = Self {
+            log: LogWriter::new(log_directory, launch.output_cap),
+            launch_holds: launch.client_grace.is_some(),
+            launch,
+            directory,
+            listener,
+            signals,
+            exit_record,
+            outputs: spawned
+                .outputs
+                .into_iter()
+                .map(|(kind, descriptor)| Output { kind, descriptor, grown: false })
+                .collect(),
+            stdin: spawned.stdin,
+            terminal: spawned.terminal,
+            clients: Vec::new(),
+            started: now,
+            unheld_since: now,
+            main: spawned.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed())),
+            main_status: None,
+            ending: None,
+            exit: None,
+            buffer: Vec::new(),
+        };
+        if let Some((message, code)) = spawned.refusal {
+            let message = format!("stigmer: {message}\n");
+            let kind = if supervisor.launch.terminal.is_some() {
+                OutputKind::Terminal
+            } else {
+                OutputKind::Stderr
+            };
+            supervisor.log.append(kind, message.as_bytes());
+            supervisor.main_status = Some(Main::Exited(code));
+        }
+        Ok((supervisor, executable))
+    }
+
+    /// Everything before the command runs is on disk before it runs.
+    fn begin(
+        launch: &Launch,
+        path: &Path,
+        cwd: &OwnedFd,
+        inherited: spawn::Inherited,
+    ) -> Result<(OwnedFd, OwnedFd, ExitRecord, spawn::Spawned), ToolError> {
+        let at = |operation: &str, error: std::io::Error| {
+            ToolError::from_io(operation, &path.into(), &error)
+        };
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| at("open", error.into()))?;
+        let listener = listen(&directory).map_err(|error| at("listen in", error.into()))?;
+        let record = ProcessRecord {
+            stigmer: env!("CARGO_PKG_VERSION").to_owned(),
+            id: launch.id.clone(),
+            command: launch.command.clone(),
+            workspace: launch.workspace.clone(),
+            cwd: launch.cwd.clone(),
+            started_ms: now_ms(),
+            terminal: launch.terminal.is_some(),
+            detached: launch.client_grace.is_none(),
+        };
+        let exit_record = record::write_process(&directory, &record)
+            .map_err(|error| at("write the record of the process in", error))?;
+        let spawned = spawn::spawn(launch, cwd, inherited)?;
+        Ok((directory, listener, exit_record, spawned))
+    }
+
+    fn run(&mut self) {
+        loop {
+            self.serve_requests();
+            let children = self.reap();
+            self.advance(children);
+            self.answer();
+            let over = self.exit.is_some() && children == tree::Children::None;
+            if over && self.drain(Overrun::Wait) {
+                break;
+            }
+            self.wait();
+        }
+        self.close();
+    }
+
+    /// Waits for something to do, and reads and writes what is ready.
+    fn wait(&mut self) {
+        let timeout = Timespec::try_from(self.time_left()).ok();
+        let readable = self.log.has_room(self.slowest_holder());
+        let wants_stdin =
+            self.clients.iter().any(|client| matches!(client.waiting, Some(Waiting::Stdin { .. })));
+        let mut polled =
+            vec![poll_for(&self.signals, PollFlags::IN), poll_for(&self.listener, PollFlags::IN)];
+        for client in &self.clients {
+            let out = if client.has_unsent() { PollFlags::OUT } else { PollFlags::empty() };
+            polled.push(poll_for(client.socket(), PollFlags::IN | out));
+        }
+        let outputs_at = polled.len();
+        if readable {
+            polled.extend(self.outputs.iter().map(|o| poll_for(&o.descriptor, PollFlags::IN)));
+        }
+        let stdin_at = polled.len();
+        if let Some(stdin) = self.stdin.as_ref().filter(|_| wants_stdin) {
+            polled.push(poll_for(stdin, PollFlags::OUT));
+        }
+        if poll(&mut polled, timeout.as_ref()).is_err() {
+            return;
+        }
+        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        drop(polled);
+
+        if !ready[0].is_empty() {
+            self.take_signals();
+        }
+        if !ready[1].is_empty() {
+            self.accept();
+        }
+        let known = outputs_at - 2;
+        for (client, ready) in self.clients[..known].iter_mut().zip(&ready[2..outputs_at]) {
+            if ready.contains(PollFlags::OUT) {
+                client.send();
+            }
+            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                client.receive();
+            }
+        }
+        let mut ended = Vec::new();
+        for (index, ready) in ready[outputs_at..stdin_at].iter().enumerate() {
+            if !ready.is_empty() && self.read_output(index, usize::MAX) == Read::End {
+                ended.push(index);
+            }
+        }
+        for index in ended.into_iter().rev() {
+            self.outputs.remove(index);
+        }
+        if ready.len() > stdin_at {
+            self.write_stdin();
+        }
+        self.drop_closed_clients();
+    }
+
+    fn time_left(&self) -> Duration {
+        let now = Instant::now();
+        let mut until = now + MAX_WAIT;
+        if let Some(ending) = &self.ending {
+            until = until.min(ending.kill_at);
+        } else if self.exit.is_none() {
+            if let Some(timeout) = self.launch.timeout {
+                until = until.min(self.started.checked_add(timeout).unwrap_or(until));
+            }
+            if let Some(grace) = self.launch.client_grace.filter(|_| !self.is_held()) {
+                until = until.min(self.unheld_since.checked_add(grace).unwrap_or(until));
+            }
+        }
+        until.saturating_duration_since(now)
+    }
+
+    /// Reads one output once; at most `limit` bytes.
+    fn read_output(&mut self, index: usize, limit: usize) -> Read {
+        self.buffer.resize(READ_SIZE, 0);
+        let limit = limit.min(READ_SIZE).min(self.log.chunk_limit());
+        let output = &mut self.outputs[index];
+        match rustix::io::read(&output.descriptor, &mut self.buffer[..limit]) {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                if count >= 64 << 10 && !output.grown && output.kind != OutputKind::Terminal {
+                    output.grown = true;
+                    let _ = rustix::pipe::fcntl_setpipe_size(&output.descriptor, READ_SIZE);
+                }
+                self.log.append(output.kind, &self.buffer[..count]);
+                Read::Some(count)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
+            // A terminal whose last user is gone says EIO.
+            Err(_) => Read::End,
+        }
+    }
+
+    /// Takes what was written before the command ended, and no more: processes that it left behind
+    /// may write for ever. False if a holder has to read first.
+    fn drain(&mut self, overrun: Overrun) -> bool {
+        for index in 0..self.outputs.len() {
+            if self.outputs[index].kind == OutputKind::Terminal {
+                let until = Instant::now() + TERMINAL_SETTLE;
+                loop {
+                    match self.read_output(index, usize::MAX) {
+                        Read::End => break,
+                        Read::Some(_) if Instant::now() < until => {}
+                        Read::Nothing if Instant::now() < until => {
+                            let mut fds =
+                                [poll_for(&self.outputs[index].descriptor, PollFlags::IN)];
+                            let short = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+                            let _ = poll(&mut fds, Some(&short));
+                        }
+                        _ => break,
+                    }
+                }
+                continue;
+            }
+            let waiting = rustix::io::ioctl_fionread(&self.outputs[index].descriptor).unwrap_or(0);
+            let mut left = usize::try_from(waiting).unwrap_or(usize::MAX);
+            while left > 0 {
+                if overrun == Overrun::Wait && !self.log.has_room(self.slowest_holder()) {
+                    return false;
+                }
+                match self.read_output(index, left) {
+                    Read::Some(count) => left -= count.min(left),
+                    _ => break,
+                }
+            }
+        }
+        true
+    }
+
+    fn write_stdin(&mut self) {
+        let Some(stdin) = &self.stdin else { return };
+        // One client's bytes are taken whole before another's.
+        let next = self.clients.iter_mut().find_map(|client| match &mut client.waiting {
+            Some(Waiting::Stdin { bytes, taken }) => Some((bytes, taken)),
+            _ => None,
+        });
+        let Some((bytes, taken)) = next else { return };
+        match rustix::io::write(stdin, &bytes[*taken..]) {
+            Ok(count) => *taken += count,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.stdin = None,
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let mut buffer = [0_u8; 16 * size_of::<libc::signalfd_siginfo>()];
+        let Ok(count) = rustix::io::read(&self.signals, &mut buffer) else { return };
+        for info in buffer[..count].chunks_exact(size_of::<libc::signalfd_siginfo>()) {
+            // `ssi_signo` is the first field (`signalfd(2)`).
+            let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
+            if number == libc::SIGTERM.unsigned_abs() {
+                self.end(EndReason::Cancelled, self.launch.termination_grace);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
+        // The directory admits its owner only; this holds where somebody opened it wider.
+        let peer = rustix::net::sockopt::socket_peercred(&socket);
+        let owner = rustix::process::geteuid();
+        if peer.is_ok_and(|peer| peer.uid == owner || peer.uid.is_root()) {
+            self.clients.push(Client::new(socket, Vec::new()));
+        }
+    }
+
+    fn serve_requests(&mut self) {
+        for index in 0..self.clients.len() {
+            while let Some((request, body)) = self.clients[index].next_request() {
+                match self.request(index, request, body) {
+                    Ok(Some(reply)) => self.clients[index].reply(&reply),
+                    Ok(None) => {}
+                    Err(error) => self.clients[index].reply(&Reply::Failed(error)),
+                }
+            }
+        }
+        self.drop_closed_clients();
+    }
+
+    /// Serves one request; no reply means that it waits for something.
+    fn request(
+        &mut self,
+        index: usize,
+        request: Request,
+        body: Vec<u8>,
+    ) -> Result<Option<Reply>, ToolError> {
+        let id = &self.launch.id;
+        match request {
+            Request::Launch(_) => Err(ToolError::process_ended(id)
+                .with_hint("a supervisor starts one command; launch another with another")),
+            Request::Watch(watch) => {
+                self.clients[index].held = watch.hold.then_some(watch.since);
+                self.launch_holds &= !watch.hold;
+                self.clients[index].waiting = Some(Waiting::Watch(watch));
+                Ok(None)
+            }
+            Request::Stdin => {
+                if self.stdin.is_none() {
+                    return Err(ToolError::stdin_closed(id));
+                }
+                self.clients[index].waiting = Some(Waiting::Stdin { bytes: body, taken: 0 });
+                Ok(None)
+            }
+            Request::CloseStdin => {
+                let stdin = self.stdin.as_ref().ok_or_else(|| ToolError::stdin_closed(id))?;
+                if self.terminal.is_some() {
+                    // What a person types for the end of input (`termios(3)`, VEOF): control-D.
+                    let _ = rustix::io::write(stdin, b"\x04");
+                } else {
+                    self.stdin = None;
+                }
+                Ok(Some(Reply::Done))
+            }
+            Request::Signal(SignalRequest::Cancel) => {
+                let grace = self.launch.termination_grace;
+                Ok(self.end_for(index, grace))
+            }
+            Request::Signal(SignalRequest::Kill) => Ok(self.end_for(index, Duration::ZERO)),
+            Request::Signal(SignalRequest::Send(number)) => {
+                self.send_signal(number)?;
+                Ok(Some(Reply::Done))
+            }
+            Request::Resize(size) => {
+                let terminal =
+                    self.terminal.as_ref().ok_or_else(|| ToolError::not_a_terminal(id))?;
+                rustix::termios::tcsetwinsize(terminal, spawn::window(size)).map_err(|error| {
+                    ToolError::new(ErrorCode::Io, format!("cannot resize: {error}"))
+                })?;
+                Ok(Some(Reply::Done))
+            }
+            Request::Status => {
+                let running = self.exit.is_none();
+                let background = if running { 0 } else { tree::descendants().len() };
+                Ok(Some(Reply::Status {
+                    pid: self
+                        .main
+                        .filter(|_| running)
+                        .map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
+                    background: u32::try_from(background).unwrap_or(u32::MAX),
+                    end: self.log.end(),
+                }))
+            }
+        }
+    }
+
+    /// Sends a signal to the command's foreground processes, as a terminal would.
+    fn send_signal(&self, number: i32) -> Result<(), ToolError> {
+        let main = self.main.filter(|_| self.main_status.is_none() && self.exit.is_none());
+        let main = main.ok_or_else(|| ToolError::process_ended(&self.launch.id))?;
+        let group = self
+            .terminal
+            .as_ref()
+            .and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok())
+            .unwrap_or(main);
+        if !(1..=libc::SIGRTMAX()).contains(&number) {
+            let range = format!("{number} is not between 1 and {}", libc::SIGRTMAX());
+            return Err(ToolError::invalid_argument("signal", range));
+        }
+        // SAFETY: `kill` takes two numbers and touches no memory. The command's group exists while
+        // the command was not waited for, and the terminal's group is one of its session.
+        unsafe { libc::kill(-group.as_raw_nonzero().get(), number) };
+        Ok(())
+    }
+
+    /// Begins to end everything for a client; answers at once if there is nothing to end.
+    fn end_for(&mut self, index: usize, grace: Duration) -> Option<Reply> {
+        if let Some(exit) = &self.exit {
+            if tree::reap(|_| {}) == tree::Children::None {
+                return Some(Reply::Ended { exit: exit.clone(), survivors: Vec::new() });
+            }
+        }
+        self.end(EndReason::Cancelled, grace);
+        self.clients[index].waiting = Some(Waiting::End);
+        None
+    }
+
+    /// Begins to end everything that the command started.
+    fn end(&mut self, reason: EndReason, grace: Duration) {
+        let kill_at = Instant::now().checked_add(grace).unwrap_or_else(Instant::now);
+        match &mut self.ending {
+            Some(ending) => ending.kill_at = ending.kill_at.min(kill_at),
+            None => {
+                self.ending = Some(Ending { reason, kill_at });
+                if !grace.is_zero() {
+                    tree::signal_all(Signal::TERM);
+                    // Who is stopped cannot obey.
+                    tree::signal_all(Signal::CONT);
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self) -> tree::Children {
+        let main = self.main;
+        let mut status = self.main_status;
+        let left = tree::reap(|reaped| note_main(main, &mut status, reaped));
+        self.main_status = status;
+        left
+    }
+
+    /// Moves on from *running* to *ending* to *exited*.
+    fn advance(&mut self, children: tree::Children) {
+        let now = Instant::now();
+        if self.ending.is_none() && self.exit.is_none() && self.main_status.is_none() {
+            let timeout = self.launch.timeout.and_then(|timeout| self.started.checked_add(timeout));
+            let grace = self.launch.client_grace.filter(|_| !self.is_held());
+            let vanished = grace.and_then(|grace| self.unheld_since.checked_add(grace));
+            if timeout.is_some_and(|at| at <= now) {
+                self.end(EndReason::TimedOut, self.launch.termination_grace);
+            } else if vanished.is_some_and(|at| at <= now) {
+                self.end(EndReason::Cancelled, self.launch.termination_grace);
+            }
+        }
+        let mut survivors = Vec::new();
+        if let Some(ending) = &self.ending {
+            if children == tree::Children::Running {
+                if ending.kill_at > now {
+                    return;
+                }
+                let main = self.main;
+                let mut status = self.main_status;
+                survivors = tree::sweep(|reaped| note_main(main, &mut status, reaped));
+                self.main_status = status;
+            }
+            self.finish(survivors.clone());
+            self.ending = None;
+            self.answer_ended(&survivors);
+        } else if self.main_status.is_some() {
+            self.finish(survivors);
+        }
+    }
+
+    /// The command has ended: drains its output and publishes how.
+    fn finish(&mut self, survivors: Vec<Survivor>) {
+        if self.exit.is_some() {
+            return;
+        }
+        let overrun = if self.ending.is_some() { Overrun::Drop } else { Overrun::Wait };
+        if !self.drain(overrun) {
+            return;
+        }
+        self.log.flush_gap();
+        // A command that is still there although it was killed is out of reach: a survivor.
+        let status = self.main_status.unwrap_or(Main::Signalled(libc::SIGKILL));
+        let (code, own_reason, signal) = match status {
+            Main::Exited(code) => (code, EndReason::Exited, None),
+            Main::Signalled(signal) => {
+                (EXIT_SIGNAL_BASE + signal, EndReason::Signalled, Some(signal))
+            }
+        };
+        let reason = self.ending.as_ref().map_or(own_reason, |ending| ending.reason);
+        let code = if reason == EndReason::TimedOut { EXIT_TIMED_OUT } else { code };
+        let exit = ExitStatus {
+            code,
+            reason,
+            signal,
+            ended_ms: now_ms(),
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            output_bytes: self.log.end(),
+            survivors,
+        };
+        // If even the room that was kept cannot be written there is nobody to tell: clients that
+        // are connected learn it all the same, others will find the process lost.
+        let _ = self.exit_record.publish(&self.directory, &exit);
+        self.exit = Some(exit);
+        self.main = None;
+    }
+
+    fn answer_ended(&mut self, survivors: &[Survivor]) {
+        let Some(exit) = &self.exit else { return };
+        for client in &mut self.clients {
+            if matches!(client.waiting, Some(Waiting::End)) {
+                client.waiting = None;
+                client.reply(&Reply::Ended { exit: exit.clone(), survivors: survivors.to_vec() });
+            }
+        }
+    }
+
+    /// Answers the requests whose wait is over.
+    fn answer(&mut self) {
+        let end = self.log.end();
+        for client in &mut self.clients {
+            match &client.waiting {
+                Some(Waiting::Watch(watch)) if is_news(watch, end, self.exit.is_some()) => {
+                    client.waiting = None;
+                    client.reply(&Reply::Progress { end, exit: self.exit.clone(), closed: false });
+                }
+                Some(Waiting::Stdin { bytes, taken }) if *taken == bytes.len() => {
+                    client.waiting = None;
+                    client.reply(&Reply::Done);
+                }
+                Some(Waiting::Stdin { .. }) if self.stdin.is_none() => {
+                    client.waiting = None;
+                    client.reply(&Reply::Failed(ToolError::stdin_closed(&self.launch.id)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Nobody can write any more: says so, and makes the socket go.
+    fn close(&mut self) {
+        self.log.flush_gap();
+        let _ = rustix::fs::unlinkat(&self.directory, CONTROL, rustix::fs::AtFlags::empty());
+        let end = self.log.end();
+        for client in &mut self.clients {
+            match client.waiting.take() {
+                Some(Waiting::Watch(_)) => {
+                    client.reply(&Reply::Progress { end, exit: self.exit.clone(), closed: true })
+                }
+                Some(Waiting::Stdin { .. }) => {
+                    client.reply(&Reply::Failed(ToolError::stdin_closed(&self.launch.id)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn drop_closed_clients(&mut self) {
+        let was_held = self.is_held();
+        self.clients.retain(|client| !client.closed);
+        if was_held && !self.is_held() {
+            self.unheld_since = Instant::now();
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.clients.iter().any(|client| client.held.is_some())
+    }
+
+    fn slowest_holder(&self) -> Option<u64> {
+        let launch = self.launch_holds.then_some(0);
+        self.clients.iter().filter_map(|client| client.held).chain(launch).min()
+    }
+}
+
+/// What to do with output for which a holder leaves no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overrun {
+    /// Let it wait in its pipe.
+    Wait,
+    /// Let the log drop what the holder has not read: it meets a gap.
+    Drop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Some(usize),
+    Nothing,
+    End,
+}
+
+fn note_main(main: Option<Pid>, status: &mut Option<Main>, reaped: tree::Reaped) {
+    let (pid, how): (Pid, WaitStatus) = reaped;
+    if Some(pid) == main {
+        *status =
+            how.exit_status().map(Main::Exited).or(how.terminating_signal().map(Main::Signalled));
+    }
+}
+
+fn is_news(watch: &Watch, end: u64, exited: bool) -> bool {
+    watch.since < end || (exited && !watch.knows_exit)
+}
+
+fn poll_for<'a>(descriptor: &'a OwnedFd, flags: PollFlags) -> PollFd<'a> {
+    let descriptor: BorrowedFd<'a> = descriptor.as_fd();
+    PollFd::from_borrowed_fd(descriptor, flags)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A socket named `control` in the process's directory.
+fn listen(directory: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // A socket's path holds 107 bytes (`unix(7)`) and state directories may lie deeper, so the name
+    // is bound from within.
+    rustix::process::fchdir(directory)?;
+    let bound = rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(CONTROL)?);
+    let _ = rustix::process::chdir("/");
+    bound?;
+    // Followers of one command connect rarely; the queue only has to outlast one turn of the loop.
+    rustix::net::listen(&socket, 128)?;
+    Ok(socket)
+}
+
+/// Signals as something to poll. All that could end the supervisor are held back: TERM is an order
+/// to end the command, the others are for whoever uses the terminal. Also returns what was held back
+/// before, for the command.
+fn signal_descriptor() -> std::io::Result<(OwnedFd, libc::sigset_t)> {
+    // SAFETY: the sets are initialised by `sigemptyset` before they are read, and live on this
+    // stack; `signal` restores the default for SIGCHLD, which an ignoring parent may have left us.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        let mut held: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut held);
+        let all = [
+            libc::SIGCHLD,
+            libc::SIGTERM,
+            libc::SIGINT,
+            libc::SIGHUP,
+            libc::SIGQUIT,
+            libc::SIGPIPE,
+            libc::SIGXFSZ,
+            libc::SIGUSR1,
+            libc::SIGUSR2,
+            libc::SIGTSTP,
+            libc::SIGTTIN,
+            libc::SIGTTOU,
+        ];
+        for signal in all {
+            libc::sigaddset(&raw mut held, signal);
+        }
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        if libc::sigprocmask(libc::SIG_BLOCK, &raw const held, &raw mut before) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        let mut read: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut read);
+        libc::sigaddset(&raw mut read, libc::SIGCHLD);
+        libc::sigaddset(&raw mut read, libc::SIGTERM);
+        let descriptor =
+            libc::signalfd(-1, &raw const read, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if descriptor < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok((OwnedFd::from_raw_fd(descriptor), before))
+    }
+}
