@@ -76,7 +76,7 @@ impl Target<'_> {
         if let Some(stat) = kept(&spot)? {
             staged.take_over(&stat).map_err(fail)?;
         }
-        staged.replace().map_err(fail)?;
+        staged.put().map_err(fail)?;
         Ok(UploadSummary { files: 1, bytes, ..UploadSummary::default() })
     }
 }
@@ -252,7 +252,7 @@ impl<'a> Unpacking<'a> {
         staged.set_mode(mode).map_err(fail)?;
         rustix::fs::futimens(staged.file(), &modified(time)).map_err(fail)?;
         let _lock = self.target.locks.lock(path, &spot)?;
-        staged.replace().map_err(fail)?;
+        staged.put().map_err(fail)?;
         self.summary.files += 1;
         self.summary.bytes += bytes;
         Ok(())
