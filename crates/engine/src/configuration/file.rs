@@ -206,6 +206,7 @@ fn bad(message: String) -> ToolError {
 
 fn io(operation: &str, path: &Path, error: &std::io::Error) -> ToolError {
     ToolError::from_io(operation, &ByteString::from(path), error)
+        .with_hint("STIGMER_HOME names another place for stigmer's settings and state")
 }
 
 #[cfg(test)]
