@@ -36,7 +36,8 @@ struct World {
 type Picture = BTreeMap<PathBuf, (u32, u64, Vec<u8>)>;
 
 fn world(resolver: Resolver) -> World {
-    let folder = tempfile::tempdir().unwrap();
+    // In memory where there is room: five times as many tries as on a disk.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     for (path, text) in [
         ("out/f", SECRET),
         ("out/g", SECRET),
@@ -84,6 +85,9 @@ fn swap(w: &Path, stop: &AtomicBool, swaps: &AtomicU64) {
         let exchange = RenameFlags::EXCHANGE;
         if rustix::fs::renameat_with(CWD, &names[0], CWD, &names[1], exchange).is_ok() {
             swaps.fetch_add(1, Ordering::Relaxed);
+            // Each rename takes a lock that the operations need: without a breath between two of
+            // them there are few tries, and each of them sees the swap at the same place.
+            (0..swaps.load(Ordering::Relaxed) % 4096).for_each(|_| std::hint::spin_loop());
             continue;
         }
         for (name, other) in [(&names[0], &names[1]), (&names[1], &names[0])] {
@@ -165,6 +169,11 @@ async fn attempt(executor: &HostExecutor, operation: usize, n: u64) -> Result<Ve
     let go = |from: &str, to: &str| {
         executor.move_path(MovePath { from: path(from), to: path(to), replace: true })
     };
+    let wants_file = ["read", "edit", "stat", "move out of", "move within", "download file"];
+    if wants_file.contains(&OPERATIONS[operation]) {
+        // Others took the file away; this too is a try, and may fail like any other.
+        let _ = write("d/f", true).await;
+    }
     match OPERATIONS[operation] {
         "read" => executor
             .read_file(ReadFile { path: path("d/f"), ..ReadFile::default() })
@@ -485,7 +494,7 @@ async fn a_closed_directory_is_a_refusal_and_no_fault() {
     for resolver in BOTH {
         let world = world(resolver);
         let closed = world.folder.path().join("w/d/sub");
-        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
         let executor = &world.executor;
         let read = ReadFile { path: path("d/sub/g"), ..Default::default() };
         assert_eq!(code(executor.read_file(read)).await, Some(ErrorCode::PermissionDenied));

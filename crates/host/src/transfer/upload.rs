@@ -146,14 +146,13 @@ impl<'a> Unpacking<'a> {
                     ToolError::invalid_argument("archive", reason).with_hint("upload it in parts")
                 );
             }
-            let name = PathBuf::from(crate::root::owned(entry.path_bytes().into_owned()));
+            let name = crate::root::owned(entry.path_bytes().into_owned());
             self.entry(&mut entry, &name)?;
             // Whatever an entry of a kind without content carries must not count as a header.
             std::io::copy(&mut entry, &mut std::io::sink())
                 .map_err(|error| self.broken(Some(&name), &error))?;
             last = Some(name);
         }
-        drop(entries);
         if self.state.ended.get() {
             return Err(truncated(last.as_deref()));
         }

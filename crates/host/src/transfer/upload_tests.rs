@@ -73,7 +73,10 @@ fn entry(builder: &mut Builder<Vec<u8>>, kind: EntryType, name: &[u8], link: &[u
     builder.append(&header, text).unwrap();
 }
 
-fn archive(entries: &[(EntryType, &[u8], &[u8], &[u8])]) -> Vec<u8> {
+/// Kind, name, link target and content.
+type Given<'a> = (EntryType, &'a [u8], &'a [u8], &'a [u8]);
+
+fn archive(entries: &[Given<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (kind, name, link, text) in entries {
         entry(&mut builder, *kind, name, link, text);

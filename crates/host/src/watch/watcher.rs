@@ -163,11 +163,11 @@ impl Watcher {
             return Ok(Ok(()));
         }
         let mut done = Ok(());
-        if let Some(rules) = &mut self.rules {
-            if Rules::concern(&path) {
-                rules.forget();
-                done = self.watch_all();
-            }
+        if let Some(rules) = &mut self.rules
+            && Rules::concern(&path)
+        {
+            rules.forget();
+            done = self.watch_all();
         }
         if self.left_out(&path, is_directory) {
             return Ok(done);
