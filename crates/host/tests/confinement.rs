@@ -369,21 +369,10 @@ async fn standing_ways_out_are_closed_to_every_operation() {
             is(code(upload(executor, way, tar, archive("f"))).await, "upload tar");
             is(code(download(executor, way, tar)).await, "download");
         }
-        for operation in ["read", "write"] {
-            let got = match operation {
-                "read" => {
-                    code(executor.read_file(ReadFile { path: path("file"), ..Default::default() }))
-                        .await
-                }
-                _ => {
-                    code(
-                        executor.write_file(WriteFile { path: path("file"), ..Default::default() }),
-                    )
-                    .await
-                }
-            };
-            assert_eq!(got, Some(ErrorCode::OutsideWorkspace), "{operation}");
-        }
+        let read = ReadFile { path: path("file"), ..Default::default() };
+        assert_eq!(code(executor.read_file(read)).await, Some(ErrorCode::OutsideWorkspace));
+        let write = WriteFile { path: path("file"), ..Default::default() };
+        assert_eq!(code(executor.write_file(write)).await, Some(ErrorCode::OutsideWorkspace));
         assert_eq!(picture(&outside), before);
     }
 }
