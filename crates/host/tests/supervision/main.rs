@@ -56,7 +56,7 @@ fn open(home: &Path, launcher: Option<Arc<Launcher>>) -> HostExecutor {
     let root = home.join("workspace");
     std::fs::create_dir_all(&root).unwrap();
     let processes = ProcessOptions { launcher, ..ProcessOptions::default() };
-    HostExecutor::open(HostOptions { root, state: home.join("state"), resolver: None, processes })
+    HostExecutor::open(HostOptions { processes, ..HostOptions::new(root, home.join("state")) })
         .unwrap()
 }
 
