@@ -2,7 +2,12 @@
 //! commands never touch each other, and nothing is lost when everything but the supervisor dies.
 //!
 //! Supervisors are forked before a program has threads, so this suite has a `main` of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its child programs speak"
+)]
 
 mod ending;
 mod escape;
