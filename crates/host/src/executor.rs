@@ -36,12 +36,20 @@ pub struct HostOptions {
     pub processes: ProcessOptions,
 }
 
+impl HostOptions {
+    /// Everything but the two directories at its default.
+    pub fn new(root: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        let processes = ProcessOptions::default();
+        Self { root: root.into(), state: state.into(), resolver: None, processes }
+    }
+}
+
 /// The tool operations in one workspace on this machine.
 #[derive(Debug)]
 pub struct HostExecutor {
     root: Arc<Root>,
-    locks: Arc<WriteLocks>,
     processes: Processes,
+    locks: Arc<WriteLocks>,
     capabilities: Capabilities,
 }
 
@@ -62,7 +70,7 @@ impl HostExecutor {
             ],
         };
         let root = Arc::new(Root::open(&options.root, options.resolver)?);
-        let locks = Arc::new(WriteLocks::open(&options.state)?);
+        let locks = Arc::new(WriteLocks::new(&options.state));
         let workspace = FilePath::from(root.path());
         let processes = Processes::new(&options.state, workspace, options.processes);
         Ok(Self { root, locks, processes, capabilities })

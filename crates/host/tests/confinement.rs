@@ -51,9 +51,8 @@ fn world(resolver: Resolver) -> World {
         std::fs::write(path, text).unwrap();
     }
     let executor = HostExecutor::open(HostOptions {
-        root: folder.path().join("w"),
-        state: folder.path().join("state"),
         resolver: Some(resolver),
+        ..HostOptions::new(folder.path().join("w"), folder.path().join("state"))
     })
     .unwrap();
     World { folder, executor }
@@ -369,21 +368,10 @@ async fn standing_ways_out_are_closed_to_every_operation() {
             is(code(upload(executor, way, tar, archive("f"))).await, "upload tar");
             is(code(download(executor, way, tar)).await, "download");
         }
-        for operation in ["read", "write"] {
-            let got = match operation {
-                "read" => {
-                    code(executor.read_file(ReadFile { path: path("file"), ..Default::default() }))
-                        .await
-                }
-                _ => {
-                    code(
-                        executor.write_file(WriteFile { path: path("file"), ..Default::default() }),
-                    )
-                    .await
-                }
-            };
-            assert_eq!(got, Some(ErrorCode::OutsideWorkspace), "{operation}");
-        }
+        let read = ReadFile { path: path("file"), ..Default::default() };
+        assert_eq!(code(executor.read_file(read)).await, Some(ErrorCode::OutsideWorkspace));
+        let write = WriteFile { path: path("file"), ..Default::default() };
+        assert_eq!(code(executor.write_file(write)).await, Some(ErrorCode::OutsideWorkspace));
         assert_eq!(picture(&outside), before);
     }
 }

@@ -13,7 +13,7 @@ fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("w")).unwrap();
     let root = Root::open(&folder.path().join("w"), None).unwrap();
-    let locks = WriteLocks::open(&folder.path().join("state")).unwrap();
+    let locks = WriteLocks::new(&folder.path().join("state"));
     World { folder, root, locks }
 }
 

@@ -44,8 +44,8 @@ pub struct ProcessOptions {
     pub environment: Vec<(ByteString, ByteString)>,
     /// Bytes of output kept for a command that names no cap.
     pub output_cap: u64,
-    /// How long ended processes are kept.
-    pub retention: Duration,
+    /// How long ended processes are kept; `None` is for ever, as far as there is room.
+    pub retention: Option<Duration>,
 }
 
 impl Default for ProcessOptions {
@@ -58,7 +58,7 @@ impl Default for ProcessOptions {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             )],
             output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
-            retention: stigmer_core::limits::DEFAULT_RETENTION,
+            retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
         }
     }
 }
@@ -85,14 +85,14 @@ impl Processes {
     }
 
     /// A process's directory and what it says was started.
-    fn find(&self, id: &ProcessId) -> Result<(OwnedFd, ProcessRecord)> {
+    fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
         let unknown = || ToolError::unknown_process(id.as_str());
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let directory = rustix::fs::open(self.directory.join(id.as_str()), flags, Mode::empty())
             .map_err(|_| unknown())?;
         let record = record::read_process(&directory).ok_or_else(unknown)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
-        if ours { Ok((directory, record)) } else { Err(unknown()) }
+        if ours { Ok((Arc::new(directory), record)) } else { Err(unknown()) }
     }
 
     fn keep_fresh(&self, id: ProcessId, connection: Connection) {

@@ -86,7 +86,7 @@ async fn what_goes_out_can_come_in() {
     symlink("large", root.path().join("d/link")).unwrap();
     let request = Download { path: "d".into(), format: TransferFormat::Tar };
     let stream = download(Arc::clone(&root), request).await.unwrap();
-    let locks = crate::files::WriteLocks::open(&folder.path().join("state")).unwrap();
+    let locks = crate::files::WriteLocks::new(&folder.path().join("state"));
     let request = stigmer_core::transfer::Upload { path: "e".into(), ..Default::default() };
     let done = super::super::upload(Arc::clone(&root), Arc::new(locks), request, stream).await;
     assert_eq!(done.unwrap().bytes, 3 << 20);

@@ -15,7 +15,7 @@ fn world() -> World {
         std::fs::create_dir(folder.path().join(path)).unwrap();
     }
     let root = Arc::new(Root::open(&folder.path().join("w"), None).unwrap());
-    let locks = Arc::new(WriteLocks::open(&folder.path().join("state")).unwrap());
+    let locks = Arc::new(WriteLocks::new(&folder.path().join("state")));
     World { folder, root, locks }
 }
 

@@ -120,7 +120,7 @@ async fn ignored_paths_are_left_out() {
 #[tokio::test]
 async fn our_own_writes_are_one_change() {
     let world = world();
-    let locks = crate::files::WriteLocks::open(&world.at("state")).unwrap();
+    let locks = crate::files::WriteLocks::new(&world.at("state"));
     let write = |path: &str, text: &str| {
         let (path, content) = (path.into(), text.into());
         let request = stigmer_core::file::WriteFile { path, content, ..Default::default() };

@@ -1,0 +1,59 @@
+//! What a command works with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stigmer_core::{ByteString, ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_engine::{
+    Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace,
+};
+
+use crate::arguments::Globals;
+
+/// An open workspace.
+#[allow(dead_code, reason = "the commands that run processes read the settings")]
+pub(crate) struct Context {
+    /// The engine, and with it the settings.
+    pub(crate) engine: Engine,
+    /// Where the command works.
+    pub(crate) workspace: Workspace,
+    /// Where processes run.
+    pub(crate) mode: ExecutionMode,
+    /// The operations.
+    pub(crate) executor: Arc<dyn ToolExecutor>,
+}
+
+impl Context {
+    /// Reads the settings and opens the workspace.
+    pub(crate) fn open(globals: &Globals, launcher: Option<Launcher>) -> Result<Self> {
+        let sources = Sources { surroundings: surroundings(), ..Sources::default() };
+        let configuration = Configuration::load(&sources)?;
+        // A person looks after their commands from wherever they are.
+        let engine = Engine::new(configuration, launcher, ProcessScope::All);
+        let current =
+            std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
+        let named = globals.workspace.as_deref().or(engine.configuration().workspace_directory());
+        let workspace = Workspace::choose(named, &current)?;
+        let mode = engine.mode(globals.mode)?;
+        let executor = engine.executor(globals.mode, &workspace)?;
+        Ok(Self { engine, workspace, mode, executor })
+    }
+}
+
+/// This process's environment and the user's home, for the engine, which looks at neither.
+pub(crate) fn surroundings() -> Surroundings {
+    let home = std::env::home_dir().filter(|home: &PathBuf| home.is_absolute());
+    Surroundings { environment: std::env::vars_os().collect(), home }
+}
+
+/// Variables that are nearly a setting's: `STIGMER_EXECUTON_MODE=sandbox` must not run things on the
+/// host without a word.
+pub(crate) fn mistyped_variables() -> Vec<(String, &'static str)> {
+    let unknown = stigmer_engine::configuration::unknown_variables(&surroundings());
+    unknown.into_iter().filter_map(|(name, near)| near.map(|near| (name, near))).collect()
+}
+
+/// What the operating system said of a thing of ours.
+pub(crate) fn io(operation: &str, what: &str, error: &std::io::Error) -> ToolError {
+    ToolError::from_io(operation, &ByteString::from(what), error)
+}
