@@ -47,8 +47,11 @@ pub(crate) fn files(bench: &Bench) -> Outcome<Vec<Row>> {
         size,
         || {
             time(|| {
-                let request =
-                    WriteFile { path: name(), content: text.as_str().into(), ..WriteFile::default() };
+                let request = WriteFile {
+                    path: name(),
+                    content: text.as_str().into(),
+                    ..WriteFile::default()
+                };
                 runtime.block_on(executor.write_file(request))?;
                 Ok(())
             })

@@ -23,6 +23,9 @@ use measure::Row;
 /// A benchmark's outcome; what goes wrong is told in its row.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
+/// Measures, and gives lines of the table.
+type Benchmark = fn(&Bench) -> Outcome<Vec<Row>>;
+
 const HELP: &str = "usage: stigmer-bench [options] [part of a name]...
   --stigmer FILE  the release binary of the CLI (or the variable STIGMER_BIN)
   --tree DIR      what is searched (default: the sources in the cargo registry)
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn all(bench: Bench) -> Outcome<bool> {
-    let benchmarks: [(&str, fn(&Bench) -> Outcome<Vec<Row>>); 8] = [
+    let benchmarks: [(&str, Benchmark); 8] = [
         ("execute", commands::execute),
         ("python", commands::python),
         ("run", commands::run),

@@ -67,7 +67,9 @@ impl Row {
     /// The median of the runs' differences, in milliseconds.
     pub(crate) fn extra(&self) -> f64 {
         median(
-            self.runs.iter().map(|run| median(run.0.iter().copied()) - median(run.1.iter().copied())),
+            self.runs
+                .iter()
+                .map(|run| median(run.0.iter().copied()) - median(run.1.iter().copied())),
         )
     }
 

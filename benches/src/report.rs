@@ -61,10 +61,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
 
 /// Where cargo builds.
 fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        PathBuf::from,
-    )
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
 }
 
 /// Keeps every time that was taken, one file for each comparison.
@@ -72,8 +70,7 @@ pub(crate) fn keep_raw(rows: &[Row]) -> Outcome<()> {
     let directory = target().join("bench");
     std::fs::create_dir_all(&directory)?;
     for row in rows.iter().filter(|row| row.missing.is_none()) {
-        let name: String = row
-            .what
+        let name: String = format!("{} against {}", row.what, row.yardstick)
             .chars()
             .map(|one| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '-' })
             .collect();

@@ -4,9 +4,7 @@ use std::fmt::Debug;
 
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
-use stigmer_core::process::{
-    ExitStatus, Follow, GapReason, OutputEvent, OutputKind, ReadOutput,
-};
+use stigmer_core::process::{ExitStatus, Follow, GapReason, OutputEvent, OutputKind, ReadOutput};
 use stigmer_core::{ErrorCode, OutputStream, ProcessId, Result, ToolError};
 
 use crate::Fixture;

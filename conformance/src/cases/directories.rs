@@ -100,7 +100,9 @@ async fn deep_and_wide_trees_are_deleted(place: Fixture) {
     let deep = "mkdir deep; cd deep; i=0; while [ $i -lt 1500 ]; do mkdir dddd; cd dddd; \
                 i=$((i + 1)); done; : > f";
     place.sh(deep).await;
-    place.sh("mkdir wide; cd wide; seq 5000 | xargs touch; mkdir s; cd s; seq 2000 | xargs mkdir").await;
+    place
+        .sh("mkdir wide; cd wide; seq 5000 | xargs touch; mkdir s; cd s; seq 2000 | xargs mkdir")
+        .await;
     for path in ["deep", "wide"] {
         place.executor.delete_file(delete(path, true)).await.unwrap();
         assert!(!place.exists(path).await);
@@ -125,7 +127,10 @@ async fn a_move_replaces_only_if_asked(place: Fixture) {
     place.chmod("new", 0o640).await;
     let result = place.executor.move_path(to("new", "old", false)).await;
     refused(result, ErrorCode::Exists, &["old"]);
-    assert_eq!((place.bytes("old").await, place.bytes("new").await), (b"old".into(), b"new".into()));
+    assert_eq!(
+        (place.bytes("old").await, place.bytes("new").await),
+        (b"old".into(), b"new".into())
+    );
     place.executor.move_path(to("new", "old", true)).await.unwrap();
     assert_eq!((place.bytes("old").await, place.mode("old").await), (b"new".into(), 0o640));
     assert!(!place.exists("new").await);

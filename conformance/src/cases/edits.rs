@@ -95,8 +95,8 @@ async fn random_edits_are_what_strings_say(place: Fixture) {
             let (old, new) = (edit.old.to_string_lossy(), edit.new.to_string_lossy());
             let Ok(current) = &expected else { break };
             // Places that overlap are two places.
-            let places =
-                (0..current.len()).filter(|at| current.as_bytes()[*at..].starts_with(old.as_bytes()));
+            let places = (0..current.len())
+                .filter(|at| current.as_bytes()[*at..].starts_with(old.as_bytes()));
             expected = match (old.is_empty(), old == new, places.count()) {
                 (true, ..) => Err(ErrorCode::EmptyOldString),
                 (_, true, _) => Err(ErrorCode::IdenticalStrings),
@@ -118,7 +118,10 @@ async fn random_edits_are_what_strings_say(place: Fixture) {
                 // an earlier edit's text.
                 let of_request =
                     matches!(error.code, ErrorCode::EmptyOldString | ErrorCode::IdenticalStrings);
-                assert!(error.code == code || of_request, "seed {seed}: {error:?}, expected {code}");
+                assert!(
+                    error.code == code || of_request,
+                    "seed {seed}: {error:?}, expected {code}"
+                );
                 assert_eq!(now, text, "seed {seed}: nothing may be written");
             }
             (Err(error), Ok(_)) => {

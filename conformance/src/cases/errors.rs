@@ -95,7 +95,9 @@ async fn every_operation_refuses_paths_through_links_that_lead_out(place: Fixtur
     let line = "mkdir ../away-$$; echo root > ../away-$$/f; mkdir ../away-$$/d; \
                 ln -s \"../${PWD##*/}/../away-$$\" out; echo away-$$";
     let away = place.text(line).await;
-    place.sh(format!("mkdir in; ln -s ../out in/twice; ln -s \"$(cd ../{away}; pwd)\" absolute")).await;
+    place
+        .sh(format!("mkdir in; ln -s ../out in/twice; ln -s \"$(cd ../{away}; pwd)\" absolute"))
+        .await;
     place.sh("ln -s / slash; ln -s out/f file").await;
     for path in ["out/f", "out/d", "out/new", "in/twice/f", "absolute/f", "slash/etc/passwd"] {
         for (operation, result) in each(&place, &path.into()).await {
@@ -122,7 +124,9 @@ async fn every_operation_refuses_paths_that_are_none(place: Fixture) {
 }
 
 async fn every_operation_refuses_endless_links(place: Fixture) {
-    place.sh("ln -s loop loop; ln -s pong ping; ln -s ping pong; mkdir d; ln -s ../d/self d/self").await;
+    place
+        .sh("ln -s loop loop; ln -s pong ping; ln -s ping pong; mkdir d; ln -s ../d/self d/self")
+        .await;
     for path in ["loop/x", "ping/x", "d/self/x"] {
         for (operation, result) in each(&place, &path.into()).await {
             assert!(result.is_err(), "{operation} {path}");

@@ -108,9 +108,11 @@ async fn every_range_is_what_splitting_says(place: Fixture) {
 
 async fn bad_ranges_are_refused(place: Fixture) {
     place.seed("f", "one\n").await;
-    for (first, last, argument) in
-        [(Some(0), None, "first_line"), (None, Some(0), "last_line"), (Some(3), Some(2), "last_line")]
-    {
+    for (first, last, argument) in [
+        (Some(0), None, "first_line"),
+        (None, Some(0), "last_line"),
+        (Some(3), Some(2), "last_line"),
+    ] {
         let result = place.executor.read_file(lines("f", first, last)).await;
         refused(result, ErrorCode::InvalidArgument, &[argument]);
     }
@@ -175,7 +177,9 @@ async fn a_link_beneath_the_root_is_followed(place: Fixture) {
 async fn a_path_is_described(place: Fixture) {
     place.seed("f", "12345").await;
     place.chmod("f", 0o640).await;
-    place.sh("mkdir d; mkfifo p; ln -s /etc/passwd out; chmod 1770 d; touch -d @1234567890.5 f").await;
+    place
+        .sh("mkdir d; mkfifo p; ln -s /etc/passwd out; chmod 1770 d; touch -d @1234567890.5 f")
+        .await;
     let stat = |path: &'static str| place.executor.stat_file(path.into());
     let f = stat("./f").await.unwrap();
     assert_eq!((f.path, f.kind, f.size, f.mode), ("f".into(), FileKind::File, 5, 0o640));
@@ -245,8 +249,7 @@ fn expecting(path: &str, content: &str, sum: String) -> WriteFile {
 async fn a_file_that_somebody_changed_is_not_overwritten(place: Fixture) {
     place.seed("f", "theirs").await;
     let stale = expecting("f", "mine", sha256("what I read"));
-    let error =
-        refused_with_hint(place.executor.write_file(stale).await, ErrorCode::Stale, &["f"]);
+    let error = refused_with_hint(place.executor.write_file(stale).await, ErrorCode::Stale, &["f"]);
     assert_eq!(error.details["expected_sha256"], sha256("what I read"));
     assert_eq!(error.details["actual_sha256"], sha256("theirs"));
     assert_eq!(place.bytes("f").await, b"theirs");
@@ -275,7 +278,8 @@ async fn one_of_many_creates(place: Fixture) {
     for round in 0..10 {
         let path = format!("f{round}");
         let tries = (0..10).map(|number| {
-            let request = WriteFile { create_only: true, ..write(path.as_str(), number.to_string()) };
+            let request =
+                WriteFile { create_only: true, ..write(path.as_str(), number.to_string()) };
             place.executor.write_file(request)
         });
         let results = futures_util::future::join_all(tries).await;

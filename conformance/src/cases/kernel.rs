@@ -36,9 +36,9 @@ struct Truth {
 
 /// The sources of this program's own dependencies, if they are at hand.
 fn registry() -> Option<PathBuf> {
-    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"))
-    })?;
+    let cargo = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))?;
     let index = std::fs::read_dir(cargo.join("registry/src")).ok()?.flatten().next()?.path();
     let crates = std::fs::read_dir(&index).ok()?.flatten().count();
     (crates > 20).then_some(index)
@@ -139,8 +139,12 @@ async fn every_file_of_a_source_tree_is_what_the_kernel_says(place: Fixture) {
     let truth = look(&root);
     assert!(truth.len() > 2000, "{}", truth.len());
 
-    let request =
-        ListDirectory { path: "tree".into(), depth: 99, limit: Some(100_000), ..Default::default() };
+    let request = ListDirectory {
+        path: "tree".into(),
+        depth: 99,
+        limit: Some(100_000),
+        ..Default::default()
+    };
     let listing = place.executor.list_directory(request).await.unwrap();
     assert!(!listing.truncated);
     let listed: Vec<_> = listing

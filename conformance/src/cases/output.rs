@@ -115,7 +115,8 @@ async fn what_there_is_now_does_not_wait(place: Fixture) {
 }
 
 async fn following_ends_at_the_exit(place: Fixture) {
-    let id = place.executor.start_process(detached("echo a; (sleep 0.7; echo late) & echo b; exit 4"));
+    let id =
+        place.executor.start_process(detached("echo a; (sleep 0.7; echo late) & echo b; exit 4"));
     let id = id.await.unwrap().id;
     let all = place.collect(&id, UNTIL_EXIT).await;
     assert_eq!((all.bytes.as_slice(), all.code()), (b"a\nb\n".as_slice(), 4));
@@ -179,8 +180,7 @@ async fn a_client_that_reconnects_neither_loses_nor_repeats(place: Fixture) {
 async fn many_followers_see_the_same(place: Fixture) {
     let line = "for i in $(seq 1 30); do seq 1 500; sleep 0.01; done";
     let id = place.executor.start_process(detached(line)).await.unwrap().id;
-    let all =
-        futures_util::future::join_all((0..20).map(|_| place.collect(&id, UNTIL_EXIT))).await;
+    let all = futures_util::future::join_all((0..20).map(|_| place.collect(&id, UNTIL_EXIT))).await;
     for one in &all {
         same_bytes(&one.bytes, &all[0].bytes, "another follower");
     }
@@ -273,7 +273,11 @@ async fn a_hundred_megabytes_without_a_line_end_take_no_memory(place: Fixture) {
     let (mut count, mut largest, mut said, mut code) = (0_u64, 0, String::new(), None);
     while let Some(event) = stream.next().await {
         match event.unwrap() {
-            OutputEvent::Output { stream: stigmer_core::process::OutputKind::Stderr, bytes, .. } => {
+            OutputEvent::Output {
+                stream: stigmer_core::process::OutputKind::Stderr,
+                bytes,
+                ..
+            } => {
                 said.push_str(&bytes.to_string_lossy());
             }
             OutputEvent::Output { bytes, .. } => {

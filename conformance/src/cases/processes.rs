@@ -162,7 +162,8 @@ async fn a_bad_working_directory_is_an_error(place: Fixture) {
 }
 
 async fn variables_are_given_and_override(place: Fixture) {
-    let mut start = StartProcess::shell("printf '%s|' \"$ONE\" \"$TWO\" \"$EMPTY\" \"${EMPTY+set}\"");
+    let mut start =
+        StartProcess::shell("printf '%s|' \"$ONE\" \"$TWO\" \"$EMPTY\" \"${EMPTY+set}\"");
     start.variables = [("ONE", "1"), ("TWO", "a b\n$ONE"), ("EMPTY", "")]
         .map(|(name, value)| (name.into(), value.into()))
         .into();

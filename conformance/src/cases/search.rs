@@ -188,8 +188,7 @@ async fn a_pattern_can_be_a_literal(place: Fixture) {
         assert_eq!(found.matches.len(), count, "{pattern} {literal}");
     }
     place.seed("b", b"caf\xe9 mark\n").await;
-    let request =
-        GrepSearch { literal: true, pattern: b"caf\xe9".as_slice().into(), ..grep("") };
+    let request = GrepSearch { literal: true, pattern: b"caf\xe9".as_slice().into(), ..grep("") };
     let found = place.executor.grep_search(request).await.unwrap();
     assert_eq!(found.matches.len(), 1);
     assert_eq!(found.matches[0].text.as_bytes(), b"caf\xe9 mark", "bytes are kept");
@@ -352,7 +351,11 @@ async fn bad_patterns_are_refused(place: Fixture) {
     let huge = place.executor.grep_search(grep(&format!("({})", r"\w{999}".repeat(99)))).await;
     refused(huge, ErrorCode::BadRegex, &[]);
     let long = "x".repeat(limits::MAX_PATTERN_BYTES + 1);
-    refused(place.executor.grep_search(grep(&long)).await, ErrorCode::InvalidArgument, &["pattern"]);
+    refused(
+        place.executor.grep_search(grep(&long)).await,
+        ErrorCode::InvalidArgument,
+        &["pattern"],
+    );
 }
 
 async fn searches_stay_beneath_the_root(place: Fixture) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stigmer_core::process::{
-    Command, EndReason, Execute, Follow, Lifetime, OutputEvent, OutputKind, ProcessState, ReadOutput,
-    SignalRequest, StartProcess, Stdin, TerminalSize,
+    Command, EndReason, Execute, Follow, Lifetime, OutputEvent, OutputKind, ProcessState,
+    ReadOutput, SignalRequest, StartProcess, Stdin, TerminalSize,
 };
 use stigmer_core::{ErrorCode, ProcessId};
 
@@ -259,7 +259,8 @@ async fn what_a_background_child_wrote_in_time_is_there(place: Fixture) {
 }
 
 async fn children_left_behind_can_be_killed_later(place: Fixture) {
-    let done = place.execute("setsid sleep 300 & echo $! > pids; sleep 300 & echo $! >> pids").await;
+    let done =
+        place.execute("setsid sleep 300 & echo $! > pids; sleep 300 & echo $! >> pids").await;
     let info = place.executor.process(&done.id).await.unwrap();
     assert_eq!((info.state, info.background), (ProcessState::Exited, 2));
     let exit = place.executor.signal(&done.id, SignalRequest::Kill).await.unwrap().unwrap();

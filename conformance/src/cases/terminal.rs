@@ -207,7 +207,12 @@ async fn a_kill_leaves_nothing(place: Fixture) {
     session.expect("ready").await;
     let exit = place.executor.signal(&session.id, SignalRequest::Kill).await.unwrap().unwrap();
     assert_eq!((exit.code, exit.survivors), (137, vec![]));
-    assert_eq!(place.text("for p in $(cat pids); do kill -0 $p && echo $p; done 2>&1 | grep -v such; true").await, "");
+    assert_eq!(
+        place
+            .text("for p in $(cat pids); do kill -0 $p && echo $p; done 2>&1 | grep -v such; true")
+            .await,
+        ""
+    );
 }
 
 async fn only_a_terminal_has_a_size(place: Fixture) {

@@ -37,8 +37,7 @@ async fn upload(place: &Fixture, path: &str, bytes: impl Into<Vec<u8>>) -> Resul
 }
 
 async fn download(place: &Fixture, path: &str, format: TransferFormat) -> Result<Vec<u8>> {
-    let mut stream =
-        place.executor.download(Download { path: path.into(), format }).await?;
+    let mut stream = place.executor.download(Download { path: path.into(), format }).await?;
     let mut all = Vec::new();
     while let Some(piece) = stream.next().await {
         all.extend_from_slice(&piece?);
@@ -92,8 +91,10 @@ async fn archives_of_the_machines_tar_are_understood(place: Fixture) {
     place.sh(TREE).await;
     for format in ["gnu", "ustar", "pax", "v7"] {
         // The older formats cannot hold long names.
-        let line = format!("tar --format={format} -C t -cf {format}.tar --exclude long . 2>/dev/null; \
-                            tar -C t -tf {format}.tar | wc -l");
+        let line = format!(
+            "tar --format={format} -C t -cf {format}.tar --exclude long . 2>/dev/null; \
+                            tar -C t -tf {format}.tar | wc -l"
+        );
         place.execute(line).await;
         let bytes = place.bytes(format!("{format}.tar")).await;
         upload(&place, &format!("from-{format}"), bytes).await.unwrap();
@@ -147,7 +148,10 @@ async fn an_archive_cannot_reach_outside(place: Fixture) {
         ("..", Archive::new().directory("../evil/")),
         ("/etc", Archive::new().special(EntryType::Symlink, "link", "/etc")),
         ("../..", Archive::new().special(EntryType::Symlink, "link", "../../out")),
-        ("d/../../..", Archive::new().directory("d/").special(EntryType::Symlink, "l", "d/../../..")),
+        (
+            "d/../../..",
+            Archive::new().directory("d/").special(EntryType::Symlink, "l", "d/../../.."),
+        ),
         ("passwd", Archive::new().special(EntryType::Link, "hard", "/etc/passwd")),
         ("..", Archive::new().special(EntryType::Link, "hard", "../../out")),
         ("evil", Archive::new().special(EntryType::Symlink, "../evil", "in")),

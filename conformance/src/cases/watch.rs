@@ -154,7 +154,9 @@ async fn ignore_rules_hold_if_asked_for(place: Fixture) {
     place.seed(".gitignore", "*.log\n/target/\n").await;
     let mut all = Watching::begin(&place, &[], false).await;
     let mut some = Watching::begin(&place, &[], true).await;
-    place.sh("echo > a.log; echo > target/x; echo > .git/index; echo > .hidden; echo > src/f").await;
+    place
+        .sh("echo > a.log; echo > target/x; echo > .git/index; echo > .hidden; echo > src/f")
+        .await;
     for path in ["a.log", "target/x", ".git/index", ".hidden", "src/f"] {
         all.expect(path, Created).await;
     }
