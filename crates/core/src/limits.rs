@@ -64,6 +64,26 @@ pub const DEFAULT_FIND_RESULTS: usize = 100;
 /// The matches that `grep_search` returns when the caller says nothing.
 pub const DEFAULT_GREP_MATCHES: usize = 1_000;
 
+/// The most paths that `search_files` returns: all of them are held in memory and sorted.
+pub const MAX_FIND_RESULTS: usize = 100_000;
+
+/// The most bytes (text, context and paths) that one listing or search returns, however large the
+/// limit that was asked for: the result is held in memory and crosses a wire in one piece.
+pub const MAX_SEARCH_BYTES: usize = 64 << 20;
+
+/// The longest line, together with the context wanted before it, that `grep_search` searches; a
+/// file with a longer one is reported as unreadable. It must fit in memory, and in the result.
+pub const MAX_LINE_BYTES: usize = 32 << 20;
+
+/// The most lines of context on each side of a match.
+pub const MAX_CONTEXT_LINES: u32 = 1_000;
+
+/// The most unreadable files that `grep_search` names.
+pub const MAX_UNREADABLE: usize = 1_000;
+
+/// The largest `.gitignore` (or its like) that is read: every rule is compiled and held in memory.
+pub const MAX_IGNORE_FILE_BYTES: u64 = 8 << 20;
+
 /// The longest pattern (regular expression, glob or fuzzy query) in bytes.
 pub const MAX_PATTERN_BYTES: usize = 64 << 10;
 

@@ -30,7 +30,8 @@ pub enum QueryKind {
     /// Characters in order, with gaps; the best match first.
     #[default]
     Fuzzy,
-    /// A glob. Without `/` it is held against the file's name, else against its path.
+    /// A glob. Without `/` it is held against the file's name, else against its path from the
+    /// workspace root; a leading `/` or `./` stands for that root.
     Glob,
 }
 
@@ -57,7 +58,8 @@ pub struct GrepSearch {
     /// Files or directories to search; empty means the whole workspace.
     #[serde(default)]
     pub paths: Vec<FilePath>,
-    /// Only files that one of these globs names.
+    /// Only files that one of these globs names, as with ripgrep's `--glob`: a named file is
+    /// searched even if an ignore rule or a leading dot would leave it out.
     #[serde(default)]
     pub include: Vec<String>,
     /// No file that one of these globs names.
@@ -99,7 +101,7 @@ pub struct GrepMatch {
     pub line: u64,
     /// Where the first match begins in the line, in bytes, from 1.
     pub column: u64,
-    /// The line without its line end.
+    /// The line without its line feed. A carriage return before it is kept, as ripgrep does.
     pub text: ByteString,
     /// Lines before it, as asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -116,6 +118,9 @@ pub struct GrepMatches {
     pub matches: Vec<GrepMatch>,
     /// Whether there are more than the limit.
     pub truncated: bool,
+    /// Files that match but hold a NUL byte, so that not all of their matching lines are shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binary: Vec<FilePath>,
     /// Files that could not be read, each with the reason; the others were searched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<ByteString>,

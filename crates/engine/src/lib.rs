@@ -1,1 +1,163 @@
-//! Placeholder while the crate is built.
+//! Composition: settings, modes and workspaces become a [`ToolExecutor`].
+//!
+//! Front-ends ask the [`Engine`] for an executor and never make one themselves. That is what keeps
+//! the one promise of the modes: a mode that cannot be had is an error, never the bare host.
+
+pub mod configuration;
+pub mod doctor;
+mod secret;
+mod workspace;
+
+use std::sync::Arc;
+
+use stigmer_core::{ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_host::{HostExecutor, HostOptions};
+
+pub use configuration::{Configuration, Sources, Surroundings};
+pub use secret::{REDACTED, Secret};
+pub use workspace::Workspace;
+
+/// All execution modes, in the order in which they are shown.
+pub const EXECUTION_MODES: [ExecutionMode; 6] = [
+    ExecutionMode::Local,
+    ExecutionMode::Sandbox,
+    ExecutionMode::Auto,
+    ExecutionMode::Firecracker,
+    ExecutionMode::Kubernetes,
+    ExecutionMode::Cloud,
+];
+
+/// The execution mode of this name.
+pub fn execution_mode_named(name: &str) -> Option<ExecutionMode> {
+    EXECUTION_MODES.into_iter().find(|mode| mode.name() == name)
+}
+
+/// What all front-ends share.
+#[derive(Debug)]
+pub struct Engine {
+    configuration: Configuration,
+}
+
+impl Engine {
+    /// An engine with these settings.
+    pub fn new(configuration: Configuration) -> Self {
+        Self { configuration }
+    }
+
+    /// The settings.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Where commands run: what the flag says, else what the settings say.
+    ///
+    /// # Errors
+    /// `bad_configuration` for settings that contradict each other.
+    pub fn mode(&self, flag: Option<ExecutionMode>) -> Result<ExecutionMode> {
+        match flag {
+            Some(mode) => Ok(mode),
+            None => self.configuration.target().map(|(mode, _)| mode),
+        }
+    }
+
+    /// The tool operations in a workspace.
+    ///
+    /// # Errors
+    /// `bad_configuration`; `not_available` for a mode that this build does not have: what was to
+    /// be isolated never runs on the host instead; and what opening the workspace says.
+    pub fn executor(
+        &self,
+        flag: Option<ExecutionMode>,
+        workspace: &Workspace,
+    ) -> Result<Arc<dyn ToolExecutor>> {
+        let mode = self.mode(flag)?;
+        match mode {
+            ExecutionMode::Local => Ok(Arc::new(self.host(workspace)?)),
+            ExecutionMode::Sandbox
+            | ExecutionMode::Auto
+            | ExecutionMode::Firecracker
+            | ExecutionMode::Kubernetes
+            | ExecutionMode::Cloud => Err(self.not_available(mode, flag)),
+        }
+    }
+
+    /// The one place where the host's executor is made.
+    fn host(&self, workspace: &Workspace) -> Result<HostExecutor> {
+        HostExecutor::open(HostOptions {
+            root: workspace.root().to_owned(),
+            state: self.configuration.state_directory()?,
+            resolver: None,
+        })
+    }
+
+    fn not_available(&self, mode: ExecutionMode, flag: Option<ExecutionMode>) -> ToolError {
+        let origin = match (flag, self.configuration.target()) {
+            (None, Ok((_, Some(origin)))) => format!(" ({origin} asks for it)"),
+            _ => String::new(),
+        };
+        ToolError::not_available(format!("execution mode {mode}"))
+            .with_detail("mode", mode.name())
+            .with_hint(format!(
+                "nothing was run{origin}; `--mode local` works on this machine, without isolation"
+            ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stigmer_core::ErrorCode;
+
+    fn engine(home: &std::path::Path, variables: &[(&str, &str)]) -> Engine {
+        let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let surroundings =
+            Surroundings { environment: environment.collect(), home: Some(home.to_owned()) };
+        let sources = Sources { surroundings, ..Sources::default() };
+        Engine::new(Configuration::load(&sources).unwrap())
+    }
+
+    #[test]
+    fn every_name_is_found_and_nothing_else() {
+        for mode in EXECUTION_MODES {
+            assert_eq!(execution_mode_named(mode.name()), Some(mode));
+        }
+        assert_eq!(execution_mode_named("Local"), None);
+    }
+
+    /// Whatever asks for another mode, the host is not used.
+    #[test]
+    fn a_mode_that_is_not_there_never_runs_on_the_host() {
+        let scratch = tempfile::tempdir().unwrap();
+        let workspace = Workspace::choose(None, scratch.path()).unwrap();
+        type Case = (Option<ExecutionMode>, Vec<(&'static str, &'static str)>);
+        let by_flag = |mode| (Some(mode), vec![]);
+        let mut cases: Vec<Case> = EXECUTION_MODES[1..].iter().map(|mode| by_flag(*mode)).collect();
+        cases.extend([
+            (None, vec![("STIGMER_EXECUTION_MODE", "sandbox")]),
+            (None, vec![("STIGMER_EXECUTION_MODE", "auto")]),
+            (None, vec![("AGENT_MODE", "firecracker")]),
+            (None, vec![("FIRECRACKER_ENABLED", "true")]),
+            (None, vec![("SANDBOX_TYPE", "daytona"), ("DAYTONA_API_KEY", "k")]),
+            (None, vec![("MODE", "cloud"), ("DAYTONA_API_KEY", "k"), ("REDIS_HOST", "r")]),
+            // A flag for isolation overrules an environment for the host.
+            (Some(ExecutionMode::Sandbox), vec![("STIGMER_EXECUTION_MODE", "local")]),
+        ]);
+        for (flag, variables) in cases {
+            let Err(error) = engine(scratch.path(), &variables).executor(flag, &workspace) else {
+                panic!("{flag:?} {variables:?} ran on the host");
+            };
+            assert_eq!(error.code, ErrorCode::NotAvailable, "{flag:?} {variables:?}");
+            assert!(error.hint.unwrap().contains("--mode local"));
+        }
+        let error = engine(scratch.path(), &[("MODE", "cloud")]).executor(None, &workspace);
+        assert_eq!(error.err().unwrap().code, ErrorCode::BadConfiguration);
+    }
+
+    #[test]
+    fn the_flag_overrules_the_environment() {
+        let scratch = tempfile::tempdir().unwrap();
+        let engine = engine(scratch.path(), &[("STIGMER_EXECUTION_MODE", "sandbox")]);
+        assert_eq!(engine.mode(None).unwrap(), ExecutionMode::Sandbox);
+        assert_eq!(engine.mode(Some(ExecutionMode::Local)).unwrap(), ExecutionMode::Local);
+    }
+}

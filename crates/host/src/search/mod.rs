@@ -1,17 +1,22 @@
-//! Listing and searching.
+//! Listing and searching, with ripgrep's engine and its rules on what to leave out.
+//!
+//! The walker (`ignore`, ripgrep's own) works with path strings, and a hostile process may swap a
+//! directory for a symbolic link at any moment. So a walk only *proposes* names: a file's content
+//! comes from [`Root::open_file`](crate::Root::open_file), an entry's kind and size from
+//! [`Root::stat`](crate::Root::stat), and a name that cannot be reached beneath the root is dropped.
+//!
+//! Every result is the same whatever the number of threads and the order in which they find things:
+//! see [`smallest`].
 
-use stigmer_core::file::{ListDirectory, Listing};
-use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
-use stigmer_core::{Result, ToolError};
+mod find;
+mod grep;
+mod hits;
+mod ignore_files;
+mod list;
+mod pattern;
+mod smallest;
+mod walk;
 
-use crate::Root;
-
-pub(crate) fn list_directory(_root: &Root, _request: ListDirectory) -> Result<Listing> {
-    Err(ToolError::not_available("list_directory"))
-}
-pub(crate) fn search_files(_root: &Root, _request: SearchFiles) -> Result<FoundFiles> {
-    Err(ToolError::not_available("search_files"))
-}
-pub(crate) fn grep_search(_root: &Root, _request: GrepSearch) -> Result<GrepMatches> {
-    Err(ToolError::not_available("grep_search"))
-}
+pub(crate) use find::search_files;
+pub(crate) use grep::grep_search;
+pub(crate) use list::list_directory;

@@ -1,0 +1,290 @@
+//! Finding lines by content.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use grep_regex::RegexMatcher;
+use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder};
+use ignore::{DirEntry, Error, WalkState};
+use stigmer_core::search::{GrepMatch, GrepMatches, GrepSearch};
+use stigmer_core::{ByteString, ErrorCode, FilePath, Result, ToolError, limits};
+
+use super::hits::{FileHits, Hit, HitSink, Hits, Wanted};
+use super::pattern;
+use super::smallest::Smallest;
+use super::walk::{self, Rules, Walk};
+use crate::Root;
+
+/// Finds lines by content.
+pub(crate) fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatches> {
+    for (name, lines) in [("before", request.before), ("after", request.after)] {
+        if lines > limits::MAX_CONTEXT_LINES {
+            let reason = format!("{lines} lines are more than {}", limits::MAX_CONTEXT_LINES);
+            return Err(ToolError::invalid_argument(name, reason)
+                .with_detail("limit", limits::MAX_CONTEXT_LINES)
+                .with_hint("read the file around the match instead"));
+        }
+    }
+    let matcher = pattern::matcher(&request)?;
+    let globs = walk::overrides(root, &request.include, &request.exclude)?;
+    let scope = Scope::new(root, &request.paths)?;
+    let results = Results::new(&request);
+    let walk = Walk::new(root, Rules::new(!request.no_ignore));
+
+    if !scope.files.is_empty() {
+        let mut worker = Worker::new(&request, matcher.clone(), BinaryDetection::convert(b'\0'));
+        for relative in &scope.files {
+            worker.search(root, relative, &results);
+        }
+    }
+    if !scope.directories.is_empty() {
+        let mut builder = walk.builder(&scope.directories)?;
+        builder.overrides(globs).build_parallel().run(|| {
+            // A clone for each thread, because clones of one matcher wait for each other's cache.
+            let mut worker = Worker::new(&request, matcher.clone(), BinaryDetection::quit(b'\0'));
+            let (walk, scope, results) = (&walk, &scope, &results);
+            Box::new(move |entry| match entry {
+                Ok(entry) => visit(root, walk, scope, results, &mut worker, &entry),
+                Err(error) => {
+                    walk_error(root, walk, results, &error);
+                    WalkState::Continue
+                }
+            })
+        });
+    }
+    for (directory, error) in walk.unfit() {
+        results.unreadable(&directory, &error.message);
+    }
+    Ok(results.finish())
+}
+
+/// Searches a proposed file, or says whether a proposed directory is worth looking into.
+fn visit(
+    root: &Root,
+    walk: &Walk<'_>,
+    scope: &Scope,
+    results: &Results,
+    worker: &mut Worker,
+    entry: &DirEntry,
+) -> WalkState {
+    let Some(relative) = walk.relative(entry.path()) else { return WalkState::Continue };
+    let Some(kind) = entry.file_type() else { return WalkState::Continue };
+    if kind.is_file() {
+        // A file that was named has been searched already, by the rules for such.
+        if !scope.files.contains(relative) {
+            worker.search(root, relative, results);
+        }
+    } else if kind.is_dir() && !results.wants_directory(relative) {
+        return WalkState::Skip;
+    }
+    WalkState::Continue
+}
+
+/// Reports what a walk could not read, if it is really there.
+fn walk_error(root: &Root, walk: &Walk<'_>, results: &Results, error: &Error) {
+    // Rules that cannot be parsed are passed over, as ripgrep does after a warning.
+    let (Some(path), Some(io)) = (error_path(error), error.io_error()) else { return };
+    let Some(relative) = walk.relative(path) else { return };
+    if io.kind() != io::ErrorKind::NotFound && root.stat(relative).is_ok() {
+        results.unreadable(relative, &format!("{}: {io}", relative.display()));
+    }
+}
+
+fn error_path(error: &Error) -> Option<&Path> {
+    match error {
+        Error::WithPath { path, .. } => Some(path),
+        Error::WithDepth { err, .. } | Error::WithLineNumber { err, .. } => error_path(err),
+        _ => None,
+    }
+}
+
+/// Files and directories to search, relative to the root.
+#[derive(Debug, Default)]
+struct Scope {
+    files: BTreeSet<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Scope {
+    fn new(root: &Root, paths: &[FilePath]) -> Result<Self> {
+        let mut scope = Self::default();
+        for path in paths {
+            let relative = root.relative(path)?;
+            match root.open_directory(&relative) {
+                Ok(_) => scope.directories.insert(relative),
+                Err(error) if error.code == ErrorCode::NotADirectory => {
+                    match root.open_file(&relative) {
+                        // The search will say that it cannot be read.
+                        Err(error) if error.code != ErrorCode::PermissionDenied => {
+                            return Err(error);
+                        }
+                        _ => scope.files.insert(relative),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        if paths.is_empty() {
+            scope.directories.insert(PathBuf::new());
+        }
+        Ok(scope)
+    }
+}
+
+/// What one thread needs to search files.
+struct Worker {
+    settings: SearcherBuilder,
+    searcher: Searcher,
+    matcher: RegexMatcher,
+    hits: Hits,
+}
+
+/// Files that are larger may make the searcher's buffer of 64 KiB grow; half of it, because UTF-16
+/// grows when it is decoded.
+const SMALL_FILE: u64 = 32 << 10;
+
+impl Worker {
+    /// ripgrep gives up on a file at its first NUL byte if a walk came across it (`quit`), and looks
+    /// on whether it matches if it was named (`convert`).
+    fn new(request: &GrepSearch, matcher: RegexMatcher, binary: BinaryDetection) -> Self {
+        let (before, after) = (request.before, request.after);
+        let mut settings = SearcherBuilder::new();
+        settings
+            .line_number(true)
+            .before_context(before as usize)
+            .after_context(after as usize)
+            .binary_detection(binary)
+            .heap_limit(Some(limits::MAX_LINE_BYTES))
+            // ripgrep maps files into memory when few are named; a file that somebody truncates
+            // meanwhile would kill the whole process with SIGBUS.
+            .memory_map(MmapChoice::never());
+        let hits = Hits::new(Wanted {
+            before: before.into(),
+            after: after.into(),
+            max_matches: max_matches(request),
+            max_bytes: limits::MAX_SEARCH_BYTES,
+        });
+        Self { searcher: settings.build(), settings, matcher, hits }
+    }
+
+    fn search(&mut self, root: &Root, relative: &Path, results: &Results) {
+        if !results.wants(relative) {
+            return;
+        }
+        let file = match root.open_file(relative) {
+            Ok(file) => file,
+            Err(error) => {
+                // What is not there any more, or not beneath the root, is none of our files.
+                if !is_gone(error.code) {
+                    results.unreadable(relative, &error.message);
+                }
+                return;
+            }
+        };
+        let mut sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
+        let searched = self.searcher.search_file(&self.matcher, &file, &mut sink);
+        let found = self.hits.take();
+        // A searcher keeps a buffer that a long line made grow, and looks for NUL as far as its
+        // buffer goes: what is found in the next file would depend on this one, as in ripgrep.
+        if file.metadata().map_or(true, |metadata| metadata.len() > SMALL_FILE) {
+            self.searcher = self.settings.build();
+        }
+        match searched {
+            Ok(()) => results.found(relative, found),
+            // Half of a file's matches would look like all of them.
+            Err(error) => {
+                results.unreadable(relative, &format!("{}: {error}", relative.display()));
+            }
+        }
+    }
+}
+
+/// Whether a name that the walk proposed turned out to be nothing that could be searched.
+fn is_gone(code: ErrorCode) -> bool {
+    use ErrorCode::{IsDirectory, NotADirectory, NotAFile, NotFound, OutsideWorkspace};
+    matches!(code, NotFound | OutsideWorkspace | NotAFile | IsDirectory | NotADirectory)
+}
+
+fn max_matches(request: &GrepSearch) -> usize {
+    request.limit.unwrap_or(limits::DEFAULT_GREP_MATCHES)
+}
+
+/// What all threads found.
+struct Results {
+    files: Smallest<Vec<u8>, FileHits>,
+    unreadable: Smallest<Vec<u8>, ByteString>,
+    max_matches: usize,
+}
+
+impl Results {
+    fn new(request: &GrepSearch) -> Self {
+        let max_matches = max_matches(request);
+        Self {
+            files: Smallest::new(max_matches, limits::MAX_SEARCH_BYTES),
+            unreadable: Smallest::new(limits::MAX_UNREADABLE, limits::MAX_SEARCH_BYTES),
+            max_matches,
+        }
+    }
+
+    fn wants(&self, relative: &Path) -> bool {
+        self.files.wants(relative.as_os_str().as_bytes())
+    }
+
+    /// Whether a file in this directory could still be part of the result.
+    fn wants_directory(&self, relative: &Path) -> bool {
+        let mut first = relative.as_os_str().as_bytes().to_vec();
+        if first.is_empty() {
+            return true;
+        }
+        first.push(b'/');
+        self.files.wants(&first)
+    }
+
+    fn found(&self, relative: &Path, found: FileHits) {
+        if !found.hits.is_empty() || found.binary {
+            let path = relative.as_os_str().as_bytes().to_vec();
+            // Each match will carry the path.
+            let bytes = found.bytes + found.hits.len() * path.len();
+            self.files.insert(path, found.hits.len(), bytes, found);
+        }
+    }
+
+    fn unreadable(&self, relative: &Path, message: &str) {
+        let path = relative.as_os_str().as_bytes().to_vec();
+        self.unreadable.insert(path, 1, message.len(), ByteString::from(message));
+    }
+
+    fn finish(self) -> GrepMatches {
+        let (files, truncated) = self.files.finish();
+        let mut files: Vec<_> = files.collect();
+        let end = if truncated { files.last().map(|(path, _)| path.clone()) } else { None };
+
+        let mut matches = Vec::new();
+        let mut binary = Vec::new();
+        let mut bytes = 0;
+        'files: for (path, found) in files.drain(..) {
+            if found.binary {
+                binary.push(FilePath::from(path.as_slice()));
+            }
+            for hit in found.hits {
+                bytes += hit.bytes() + path.len();
+                if matches.len() == self.max_matches || bytes > limits::MAX_SEARCH_BYTES {
+                    break 'files;
+                }
+                let Hit { line, column, text, before, after } = hit;
+                let path = FilePath::from(path.as_slice());
+                matches.push(GrepMatch { path, line, column, text, before, after });
+            }
+        }
+        // Whether something beyond the end of a truncated result was looked at is chance.
+        let (unreadable, _) = self.unreadable.finish_singles();
+        let unreadable = unreadable
+            .into_iter()
+            .filter(|(path, _)| end.as_ref().is_none_or(|end| path <= end))
+            .map(|(_, message)| message)
+            .collect();
+        GrepMatches { matches, truncated, binary, unreadable }
+    }
+}
