@@ -1,2 +1,65 @@
-//! stigmer.
-fn main() {}
+//! The `stigmer` command.
+//!
+//! Thin: arguments become a request to the engine, and its answer becomes output. Each command is
+//! one file beneath [`commands`].
+
+mod arguments;
+mod commands;
+mod context;
+mod output;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command, Globals};
+use context::Context;
+use output::{Failure, Output};
+
+fn main() -> ExitCode {
+    let Arguments { globals, command } = match arguments::parse() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit,
+    };
+    // A command that needs processes forks the launcher of supervisors HERE: this process has one
+    // thread and no runtime yet, and must not have more when it forks. `run`, `ps`, `logs`, `kill`,
+    // `wait` and `attach` hand what they get to `in_workspace`.
+    let mut output = Output::new(globals.json);
+    let result = run(&globals, command, &mut output);
+    output.finish(result)
+}
+
+/// The exit code of the command, or why it failed.
+fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, Failure> {
+    match command {
+        Command::Version(command) => command.run(globals, output),
+        Command::Completions(command) => command.run(output),
+        Command::Config(command) => command.run(globals, output),
+        Command::Doctor(command) => command.run(output),
+        Command::Fs(command) => in_workspace(globals, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Find(command) => in_workspace(globals, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Grep(command) => in_workspace(globals, output, async |context, output| {
+            command.run(context, output).await
+        }),
+    }
+}
+
+/// Opens the workspace and runs a command in it, on a runtime of this one thread: blocking work
+/// has threads of its own, and more would only cost start-up time.
+fn in_workspace(
+    globals: &Globals,
+    output: &mut Output,
+    command: impl AsyncFnOnce(&Context, &mut Output) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let context = Context::open(globals)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| context::io("start", "the runtime", &error))?;
+    let result = runtime.block_on(command(&context, output));
+    // A thread may be blocked in reading standard input; the process ends without it.
+    runtime.shutdown_background();
+    result
+}

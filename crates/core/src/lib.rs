@@ -6,6 +6,7 @@
 
 mod bytestring;
 mod capability;
+mod capture;
 mod error;
 mod executor;
 pub mod file;
@@ -18,6 +19,7 @@ pub mod transfer;
 
 pub use bytestring::{ByteString, FilePath};
 pub use capability::{Capabilities, Capability};
+pub use capture::Capture;
 pub use error::{ErrorCode, Result, ToolError};
 pub use executor::{ByteStream, ChangeStream, OutputStream, ToolExecutor};
 pub use id::{InvalidProcessId, ProcessId};

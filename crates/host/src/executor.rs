@@ -19,6 +19,7 @@ use stigmer_core::{
     OutputStream, ProcessId, Result, ToolError, ToolExecutor,
 };
 
+use crate::files::WriteLocks;
 use crate::process::{ProcessOptions, Processes};
 use crate::{Resolver, Root, files, search, transfer, watch};
 
@@ -40,6 +41,7 @@ pub struct HostOptions {
 pub struct HostExecutor {
     root: Arc<Root>,
     processes: Processes,
+    locks: Arc<WriteLocks>,
     capabilities: Capabilities,
 }
 
@@ -60,9 +62,10 @@ impl HostExecutor {
             ],
         };
         let root = Arc::new(Root::open(&options.root, options.resolver)?);
+        let locks = Arc::new(WriteLocks::open(&options.state)?);
         let workspace = FilePath::from(root.path());
         let processes = Processes::new(&options.state, workspace, options.processes);
-        Ok(Self { root, processes, capabilities })
+        Ok(Self { root, locks, processes, capabilities })
     }
 
     /// The workspace's root.
@@ -95,10 +98,12 @@ impl ToolExecutor for HostExecutor {
         self.blocking(move |root| files::stat_file(root, &path)).await
     }
     async fn write_file(&self, request: WriteFile) -> Result<WriteSummary> {
-        self.blocking(|root| files::write_file(root, request)).await
+        let locks = Arc::clone(&self.locks);
+        self.blocking(move |root| files::write_file(root, &locks, request)).await
     }
     async fn edit_file(&self, request: EditFile) -> Result<EditSummary> {
-        self.blocking(|root| files::edit_file(root, request)).await
+        let locks = Arc::clone(&self.locks);
+        self.blocking(move |root| files::edit_file(root, &locks, request)).await
     }
     async fn delete_file(&self, request: DeleteFile) -> Result<DeleteSummary> {
         self.blocking(|root| files::delete_file(root, request)).await
@@ -122,7 +127,8 @@ impl ToolExecutor for HostExecutor {
         watch::watch(Arc::clone(&self.root), request).await
     }
     async fn upload(&self, request: Upload, content: ByteStream) -> Result<UploadSummary> {
-        transfer::upload(Arc::clone(&self.root), request, content).await
+        let locks = Arc::clone(&self.locks);
+        transfer::upload(Arc::clone(&self.root), locks, request, content).await
     }
     async fn download(&self, request: Download) -> Result<ByteStream> {
         transfer::download(Arc::clone(&self.root), request).await

@@ -1,6 +1,7 @@
 //! What is known of processes.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use stigmer_core::process::{ProcessInfo, ProcessState};
 use stigmer_core::{FilePath, ProcessId, Result, ToolError};
@@ -41,7 +42,7 @@ impl Processes {
     }
 }
 
-async fn describe(directory: &OwnedFd, record: ProcessRecord) -> Result<ProcessInfo> {
+async fn describe(directory: &Arc<OwnedFd>, record: ProcessRecord) -> Result<ProcessInfo> {
     let status = match Connection::open(directory, &record.id).await? {
         Some(mut connection) => connection.ask_soon(&record.id, &Request::Status).await?,
         None => None,

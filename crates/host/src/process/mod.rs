@@ -85,14 +85,14 @@ impl Processes {
     }
 
     /// A process's directory and what it says was started.
-    fn find(&self, id: &ProcessId) -> Result<(OwnedFd, ProcessRecord)> {
+    fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
         let unknown = || ToolError::unknown_process(id.as_str());
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let directory = rustix::fs::open(self.directory.join(id.as_str()), flags, Mode::empty())
             .map_err(|_| unknown())?;
         let record = record::read_process(&directory).ok_or_else(unknown)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
-        if ours { Ok((directory, record)) } else { Err(unknown()) }
+        if ours { Ok((Arc::new(directory), record)) } else { Err(unknown()) }
     }
 
     fn keep_fresh(&self, id: ProcessId, connection: Connection) {

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::stream;
 use stigmer_core::limits::EXIT_STIGMER_FAILED;
 use stigmer_core::process::{EndReason, ExitStatus, Follow, GapReason, OutputEvent, ReadOutput};
-use stigmer_core::{ErrorCode, OutputStream, ProcessId, Result, ToolError};
+use stigmer_core::{OutputStream, ProcessId, Result, ToolError};
 
 use super::Processes;
 use super::connection::{Connection, unexpected};
@@ -33,12 +34,9 @@ impl Processes {
             Some(connection) => Some(connection),
             None => Connection::open(&directory, id).await?,
         };
-        let log_directory = directory.try_clone().map_err(|error| {
-            ToolError::new(ErrorCode::OutOfResources, format!("cannot read the log: {error}"))
-        })?;
         let mut follower = Follower {
             id: id.clone(),
-            reader: LogReader::open(log_directory, request.since)?,
+            reader: LogReader::open(Arc::clone(&directory), request.since)?,
             exit: record::read_exit(&directory),
             directory,
             started_ms: record.started_ms,
@@ -62,7 +60,7 @@ impl Processes {
 #[derive(Debug)]
 pub(crate) struct Follower {
     id: ProcessId,
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     started_ms: u64,
     reader: LogReader,
     /// To the supervisor, while there is one.

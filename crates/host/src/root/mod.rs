@@ -111,7 +111,7 @@ impl Root {
         let object = self.resolve(relative, Links::Follow)?;
         let stat = self.fstat(relative, &object)?;
         regular(relative, &stat)?;
-        let file = self.reopen(relative, &object, &stat)?;
+        let file = self.reopen(relative, &object, &stat, || self.last_place(relative))?;
         Ok(File::from(file))
     }
 
@@ -282,32 +282,67 @@ impl Root {
         rustix::fs::fstat(object).map_err(|errno| self.io_error("look at", relative, errno))
     }
 
-    /// Opens for reading the very file that `object` (an `O_PATH` descriptor) stands for.
-    pub(crate) fn reopen(&self, relative: &Path, object: &OwnedFd, stat: &Stat) -> Result<OwnedFd> {
+    /// Opens the regular file that has a spot's name for reading, with what was known of it when it
+    /// was opened; `None` if nothing has the name.
+    ///
+    /// # Errors
+    /// `busy` if the name is a link: it was none when the spot was found.
+    pub(crate) fn open_at(&self, relative: &Path, spot: &Spot) -> Result<Option<(File, Stat)>> {
+        let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let object = match rustix::fs::openat(&spot.directory, &spot.name, look, Mode::empty()) {
+            Ok(object) => object,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.io_error("open", relative, errno)),
+        };
+        let stat = self.fstat(relative, &object)?;
+        if kind_of(&stat) == FileKind::Symlink {
+            return Err(replaced_meanwhile(relative));
+        }
+        regular(relative, &stat)?;
+        let file = self.reopen(relative, &object, &stat, || {
+            let directory = spot.directory.try_clone().map_err(|_| Errno::MFILE)?;
+            Ok((directory, spot.name.clone()))
+        })?;
+        let stat = self.fstat(relative, &file)?;
+        Ok(Some((File::from(file), stat)))
+    }
+
+    /// Opens for reading the very file that `object` (an `O_PATH` descriptor) stands for; `place`
+    /// says where it has a name, for machines without `/proc`.
+    fn reopen(
+        &self,
+        relative: &Path,
+        object: &OwnedFd,
+        stat: &Stat,
+        place: impl FnOnce() -> Result<(OwnedFd, OsString), ResolveError>,
+    ) -> Result<OwnedFd> {
         let fail = |errno| self.io_error("open", relative, errno);
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         if proc_works() {
             return rustix::fs::open(proc_path(object), flags, Mode::empty()).map_err(fail);
         }
-        let walk = Walk::new(self.base(), self.names());
-        let end = walk
-            .to_end(relative, Links::Follow)
-            .map_err(|error| self.resolve_error(relative, error))?;
-        let End::Entry { directory, name, .. } = end else {
-            return Err(ToolError::is_directory(&relative.into()));
-        };
+        let (directory, name) = place().map_err(|error| self.resolve_error(relative, error))?;
         let file = rustix::fs::openat(&directory, &name, flags | OFlags::NOFOLLOW, Mode::empty())
             .map_err(fail)?;
         let now = self.fstat(relative, &file)?;
-        regular(relative, &now)?;
         if (now.st_dev, now.st_ino) != (stat.st_dev, stat.st_ino) {
-            return Err(ToolError::new(
-                ErrorCode::Busy,
-                format!("{}: was replaced while it was opened", relative.display()),
-            ));
+            return Err(replaced_meanwhile(relative));
         }
         Ok(file)
     }
+
+    /// The name at which a walk ends.
+    fn last_place(&self, relative: &Path) -> Result<(OwnedFd, OsString), ResolveError> {
+        match Walk::new(self.base(), self.names()).to_end(relative, Links::Follow)? {
+            End::Entry { directory, name, .. } => Ok((directory, name)),
+            End::Directory(_) => Err(Errno::ISDIR.into()),
+        }
+    }
+}
+
+fn replaced_meanwhile(relative: &Path) -> ToolError {
+    let message = format!("{}: was replaced while it was opened", relative.display());
+    ToolError::new(ErrorCode::Busy, message)
 }
 
 /// Opens one directory in another for reading; never a link.
@@ -374,7 +409,7 @@ fn openat2_works(base: BorrowedFd<'_>) -> bool {
 }
 
 /// The components of a link's text as owned names, `.` left out.
-fn owned(text: Vec<u8>) -> PathBuf {
+pub(crate) fn owned(text: Vec<u8>) -> PathBuf {
     PathBuf::from(OsString::from_vec(text))
 }
 

@@ -145,3 +145,116 @@ impl<'q> Scorer<'q> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use proptest::prelude::*;
+    use stigmer_core::ErrorCode;
+
+    use super::*;
+
+    fn world<S: AsRef<str>>(names: &[S]) -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = directory.path().join(name.as_ref());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let root = Root::open(directory.path(), None).unwrap();
+        (directory, root)
+    }
+
+    fn find(root: &Root, request: SearchFiles) -> Vec<String> {
+        let found = search_files(root, request).unwrap();
+        found.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+    }
+
+    fn glob(query: impl Into<String>) -> SearchFiles {
+        SearchFiles { query: query.into(), kind: QueryKind::Glob, ..SearchFiles::default() }
+    }
+
+    fn fuzzy(query: impl Into<String>) -> SearchFiles {
+        SearchFiles { kind: QueryKind::Fuzzy, ..glob(query) }
+    }
+
+    #[test]
+    fn a_glob_is_held_against_the_name_or_the_path() {
+        let (directory, root) = world(&["a.rs", "src/b.rs", "src/deep/c.rs", "src/.x.rs", "d.txt"]);
+        symlink("nowhere", directory.path().join("src/link.rs")).unwrap();
+        symlink("src", directory.path().join("other")).unwrap();
+        let all = ["a.rs", "src/.x.rs", "src/b.rs", "src/deep/c.rs", "src/link.rs"];
+        assert_eq!(find(&root, glob("*.rs")), all);
+        assert_eq!(find(&root, glob("**/*.rs")), all);
+        assert_eq!(find(&root, glob("**/{b,c}.rs")), ["src/b.rs", "src/deep/c.rs"]);
+        for query in ["src/*.rs", "/src/*.rs", "./src/*.rs"] {
+            assert_eq!(find(&root, glob(query)), ["src/.x.rs", "src/b.rs", "src/link.rs"]);
+        }
+        let absolute = format!("{}/src/b*", root.path().display());
+        assert_eq!(find(&root, glob(absolute)), ["src/b.rs"]);
+        for query in ["/*.rs", "./*.rs"] {
+            assert_eq!(find(&root, glob(query)), ["a.rs"]);
+        }
+        assert_eq!(find(&root, glob("oth*")), ["other"]);
+        assert_eq!(find(&root, glob("src")), [""; 0]);
+        let ruled = SearchFiles { ignore_rules: true, ..glob("*x.rs") };
+        assert_eq!(find(&root, ruled), [""; 0]);
+        let nested = vec!["src".into(), "src/deep".into(), "./src/".into()];
+        let nested = SearchFiles { directories: nested, ..glob("c.*") };
+        assert_eq!(find(&root, nested), ["src/deep/c.rs"]);
+    }
+
+    #[test]
+    fn the_best_fuzzy_match_comes_first() {
+        let (_directory, root) = world(&["docs/grep.md", "src/search/grep.rs", "g/r/e/p/rs", "x"]);
+        assert_eq!(find(&root, fuzzy("grep.rs"))[0], "src/search/grep.rs");
+        assert_eq!(find(&root, fuzzy("rs search")), ["src/search/grep.rs"]);
+        assert_eq!(find(&root, fuzzy("$grep")), [""; 0]);
+        assert_eq!(find(&root, fuzzy("")).len(), 4);
+    }
+
+    #[test]
+    fn what_cannot_be_searched_is_refused_with_the_reason() {
+        let (_directory, root) = world(&["f"]);
+        for query in ["[a", "{a", "", " ", "a/[z-a]"] {
+            let error = search_files(&root, glob(query)).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadGlob, "{error}");
+            assert!(error.hint.is_some());
+        }
+        let long = search_files(&root, fuzzy("a".repeat(limits::MAX_PATTERN_BYTES + 1)));
+        assert_eq!(long.unwrap_err().code, ErrorCode::InvalidArgument);
+        for (directory, code) in [
+            ("f", ErrorCode::NotADirectory),
+            ("nowhere", ErrorCode::NotFound),
+            ("..", ErrorCode::OutsideWorkspace),
+        ] {
+            let request = SearchFiles { directories: vec![directory.into()], ..glob("*") };
+            assert_eq!(search_files(&root, request).unwrap_err().code, code);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// A limit gives the beginning of what no limit gives, and says exactly whether it cut.
+        #[test]
+        fn a_limit_gives_the_beginning(
+            names in prop::collection::btree_set("[a-c]{1,3}(/[a-c]{1,2}\\.x){0,1}y", 1..30),
+            query in "[abc]{1,2}",
+            limit in 0_usize..12,
+        ) {
+            let names: Vec<_> = names.into_iter().collect();
+            let (_directory, root) = world(&names);
+            for request in [fuzzy(&query), glob(format!("*{query}*")), glob(format!("**/{query}*"))] {
+                let all = search_files(&root, request.clone()).unwrap();
+                prop_assert!(!all.truncated);
+                let limited =
+                    search_files(&root, SearchFiles { limit: Some(limit), ..request }).unwrap();
+                prop_assert_eq!(&limited.paths[..], &all.paths[..limit.min(all.paths.len())]);
+                prop_assert_eq!(limited.truncated, all.paths.len() > limit);
+            }
+        }
+    }
+}

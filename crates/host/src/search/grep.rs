@@ -288,3 +288,6 @@ impl Results {
         GrepMatches { matches, truncated, binary, unreadable }
     }
 }
+
+#[cfg(test)]
+mod tests;

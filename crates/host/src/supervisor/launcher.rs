@@ -19,6 +19,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::{Resource, Rlimit};
 use std::mem::MaybeUninit;
 
 use super::protocol::{self, Launch, Reply, Request};
@@ -38,6 +39,15 @@ pub enum Reserve {
 #[derive(Debug)]
 pub struct Launcher {
     jobs: OwnedFd,
+}
+
+/// Raises this program's limit of open descriptors as far as it may: each followed command takes
+/// three, and the usual limit of 1,024 would end at 340. The supervisors were forked before, so that
+/// commands keep the limit that their caller has.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
 }
 
 /// The most descriptors that come with a launch: working directory and standard input.
@@ -71,7 +81,10 @@ impl Launcher {
                 // handlers are not ours to run.
                 unsafe { libc::_exit(0) }
             }
-            _ => Ok(Self { jobs: ours }),
+            _ => {
+                raise_open_files();
+                Ok(Self { jobs: ours })
+            }
         }
     }
 

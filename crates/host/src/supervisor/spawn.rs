@@ -62,10 +62,7 @@ pub(crate) fn spawn(
     spawned
 }
 
-fn spawn_here(
-    launch: &Launch,
-    inherited: Inherited,
-) -> Result<Spawned, ToolError> {
+fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
     let Inherited { stdin: inherited, umask, mask } = inherited;
     let (program, arguments) = words(launch);
     let mut spawned = Spawned {

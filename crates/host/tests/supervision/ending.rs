@@ -19,9 +19,11 @@ use crate::{Place, open, shell, trial};
 pub(crate) fn trials(launcher: &Arc<Launcher>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for kind in KINDS {
-        trials.push(trial(launcher, &format!("nothing_outlives_a_timeout::{kind}"), move |place| {
-            nothing_outlives_a_timeout(place, kind)
-        }));
+        trials.push(trial(
+            launcher,
+            &format!("nothing_outlives_a_timeout::{kind}"),
+            move |place| nothing_outlives_a_timeout(place, kind),
+        ));
         trials.push(trial(launcher, &format!("a_kill_spares_the_other::{kind}"), move |place| {
             a_kill_spares_the_other(place, kind)
         }));
@@ -62,12 +64,8 @@ fn living(place: &Place, mark: &str) -> (usize, Vec<String>) {
 fn escape(place: &Place, kind: &str, mark: &str) -> StartProcess {
     let me = std::env::current_exe().unwrap();
     let mark = place.path(mark);
-    let mut start = StartProcess::argv([
-        me.as_os_str(),
-        "--escape".as_ref(),
-        kind.as_ref(),
-        mark.as_os_str(),
-    ]);
+    let mut start =
+        StartProcess::argv([me.as_os_str(), "--escape".as_ref(), kind.as_ref(), mark.as_os_str()]);
     start.caller_environment = shell("").caller_environment;
     start.termination_grace = Duration::from_millis(200);
     start
@@ -112,7 +110,8 @@ async fn a_kill_spares_the_other(place: Place, kind: &'static str) {
 }
 
 async fn a_trapped_term_may_clean_up(place: Place) {
-    let mut execute = Execute::new(shell("trap 'echo cleaned; exit 3' TERM; echo up; sleep 60 & wait"));
+    let mut execute =
+        Execute::new(shell("trap 'echo cleaned; exit 3' TERM; echo up; sleep 60 & wait"));
     execute.start.timeout = Some(Duration::from_millis(300));
     let done = place.executor.execute(execute).await.unwrap();
     assert_eq!(done.exit.code, 124);
@@ -170,10 +169,7 @@ fn start_and_kill(place: &Place, line: &str) -> ProcessId {
         .unwrap();
     let mut id = String::new();
     std::io::BufReader::new(program.stdout.take().unwrap()).read_line(&mut id).unwrap();
-    let children = std::fs::read_to_string(format!(
-        "/proc/{0}/task/{0}/children",
-        program.id()
-    ));
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", program.id()));
     for reserve in children.unwrap().split_ascii_whitespace() {
         kill_process(Pid::from_raw(reserve.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
     }

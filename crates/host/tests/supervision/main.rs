@@ -4,8 +4,8 @@
 //! Supervisors are forked before a program has threads, so this suite has a `main` of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod escape;
 mod ending;
+mod escape;
 mod output;
 
 use std::future::Future;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use libtest_mimic::Trial;
 use stigmer_core::process::{
-    Execute, Follow, GapReason, OutputEvent, ReadOutput, SignalRequest, Stdin,
+    Execute, Follow, GapReason, OutputEvent, OutputKind, ReadOutput, SignalRequest, Stdin,
     TerminalSize,
 };
 use stigmer_core::{ErrorCode, ToolExecutor};
@@ -63,10 +63,13 @@ async fn a_slow_holder_loses_nothing(place: Place) {
     let id = place.executor.start_process(start).await.unwrap().id;
     let hold = ReadOutput { hold: true, ..ALL };
     let mut stream = place.executor.process_output(&id, hold).await.unwrap();
-    let mut all = Vec::new();
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
     let mut turns = 0;
     while let Some(event) = stream.next().await {
         match event.unwrap() {
+            OutputEvent::Output { stream: OutputKind::Stderr, bytes, .. } => {
+                errors.extend_from_slice(bytes.as_bytes());
+            }
             OutputEvent::Output { bytes, .. } => all.extend_from_slice(bytes.as_bytes()),
             gap @ OutputEvent::Gap { .. } => panic!("{gap:?} after {} bytes", all.len()),
             OutputEvent::Exit(exit) => assert_eq!(exit.code, 0),
@@ -76,8 +79,8 @@ async fn a_slow_holder_loses_nothing(place: Place) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    let mut expected: String = (1..=200_000).map(|i| format!("{i}\n")).collect();
-    expected.push_str("done\n");
+    let expected: String = (1..=200_000).map(|i| format!("{i}\n")).collect();
+    assert_eq!(errors, b"done\n");
     assert!(all == expected.as_bytes(), "{} of {} bytes", all.len(), expected.len());
 }
 
@@ -95,11 +98,8 @@ async fn over_the_cap(place: Place) {
     assert!(*offset > 4000 && *length > 1_000_000);
     // From within the gap the rest of it is reported.
     let since = offset + 10;
-    let mut stream = place
-        .executor
-        .process_output(&done.id, ReadOutput { since, ..ALL })
-        .await
-        .unwrap();
+    let mut stream =
+        place.executor.process_output(&done.id, ReadOutput { since, ..ALL }).await.unwrap();
     let first = stream.next().await.unwrap().unwrap();
     let rest = OutputEvent::Gap { offset: since, length: length - 10, reason: GapReason::OverCap };
     assert_eq!(first, rest);
@@ -138,7 +138,8 @@ async fn a_large_input(place: Place) {
 }
 
 async fn a_terminal_is_one(place: Place) {
-    let mut start = shell("tty >/dev/null && stty size; read a; stty size; echo \"<$a>\"; sleep 60");
+    let mut start =
+        shell("tty >/dev/null && stty size; read a; stty size; echo \"<$a>\"; sleep 60");
     start.terminal = Some(TerminalSize { rows: 33, columns: 101 });
     let id = place.executor.start_process(start).await.unwrap().id;
     let hold = ReadOutput { hold: true, ..ALL };
@@ -170,7 +171,10 @@ async fn a_thousand_at_once(place: Place) {
     let runs = (0..1000).map(|number| {
         let executor = &place.executor;
         async move {
-            let line = format!("sleep 0.5; echo out {number}; echo err {number} >&2; exit {}", number % 200);
+            let line = format!(
+                "sleep 0.5; echo out {number}; echo err {number} >&2; exit {}",
+                number % 200
+            );
             let done = executor.execute(Execute::new(shell(line))).await.unwrap();
             assert_eq!(done.stdout.head.to_string_lossy(), format!("out {number}\n"));
             assert_eq!(done.stderr.head.to_string_lossy(), format!("err {number}\n"));

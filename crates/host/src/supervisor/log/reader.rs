@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -18,7 +19,7 @@ const READ_SIZE: usize = 256 << 10;
 /// Reads a command's output from an offset on, as far as it is there.
 #[derive(Debug)]
 pub struct LogReader {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     /// The offset of the next byte to give out.
     offset: u64,
     /// Bytes before this offset are passed over: where the reader was asked to begin.
@@ -43,7 +44,7 @@ impl LogReader {
     ///
     /// # Errors
     /// `io` if the directory cannot be read.
-    pub fn open(directory: OwnedFd, since: u64) -> Result<Self> {
+    pub fn open(directory: Arc<OwnedFd>, since: u64) -> Result<Self> {
         let mut reader = Self { directory, offset: 0, since, segment: None, buffer: Vec::new() };
         let start = reader.segments()?.into_iter().filter(|start| *start <= since).max();
         if let Some(start) = start {
@@ -62,10 +63,8 @@ impl LogReader {
     ///
     /// # Errors
     /// `io` if the log cannot be read or is damaged.
-    pub fn end_of(directory: &OwnedFd) -> Result<u64> {
-        let directory =
-            rustix::io::fcntl_dupfd_cloexec(directory, 3).map_err(|e| unreadable(&e))?;
-        let mut reader = Self::open(directory, u64::MAX)?;
+    pub fn end_of(directory: &Arc<OwnedFd>) -> Result<u64> {
+        let mut reader = Self::open(Arc::clone(directory), u64::MAX)?;
         reader.read()?;
         Ok(reader.position())
     }
@@ -191,7 +190,7 @@ impl LogReader {
 
     fn segments(&self) -> Result<Vec<u64>> {
         let mut starts = Vec::new();
-        for entry in Dir::read_from(&self.directory).map_err(|error| unreadable(&error))? {
+        for entry in Dir::read_from(&*self.directory).map_err(|error| unreadable(&error))? {
             let entry = entry.map_err(|error| unreadable(&error))?;
             starts.extend(segment_offset(entry.file_name().to_bytes()));
         }
@@ -262,7 +261,7 @@ mod tests {
 
     /// Everything from `since`: the bytes with gaps filled by `_`, and the streams' own bytes.
     fn all(path: &std::path::Path, since: u64) -> (Vec<u8>, u64) {
-        let mut reader = LogReader::open(directory(path), since).unwrap();
+        let mut reader = LogReader::open(Arc::new(directory(path)), since).unwrap();
         let mut joined = Vec::new();
         let mut missing = 0;
         loop {
@@ -300,7 +299,7 @@ mod tests {
     #[test]
     fn output_that_comes_after_the_reader_is_read() {
         let home = tempfile::tempdir().unwrap();
-        let mut reader = LogReader::open(directory(home.path()), 0).unwrap();
+        let mut reader = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
         assert!(reader.read().unwrap().is_empty());
         let mut writer = LogWriter::new(directory(home.path()), 1 << 20);
         writer.append(OutputKind::Stdout, b"one");
@@ -319,7 +318,7 @@ mod tests {
         let file = home.path().join("output.0000000000000000");
         let header = Header { kind: FrameKind::Output(OutputKind::Stdout), length: 6 }.encode();
         std::fs::write(&file, [&header[..], b"abc"].concat()).unwrap();
-        let mut reader = LogReader::open(directory(home.path()), 0).unwrap();
+        let mut reader = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
         assert_eq!(reader.read().unwrap().len(), 1);
         assert!(reader.read().unwrap().is_empty());
         let next = Header { kind: FrameKind::Output(OutputKind::Stdout), length: 1 }.encode();
@@ -336,7 +335,7 @@ mod tests {
         let header =
             |length| Header { kind: FrameKind::Output(OutputKind::Stdout), length }.encode();
         std::fs::write(&file, [&header(6)[..], b"abc"].concat()).unwrap();
-        let mut reader = LogReader::open(directory(home.path()), 0).unwrap();
+        let mut reader = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
         assert_eq!(reader.read().unwrap().len(), 1);
         std::fs::write(&file, [&header(3)[..], b"abc", &header(1), b"d"].concat()).unwrap();
         let expected =
@@ -348,7 +347,8 @@ mod tests {
     fn a_damaged_log_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("output.0000000000000000"), [9; 32]).unwrap();
-        let error = LogReader::open(directory(home.path()), 0).unwrap().read().unwrap_err();
+        let error =
+            LogReader::open(Arc::new(directory(home.path())), 0).unwrap().read().unwrap_err();
         assert_eq!(error.code, ErrorCode::Io);
     }
 
@@ -396,7 +396,7 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let mut writer = LogWriter::new(directory(home.path()), cap);
             let mut written = Vec::new();
-            let mut live = LogReader::open(directory(home.path()), 0).unwrap();
+            let mut live = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
             let mut followed = Vec::new();
             for (index, (err, length)) in chunks.iter().enumerate() {
                 let bytes = pattern(*length + index)[index..].to_vec();

@@ -1,0 +1,171 @@
+//! What can be said on the command line.
+//!
+//! Parsing touches nothing: no file is looked at and no setting read, so that a wrong word is told
+//! at once and a right one costs nothing.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use stigmer_core::{ByteString, ErrorCode, ExecutionMode, ToolError};
+use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
+
+use crate::commands::{completions, config, doctor, find, fs, grep, version};
+use crate::output::{Failure, Output};
+
+/// Hands for AI agents: run commands, edit files and search code under supervision.
+#[derive(Debug, Parser)]
+#[command(name = "stigmer", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  stigmer fs read src/main.rs --lines 1:40
+  stigmer grep -S 'fn main' -g '*.rs'
+  stigmer doctor
+
+Every command has examples of its own in its --help.
+Exit codes: 2 wrong request, 3 not there, 4 conflict, 5 not allowed, 6 too large, 7 not available,
+8 out of something, 9 busy, 10 fault.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Print results, and errors, as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The directory to work in; paths are relative to it [default: the current directory]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) workspace: Option<PathBuf>,
+    /// Where commands run; overrules STIGMER_EXECUTION_MODE and the configuration
+    #[arg(long, global = true, value_parser = mode())]
+    pub(crate) mode: Option<ExecutionMode>,
+}
+
+/// The commands. `run`, `ps`, `logs`, `kill`, `wait` and `attach` come first when they are there.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read, write, edit and move files
+    Fs(fs::Fs),
+    /// Find files by name
+    Find(find::Find),
+    /// Find lines by content, as ripgrep does
+    Grep(grep::Grep),
+    /// Show and change settings
+    Config(config::Config),
+    /// Check what this machine has of what stigmer needs
+    Doctor(doctor::Doctor),
+    /// Print shell completions
+    Completions(completions::Completions),
+    /// Print the version
+    Version(version::Version),
+}
+
+/// Reads the command line. What ends there (help, version, a wrong word) is printed.
+pub(crate) fn parse() -> Result<Arguments, ExitCode> {
+    Arguments::try_parse().map_err(|error| {
+        let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        let words = std::env::args_os().skip(1).take_while(|word| word != "--");
+        if !asked && words.into_iter().any(|word| word == "--json") {
+            let message = error.to_string();
+            let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_owned();
+            let error = ToolError::new(ErrorCode::InvalidArgument, message);
+            return Output::new(true).finish(Err(Failure::Tool(error)));
+        }
+        // clap colours only for a terminal and honours NO_COLOR.
+        match error.print().and_then(|()| std::io::stdout().flush()) {
+            Ok(()) if asked => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(2),
+            Err(error) => Output::new(false).finish(Err(Failure::Stdout(error))),
+        }
+    })
+}
+
+/// An execution mode by its name.
+fn mode() -> impl TypedValueParser<Value = ExecutionMode> {
+    PossibleValuesParser::new(EXECUTION_MODES.map(ExecutionMode::name))
+        .try_map(|name| execution_mode_named(&name).ok_or("there is no such mode"))
+}
+
+/// Text that may not be text: paths and patterns.
+pub(crate) fn bytes() -> impl TypedValueParser<Value = ByteString> {
+    OsStringValueParser::new().map(|text: OsString| ByteString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Arguments::command().debug_assert();
+    }
+
+    fn walk(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
+        visit(command);
+        for sub in command.get_subcommands() {
+            walk(sub, visit);
+        }
+    }
+
+    /// Splits as a shell does, as far as the examples need it.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut word: Option<String> = None;
+        let mut quoted = false;
+        for letter in line.chars() {
+            match letter {
+                '\'' => {
+                    quoted = !quoted;
+                    word.get_or_insert_default();
+                }
+                ' ' if !quoted => words.extend(word.take()),
+                '|' | '>' | '<' if !quoted => break,
+                letter => word.get_or_insert_default().push(letter),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_example_is_understood() {
+        let mut examples = 0;
+        walk(&Arguments::command(), &mut |command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:\n  "), "{} has no examples", command.get_name());
+            for line in help.lines().filter(|line| line.starts_with("  ")) {
+                let Some(start) = line.find("stigmer ") else {
+                    panic!("{}: {line}", command.get_name());
+                };
+                let example = words(&line[start..]);
+                if let Err(error) = Arguments::try_parse_from(&example) {
+                    panic!("{example:?}: {error}");
+                }
+                examples += 1;
+            }
+        });
+        assert!(examples > 30, "{examples}");
+    }
+
+    #[test]
+    fn every_argument_is_explained() {
+        walk(&Arguments::command(), &mut |command| {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(!help.is_empty(), "{} {}", command.get_name(), argument.get_id());
+                assert!(!help.ends_with('.'), "{} {}", command.get_name(), argument.get_id());
+            }
+        });
+    }
+}

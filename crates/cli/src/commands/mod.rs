@@ -1,0 +1,9 @@
+//! One file a command: what it is told, and what it does.
+
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod find;
+pub(crate) mod fs;
+pub(crate) mod grep;
+pub(crate) mod version;

@@ -1,0 +1,47 @@
+//! What a command works with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stigmer_core::{ByteString, ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_engine::{Configuration, Engine, Sources, Surroundings, Workspace};
+
+use crate::arguments::Globals;
+
+/// An open workspace.
+#[allow(dead_code, reason = "the commands that run processes read the settings")]
+pub(crate) struct Context {
+    /// The engine, and with it the settings.
+    pub(crate) engine: Engine,
+    /// Where the command works.
+    pub(crate) workspace: Workspace,
+    /// Where processes run.
+    pub(crate) mode: ExecutionMode,
+    /// The operations.
+    pub(crate) executor: Arc<dyn ToolExecutor>,
+}
+
+impl Context {
+    /// Reads the settings and opens the workspace.
+    pub(crate) fn open(globals: &Globals) -> Result<Self> {
+        let sources = Sources { surroundings: surroundings(), ..Sources::default() };
+        let engine = Engine::new(Configuration::load(&sources)?);
+        let current =
+            std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
+        let workspace = Workspace::choose(globals.workspace.as_deref(), &current)?;
+        let mode = engine.mode(globals.mode)?;
+        let executor = engine.executor(globals.mode, &workspace)?;
+        Ok(Self { engine, workspace, mode, executor })
+    }
+}
+
+/// This process's environment and the user's home, for the engine, which looks at neither.
+pub(crate) fn surroundings() -> Surroundings {
+    let home = std::env::home_dir().filter(|home: &PathBuf| home.is_absolute());
+    Surroundings { environment: std::env::vars_os().collect(), home }
+}
+
+/// What the operating system said of a thing of ours.
+pub(crate) fn io(operation: &str, what: &str, error: &std::io::Error) -> ToolError {
+    ToolError::from_io(operation, &ByteString::from(what), error)
+}

@@ -1,0 +1,136 @@
+//! The one voice of the command line.
+//!
+//! Standard output is data, standard error is talk. With `--json` a result is one line of JSON on
+//! standard output, and so is an error: `{"error": {"code", "message", "hint", …}}`; the exit code
+//! tells them apart. `NO_COLOR` is honoured, and colour never carries meaning alone.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use stigmer_core::{ErrorCode, ToolError};
+
+/// Exit code when whoever read standard output went away: as a shell shows death by SIGPIPE.
+const EXIT_BROKEN_PIPE: u8 = 141;
+
+/// Bytes gathered before they are written: a pipe's capacity.
+const BUFFER: usize = 64 << 10;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The operation failed.
+    Tool(ToolError),
+    /// Its result could not be written.
+    Stdout(io::Error),
+}
+
+impl From<ToolError> for Failure {
+    fn from(error: ToolError) -> Self {
+        Self::Tool(error)
+    }
+}
+
+/// Where results and remarks go.
+pub(crate) struct Output {
+    stdout: BufWriter<StdoutLock<'static>>,
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { stdout: BufWriter::with_capacity(BUFFER, io::stdout().lock()), json }
+    }
+
+    /// Whether results are wanted as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Data as it is.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(bytes).map_err(Failure::Stdout)
+    }
+
+    /// One line of data.
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+        writeln!(self.stdout, "{line}").map_err(Failure::Stdout)
+    }
+
+    /// One result as a line of JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stdout, value)
+            .map_err(|error| Failure::Stdout(error.into()))?;
+        self.bytes(b"\n")
+    }
+
+    /// Hands over what was gathered, for a reader who waits.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(Failure::Stdout)
+    }
+
+    /// A remark; none with `--json`, whose result says it all.
+    pub(crate) fn talk(&mut self, remark: impl Display) {
+        if !self.json {
+            to_stderr(format_args!("{remark}"));
+        }
+    }
+
+    /// A warning, with `--json` too.
+    pub(crate) fn warn(&mut self, warning: impl Display) {
+        to_stderr(format_args!("{}: {warning}", styled("warning", "33")));
+    }
+
+    /// Writes out what is left and says how it ended.
+    pub(crate) fn finish(mut self, result: Result<u8, Failure>) -> ExitCode {
+        let result = result.and_then(|code| self.flush().map(|()| code));
+        match result {
+            Ok(code) => ExitCode::from(code),
+            Err(Failure::Tool(error)) => self.fail(&error),
+            Err(Failure::Stdout(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                ExitCode::from(EXIT_BROKEN_PIPE)
+            }
+            Err(Failure::Stdout(error)) => {
+                let error = crate::context::io("write", "standard output", &error);
+                to_stderr(format_args!("{}: {}", styled("error", "1;31"), error.message));
+                exit(error.code)
+            }
+        }
+    }
+
+    fn fail(mut self, error: &ToolError) -> ExitCode {
+        if self.json {
+            let written = self.json(&serde_json::json!({ "error": error }));
+            if written.and_then(|()| self.flush()).is_err() {
+                return ExitCode::from(EXIT_BROKEN_PIPE);
+            }
+        } else {
+            // What was found before the failure is data still.
+            let _ = self.flush();
+            to_stderr(format_args!("{}: {}", styled("error", "1;31"), error.message));
+            if let Some(hint) = &error.hint {
+                to_stderr(format_args!("  {}: {hint}", styled("hint", "36")));
+            }
+        }
+        exit(error.code)
+    }
+}
+
+fn exit(code: ErrorCode) -> ExitCode {
+    ExitCode::from(u8::try_from(code.exit_code()).unwrap_or(u8::MAX))
+}
+
+/// A word in colour, where a terminal shows it and nobody forbids it.
+fn styled(word: &str, colour: &str) -> String {
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if forbidden || !io::stderr().is_terminal() {
+        return word.to_owned();
+    }
+    format!("\x1b[{colour}m{word}\x1b[0m")
+}
+
+/// Nobody can be told that standard error cannot be written to.
+fn to_stderr(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

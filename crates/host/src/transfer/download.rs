@@ -1,0 +1,292 @@
+//! Giving a tar archive or one file out of the workspace.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{AtFlags, Dir, Stat};
+use rustix::io::Errno;
+use stigmer_core::file::FileKind;
+use stigmer_core::transfer::{Download, TransferFormat};
+use stigmer_core::{ByteStream, ErrorCode, Result, ToolError};
+use tar::{Builder, EntryType, Header};
+use tokio::sync::mpsc;
+
+use crate::Root;
+use crate::files::io_failed;
+use crate::root::{Links, Spot, kind_of, open_child_directory, size_of};
+
+/// Bytes of one piece of the stream.
+const CHUNK: usize = 128 << 10;
+/// Pieces that may wait for the reader.
+const WAITING: usize = 4;
+
+type Sender = mpsc::Sender<Result<Bytes>>;
+
+enum Source {
+    File(File, Stat),
+    Directory(OwnedFd),
+}
+
+/// Gives a file or a tree out. What can be known at once fails here, the rest in the stream; the
+/// work stops when the stream is dropped.
+pub(crate) async fn download(root: Arc<Root>, request: Download) -> Result<ByteStream> {
+    let relative = root.relative(&request.path)?;
+    let format = request.format;
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let (opened, opening) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let source = match open(&root, &relative, format) {
+            Ok(source) => source,
+            Err(error) => {
+                // Nobody waits any more: then nobody needs to know.
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
+        if opened.send(Ok(())).is_err() {
+            return;
+        }
+        if let Err(error) = send(&root, &relative, source, format, &sender) {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    opening.await.unwrap_or_else(|_| {
+        Err(ToolError::new(ErrorCode::Io, "the download broke off before it began"))
+    })?;
+    Ok(Box::pin(futures_util::stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    })))
+}
+
+fn open(root: &Root, relative: &Path, format: TransferFormat) -> Result<Source> {
+    let object = root.resolve(relative, Links::Follow)?;
+    let is_directory = kind_of(&root.fstat(relative, &object)?) == FileKind::Directory;
+    if is_directory && format == TransferFormat::Tar {
+        let directory = open_child_directory(object.as_fd(), OsStr::new("."))
+            .map_err(|errno| root.io_error("open", relative, errno))?;
+        return Ok(Source::Directory(directory));
+    }
+    let file = root.open_file(relative)?;
+    let stat = root.fstat(relative, &file)?;
+    Ok(Source::File(file, stat))
+}
+
+fn send(
+    root: &Root,
+    relative: &Path,
+    source: Source,
+    format: TransferFormat,
+    sender: &Sender,
+) -> Result<()> {
+    let mut outgoing = Outgoing { sender, buffer: BytesMut::new() };
+    let done = match (format, source) {
+        (TransferFormat::File, Source::File(mut file, _)) => {
+            std::io::copy(&mut file, &mut outgoing).map(drop).map_err(Fault::from)
+        }
+        (_, Source::File(file, stat)) => {
+            let name = Path::new(relative.file_name().unwrap_or(OsStr::new("file")));
+            let mut packing =
+                Packing { root, base: relative, builder: Builder::new(&mut outgoing) };
+            packing.file(name, file, &stat).and_then(|()| Ok(packing.builder.finish()?))
+        }
+        (_, Source::Directory(directory)) => {
+            let mut packing =
+                Packing { root, base: relative, builder: Builder::new(&mut outgoing) };
+            packing.tree(directory).and_then(|()| Ok(packing.builder.finish()?))
+        }
+    };
+    match done.and_then(|()| Ok(outgoing.flush()?)) {
+        Ok(()) => Ok(()),
+        Err(Fault::Tool(error)) => Err(error),
+        Err(Fault::Io(error)) => Err(io_failed(root, "read", relative, &error)),
+    }
+}
+
+/// Why packing stopped.
+enum Fault {
+    Tool(ToolError),
+    Io(std::io::Error),
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+impl From<ToolError> for Fault {
+    fn from(error: ToolError) -> Self {
+        Self::Tool(error)
+    }
+}
+
+/// A directory that is being packed: its descriptor, its path in the archive, and the names in it
+/// that are still to go, the next one last.
+struct Level {
+    directory: OwnedFd,
+    path: PathBuf,
+    names: Vec<OsString>,
+}
+
+struct Packing<'a, W: Write> {
+    root: &'a Root,
+    base: &'a Path,
+    builder: Builder<W>,
+}
+
+impl<W: Write> Packing<'_, W> {
+    /// Packs what is in a directory, each directory before its entries, names in order.
+    fn tree(&mut self, directory: OwnedFd) -> Result<(), Fault> {
+        let mut levels = vec![self.level(directory, PathBuf::new())?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.pop() else {
+                levels.pop();
+                continue;
+            };
+            let path = level.path.join(&name);
+            let spot = Spot { directory: level.directory.try_clone()?, name };
+            if let Some(below) = self.entry(&spot, path)? {
+                levels.push(below);
+            }
+        }
+        Ok(())
+    }
+
+    fn level(&self, directory: OwnedFd, path: PathBuf) -> Result<Level, Fault> {
+        let mut names = Vec::new();
+        let fail = |errno| self.root.io_error("list", &self.base.join(&path), errno);
+        for entry in Dir::read_from(&directory).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(Level { directory, path, names })
+    }
+
+    /// Packs one name; what vanished meanwhile, and what is no file, is left out. A directory is
+    /// handed back to be packed next.
+    fn entry(&mut self, spot: &Spot, path: PathBuf) -> Result<Option<Level>, Fault> {
+        let Spot { directory, name } = spot;
+        let full = self.base.join(&path);
+        let fail = |errno| Fault::from(self.root.io_error("read", &full, errno));
+        let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(fail(errno)),
+        };
+        match kind_of(&stat) {
+            FileKind::Directory => {
+                let below = match open_child_directory(directory.as_fd(), name) {
+                    Ok(below) => below,
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+                    Err(errno) => return Err(fail(errno)),
+                };
+                let mut header = header_of(EntryType::Directory, 0, &stat);
+                self.builder.append_data(&mut header, path.join(""), std::io::empty())?;
+                return Ok(Some(self.level(below, path)?));
+            }
+            FileKind::File => match self.root.open_at(&full, spot) {
+                Ok(Some((file, stat))) => self.file(&path, file, &stat)?,
+                Ok(None) => {}
+                // No regular file any more.
+                Err(error)
+                    if matches!(
+                        error.code,
+                        ErrorCode::Busy | ErrorCode::IsDirectory | ErrorCode::NotAFile
+                    ) => {}
+                Err(error) => return Err(error.into()),
+            },
+            FileKind::Symlink => {
+                let target = match rustix::fs::readlinkat(directory, name, Vec::new()) {
+                    Ok(target) => target,
+                    Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+                    Err(errno) => return Err(fail(errno)),
+                };
+                let mut header = header_of(EntryType::Symlink, 0, &stat);
+                let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+                self.builder.append_link(&mut header, &path, target)?;
+            }
+            FileKind::Fifo | FileKind::Socket | FileKind::Device => {}
+        }
+        Ok(None)
+    }
+
+    fn file(&mut self, path: &Path, file: File, stat: &Stat) -> Result<(), Fault> {
+        let size = size_of(stat);
+        let mut header = header_of(EntryType::Regular, size, stat);
+        self.builder.append_data(&mut header, path, Exactly { file, left: size })?;
+        Ok(())
+    }
+}
+
+fn header_of(kind: EntryType, size: u64, stat: &Stat) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or_default());
+    header
+}
+
+/// As many bytes of a file as its header has promised. A file that grows is cut; one that shrinks
+/// is filled with zeros, as tar does, because what is already sent cannot be taken back.
+struct Exactly {
+    file: File,
+    left: u64,
+}
+
+impl Read for Exactly {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let buffer = &mut buffer[..most];
+        let mut count = self.file.read(buffer)?;
+        if count == 0 {
+            buffer.fill(0);
+            count = most;
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// The stream's sending side.
+struct Outgoing<'a> {
+    sender: &'a Sender,
+    buffer: BytesMut,
+}
+
+impl Write for Outgoing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = CHUNK - self.buffer.len();
+        let count = bytes.len().min(room);
+        self.buffer.reserve(if self.buffer.is_empty() { CHUNK } else { 0 });
+        self.buffer.extend_from_slice(&bytes[..count]);
+        if self.buffer.len() == CHUNK {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = self.buffer.split().freeze();
+        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        self.sender.blocking_send(Ok(piece)).map_err(gone)
+    }
+}
+
+#[cfg(test)]
+#[path = "download_tests.rs"]
+mod tests;
