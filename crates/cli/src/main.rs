@@ -53,6 +53,9 @@ fn in_workspace(
     output: &mut Output,
     command: impl AsyncFnOnce(&Context, &mut Output) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
+    for (name, near) in context::mistyped_variables() {
+        output.warn(format_args!("{name} has no effect; did you mean {near}?"));
+    }
     let context = Context::open(globals)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

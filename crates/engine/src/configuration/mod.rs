@@ -250,7 +250,13 @@ impl Configuration {
         let present = Key::ALL.iter().copied().filter(|key| set(*key).is_some()).collect();
         let mode = combinations::decide(&Choices { values, present });
         let mode = mode.map_err(|error| self.undecidable(&error))?;
-        let origin = DECIDING.iter().find_map(|key| set(*key)).map(|found| &found.origin);
+        // `MODE=local AGENT_MODE=firecracker` is not to be blamed on `MODE`: what names another place
+        // than this machine comes first.
+        let here = ["local", "filesystem", "false"];
+        let says = |index: &usize| values[*index].is_some_and(|value| !here.contains(&value));
+        let said = (0..DECIDING.len()).find(says);
+        let said = said.or_else(|| values.iter().position(Option::is_some));
+        let origin = said.and_then(|index| set(DECIDING[index])).map(|found| &found.origin);
         Ok((mode, origin))
     }
 

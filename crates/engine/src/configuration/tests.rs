@@ -162,3 +162,15 @@ fn a_mistyped_variable_is_found() {
         [("STIGMER_EXECUTON_MODE".to_owned(), Some("STIGMER_EXECUTION_MODE"))]
     );
 }
+
+#[test]
+fn the_setting_that_names_another_place_is_the_one_that_is_blamed() {
+    let home = tempfile::tempdir().unwrap();
+    let variables = [("MODE", "local"), ("AGENT_MODE", "firecracker")];
+    let configuration = load(home.path(), &variables).unwrap();
+    let origin = Origin::Environment("AGENT_MODE");
+    assert_eq!(configuration.target().unwrap(), (ExecutionMode::Firecracker, Some(&origin)));
+    let configuration = load(home.path(), &[("MODE", "local")]).unwrap();
+    let origin = Origin::Environment("MODE");
+    assert_eq!(configuration.target().unwrap(), (ExecutionMode::Local, Some(&origin)));
+}

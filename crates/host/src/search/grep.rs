@@ -1,17 +1,17 @@
 //! Finding lines by content.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use grep_regex::RegexMatcher;
-use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder};
+use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder};
 use ignore::{DirEntry, Error, WalkState};
-use stigmer_core::search::{GrepMatch, GrepMatches, GrepSearch};
+use stigmer_core::search::{GrepMatches, GrepSearch};
 use stigmer_core::{ByteString, ErrorCode, FilePath, Result, ToolError, limits};
 
-use super::hits::{FileHits, Hit, HitSink, Hits, Wanted};
+use super::hits::{FileHits, HitSink, Hits, Wanted, match_bytes};
 use super::pattern;
 use super::smallest::Smallest;
 use super::walk::{self, Rules, Walk};
@@ -156,10 +156,7 @@ impl Worker {
             .before_context(before as usize)
             .after_context(after as usize)
             .binary_detection(binary)
-            .heap_limit(Some(limits::MAX_LINE_BYTES))
-            // ripgrep maps files into memory when few are named; a file that somebody truncates
-            // meanwhile would kill the whole process with SIGBUS.
-            .memory_map(MmapChoice::never());
+            .heap_limit(Some(limits::MAX_LINE_BYTES));
         let hits = Hits::new(Wanted {
             before: before.into(),
             after: after.into(),
@@ -183,12 +180,16 @@ impl Worker {
                 return;
             }
         };
-        let mut sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
-        let searched = self.searcher.search_file(&self.matcher, &file, &mut sink);
+        // Read, never mapped: ripgrep maps files when few are named, but one that somebody truncates
+        // meanwhile would kill the whole process with SIGBUS.
+        self.hits.begin(relative.into());
+        let mut reader = Counted { reader: &file, count: 0 };
+        let sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
+        let searched = self.searcher.search_reader(&self.matcher, &mut reader, sink);
         let found = self.hits.take();
         // A searcher keeps a buffer that a long line made grow, and looks for NUL as far as its
         // buffer goes: what is found in the next file would depend on this one, as in ripgrep.
-        if file.metadata().map_or(true, |metadata| metadata.len() > SMALL_FILE) {
+        if reader.count > SMALL_FILE {
             self.searcher = self.settings.build();
         }
         match searched {
@@ -198,6 +199,20 @@ impl Worker {
                 results.unreadable(relative, &format!("{}: {error}", relative.display()));
             }
         }
+    }
+}
+
+/// Counts what is read, which costs less than asking for the file's size.
+struct Counted<R> {
+    reader: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.count += count as u64;
+        Ok(count)
     }
 }
 
@@ -245,9 +260,7 @@ impl Results {
     fn found(&self, relative: &Path, found: FileHits) {
         if !found.hits.is_empty() || found.binary {
             let path = relative.as_os_str().as_bytes().to_vec();
-            // Each match will carry the path.
-            let bytes = found.bytes + found.hits.len() * path.len();
-            self.files.insert(path, found.hits.len(), bytes, found);
+            self.files.insert(path, found.hits.len(), found.bytes, found);
         }
     }
 
@@ -258,24 +271,23 @@ impl Results {
 
     fn finish(self) -> GrepMatches {
         let (files, truncated) = self.files.finish();
-        let mut files: Vec<_> = files.collect();
+        let files: Vec<_> = files.collect();
         let end = if truncated { files.last().map(|(path, _)| path.clone()) } else { None };
 
-        let mut matches = Vec::new();
+        let total: usize = files.iter().map(|(_, found)| found.hits.len()).sum();
+        let mut matches = Vec::with_capacity(total.min(self.max_matches));
         let mut binary = Vec::new();
         let mut bytes = 0;
-        'files: for (path, found) in files.drain(..) {
+        'files: for (path, found) in files {
             if found.binary {
-                binary.push(FilePath::from(path.as_slice()));
+                binary.push(FilePath::from(path));
             }
             for hit in found.hits {
-                bytes += hit.bytes() + path.len();
+                bytes += match_bytes(&hit);
                 if matches.len() == self.max_matches || bytes > limits::MAX_SEARCH_BYTES {
                     break 'files;
                 }
-                let Hit { line, column, text, before, after } = hit;
-                let path = FilePath::from(path.as_slice());
-                matches.push(GrepMatch { path, line, column, text, before, after });
+                matches.push(hit);
             }
         }
         // Whether something beyond the end of a truncated result was looked at is chance.

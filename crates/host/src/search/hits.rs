@@ -6,24 +6,13 @@ use std::io;
 use grep_matcher::Matcher as _;
 use grep_regex::RegexMatcher;
 use grep_searcher::{Searcher, Sink, SinkContext, SinkMatch};
-use stigmer_core::ByteString;
+use stigmer_core::search::GrepMatch;
+use stigmer_core::{ByteString, FilePath};
 
-/// One matching line; the file's path is kept once for all.
-#[derive(Debug)]
-pub(super) struct Hit {
-    pub(super) line: u64,
-    pub(super) column: u64,
-    pub(super) text: ByteString,
-    pub(super) before: Vec<ByteString>,
-    pub(super) after: Vec<ByteString>,
-}
-
-impl Hit {
-    /// What it holds in memory.
-    pub(super) fn bytes(&self) -> usize {
-        let context = self.before.iter().chain(&self.after);
-        size_of::<Self>() + self.text.len() + context.map(line_bytes).sum::<usize>()
-    }
+/// What a match holds in memory.
+pub(super) fn match_bytes(found: &GrepMatch) -> usize {
+    let context: usize = found.before.iter().chain(&found.after).map(line_bytes).sum();
+    size_of::<GrepMatch>() + found.path.len() + found.text.len() + context
 }
 
 fn line_bytes(line: &ByteString) -> usize {
@@ -43,6 +32,7 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Hits {
     wanted: Wanted,
+    path: FilePath,
     file: FileHits,
     /// The last lines that were seen, the newest last; as many as are wanted before a match.
     recent: VecDeque<(u64, ByteString)>,
@@ -51,8 +41,8 @@ pub(super) struct Hits {
 /// What was found in one file.
 #[derive(Debug, Default)]
 pub(super) struct FileHits {
-    pub(super) hits: Vec<Hit>,
-    /// What the hits held in memory, including any that were dropped again.
+    pub(super) hits: Vec<GrepMatch>,
+    /// What they held in memory, including any that were dropped again.
     pub(super) bytes: usize,
     /// The file matches and holds a NUL byte.
     pub(super) binary: bool,
@@ -62,12 +52,19 @@ pub(super) struct FileHits {
 
 impl Hits {
     pub(super) fn new(wanted: Wanted) -> Self {
-        Self { wanted, file: FileHits::default(), recent: VecDeque::new() }
+        let path = FilePath::default();
+        Self { wanted, path, file: FileHits::default(), recent: VecDeque::new() }
     }
 
-    /// What was found since the last call.
-    pub(super) fn take(&mut self) -> FileHits {
+    /// Begins with a file.
+    pub(super) fn begin(&mut self, path: FilePath) {
+        self.path = path;
+        self.file = FileHits::default();
         self.recent.clear();
+    }
+
+    /// What was found in the file.
+    pub(super) fn take(&mut self) -> FileHits {
         let mut file = std::mem::take(&mut self.file);
         file.binary = file.nul && file.matched;
         file
@@ -92,8 +89,9 @@ impl Hits {
         if let Some(column) = matched_at.filter(|_| self.file.hits.len() <= max_matches) {
             let recent = self.recent.iter().filter(|(other, _)| other + before >= number);
             let before = recent.map(|(_, line)| line.clone()).collect();
-            let hit = Hit { line: number, column, text: text.into(), before, after: Vec::new() };
-            self.file.bytes += hit.bytes();
+            let (path, text, after) = (self.path.clone(), text.into(), Vec::new());
+            let hit = GrepMatch { path, line: number, column, text, before, after };
+            self.file.bytes += match_bytes(&hit);
             self.file.hits.push(hit);
         }
         if before > 0 {

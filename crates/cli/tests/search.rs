@@ -1,0 +1,91 @@
+//! Searching through the command line, against ripgrep itself where it is installed.
+
+mod support;
+
+use serde_json::json;
+use support::Place;
+
+fn tree() -> Place {
+    let place = Place::new();
+    place.write("a.rs", "fn one() {}\nfn two() {}\n\n\n\n\n\nfn three() {}\n");
+    place.write("src/b.txt", "a fn\nFN\nb\n");
+    place.write("src/c.rs", "nothing\n");
+    place.write("ignored.rs", "fn ignored() {}\n");
+    place.write(".ignore", "ignored.rs\n");
+    place
+}
+
+#[test]
+fn grep_prints_as_ripgrep_does() {
+    let place = tree();
+    place
+        .run(&["grep", "fn"])
+        .ok()
+        .prints("a.rs:1:fn one() {}\na.rs:2:fn two() {}\na.rs:8:fn three() {}\nsrc/b.txt:1:a fn\n");
+    place.run(&["grep", "fn", "src"]).ok().prints("src/b.txt:1:a fn\n");
+    place.run(&["grep", "-i", "^fn$"]).ok().prints("src/b.txt:2:FN\n");
+    place.run(&["grep", "-S", "^fn$"]).ok().prints("src/b.txt:2:FN\n");
+    place.run(&["grep", "-F", "one()"]).ok().prints("a.rs:1:fn one() {}\n");
+    place.run(&["grep", "fn", "-g", "*.txt"]).ok().prints("src/b.txt:1:a fn\n");
+    place.run(&["grep", "fn o", "-g", "!*.txt"]).ok().prints("a.rs:1:fn one() {}\n");
+    place
+        .run(&["grep", "ignored", "--no-ignore", "-g", "*.rs"])
+        .ok()
+        .prints("ignored.rs:1:fn ignored() {}\n");
+    place.run(&["grep", "fn", "--limit", "1"]).ok().prints("a.rs:1:fn one() {}\n").says(&["more"]);
+    place.run(&["grep", "absent"]).exits(1).prints("");
+    place.run(&["grep", "("]).exits(2).says(&["error: "]);
+    place.run(&["grep", "--", "--flag"]).exits(1);
+    let json = place.run(&["grep", "--json", "three"]).ok().json();
+    assert_eq!(json["matches"][0]["line"], 8);
+    assert_eq!(place.run(&["grep", "--json", "absent"]).exits(1).json()["matches"], json!([]));
+}
+
+#[test]
+fn grep_shows_context_as_ripgrep_does() {
+    let place = tree();
+    place.run(&["grep", "-C", "1", "two|three", "a.rs"]).ok().prints(
+        "a.rs-1-fn one() {}\na.rs:2:fn two() {}\na.rs-3-\n--\na.rs-7-\na.rs:8:fn three() {}\n",
+    );
+    place
+        .run(&["grep", "-A", "1", "one|a fn"])
+        .ok()
+        .prints("a.rs:1:fn one() {}\na.rs-2-fn two() {}\n--\nsrc/b.txt:1:a fn\nsrc/b.txt-2-FN\n");
+}
+
+#[test]
+fn ripgrep_itself_prints_the_same() {
+    let place = tree();
+    let cases: &[&[&str]] = &[
+        &["fn"],
+        &["-i", "fn"],
+        &["-F", "()"],
+        &["-C", "2", "two|three"],
+        &["-B", "1", "b", "src"],
+        &["-g", "*.rs", "fn"],
+        &["-S", "FN"],
+    ];
+    for case in cases {
+        let mut rg = std::process::Command::new("rg");
+        rg.args(["-n", "--no-heading", "--sort", "path", "--no-config"]).args(*case);
+        let Ok(expected) = rg.current_dir(place.work()).output() else { return };
+        let words: Vec<&str> = ["grep"].iter().chain(*case).copied().collect();
+        let got = place.run(&words);
+        assert_eq!(got.stdout, String::from_utf8_lossy(&expected.stdout), "{case:?}");
+        assert_eq!(Some(got.code), expected.status.code(), "{case:?}");
+    }
+}
+
+#[test]
+fn find_prints_paths() {
+    let place = tree();
+    place.run(&["find", "--glob", "*.rs"]).ok().prints("a.rs\nsrc/c.rs\n");
+    place.run(&["find", "--glob", "*.rs", "--all"]).ok().prints("a.rs\nignored.rs\nsrc/c.rs\n");
+    place.run(&["find", "--glob", "*.rs", "src", "-0"]).ok().prints("src/c.rs\0");
+    place.run(&["find", "sbtxt"]).ok().prints("src/b.txt\n");
+    place.run(&["find", "--glob", "*", "-n", "1"]).ok().prints("a.rs\n").says(&["there are more"]);
+    place.run(&["find", "--glob", "[", "--json"]).exits(2);
+    let json = place.run(&["find", "--glob", "a.*", "--json"]).ok().json();
+    assert_eq!(json, json!({ "paths": ["a.rs"], "truncated": false }));
+    place.run(&["find", "absent"]).ok().prints("");
+}
