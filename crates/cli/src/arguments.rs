@@ -7,14 +7,21 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{
+    OsStringValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
+};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use stigmer_core::limits::MIN_OUTPUT_CAP;
 use stigmer_core::{ByteString, ErrorCode, ExecutionMode, ToolError};
+use stigmer_engine::configuration::parse::{Kind, Value};
 use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
-use crate::commands::{completions, config, doctor, find, fs, grep, version};
+use crate::commands::{
+    attach, completions, config, doctor, find, fs, grep, kill, logs, ps, run, version, wait,
+};
 use crate::output::{Failure, Output};
 
 /// Hands for AI agents: run commands, edit files and search code under supervision.
@@ -22,6 +29,7 @@ use crate::output::{Failure, Output};
 #[command(name = "stigmer", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "\
 Examples:
+  stigmer run 'make test'
   stigmer fs read src/main.rs --lines 1:40
   stigmer grep -S 'fn main' -g '*.rs'
   stigmer doctor
@@ -50,9 +58,21 @@ pub(crate) struct Globals {
     pub(crate) mode: Option<ExecutionMode>,
 }
 
-/// The commands. `run`, `ps`, `logs`, `kill`, `wait` and `attach` come first when they are there.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a command under supervision
+    Run(Box<run::Run>),
+    /// List commands
+    Ps(ps::Ps),
+    /// Print a command's output
+    Logs(logs::Logs),
+    /// End commands and everything that they started
+    Kill(kill::Kill),
+    /// Wait until a command has ended
+    Wait(wait::Wait),
+    /// Join a command that runs
+    Attach(attach::Attach),
     /// Read, write, edit and move files
     Fs(fs::Fs),
     /// Find files by name
@@ -100,10 +120,104 @@ pub(crate) fn bytes() -> impl TypedValueParser<Value = ByteString> {
     OsStringValueParser::new().map(|text: OsString| ByteString::from(text))
 }
 
+/// A time, `None` for no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimit(pub(crate) Option<Duration>);
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByteCount(pub(crate) u64);
+
+/// Times as the settings write them.
+pub(crate) fn time_limit() -> impl TypedValueParser<Value = TimeLimit> {
+    setting(Kind::DurationOrNone, |value| match value {
+        Value::Duration(limit) => Some(TimeLimit(limit)),
+        _ => None,
+    })
+}
+
+/// Sizes as the settings write them.
+pub(crate) fn byte_count() -> impl TypedValueParser<Value = ByteCount> {
+    setting(Kind::Size { least: MIN_OUTPUT_CAP }, |value| match value {
+        Value::Size(bytes) => Some(ByteCount(bytes)),
+        _ => None,
+    })
+}
+
+fn setting<T: Clone + Send + Sync + 'static>(
+    kind: Kind,
+    pick: fn(Value) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    StringValueParser::new().try_map(move |text| {
+        let wrong =
+            |reason: &dyn std::fmt::Display| format!("{reason}; valid values are {}", kind.valid());
+        let value = kind.parse(&text).map_err(|error| wrong(&error))?;
+        pick(value).ok_or_else(|| wrong(&"it is of another kind"))
+    })
+}
+
+/// Signals by their POSIX names, with or without `SIG`; the numbers are Linux's (`signal(7)`).
+const SIGNALS: [(&str, i32); 28] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ILL", libc::SIGILL),
+    ("TRAP", libc::SIGTRAP),
+    ("ABRT", libc::SIGABRT),
+    ("BUS", libc::SIGBUS),
+    ("FPE", libc::SIGFPE),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("SEGV", libc::SIGSEGV),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("VTALRM", libc::SIGVTALRM),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("SYS", libc::SIGSYS),
+];
+
+/// A signal by its name or number.
+pub(crate) fn signal_number(text: &str) -> Result<i32, String> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let named = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let numbered = text.parse().ok().filter(|number| (1..=libc::SIGRTMAX()).contains(number));
+    named.or(numbered).ok_or_else(|| {
+        let names: Vec<&str> = SIGNALS.iter().map(|(name, _)| *name).collect();
+        format!(
+            "there is no such signal; valid are 1 to {} and {}",
+            libc::SIGRTMAX(),
+            names.join(", ")
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for text in ["int", "SIGINT", "INT", "2"] {
+            assert_eq!(signal_number(text), Ok(2));
+        }
+        for text in ["", "0", "-9", "SIG", "65", "FOO"] {
+            assert!(signal_number(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn clap_finds_no_fault() {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stigmer_core::{ByteString, ExecutionMode, Result, ToolError, ToolExecutor};
-use stigmer_engine::{Configuration, Engine, Sources, Surroundings, Workspace};
+use stigmer_engine::{
+    Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace,
+};
 
 use crate::arguments::Globals;
 
@@ -23,9 +25,11 @@ pub(crate) struct Context {
 
 impl Context {
     /// Reads the settings and opens the workspace.
-    pub(crate) fn open(globals: &Globals) -> Result<Self> {
+    pub(crate) fn open(globals: &Globals, launcher: Option<Launcher>) -> Result<Self> {
         let sources = Sources { surroundings: surroundings(), ..Sources::default() };
-        let engine = Engine::new(Configuration::load(&sources)?);
+        let configuration = Configuration::load(&sources)?;
+        // A person looks after their commands from wherever they are.
+        let engine = Engine::new(configuration, launcher, ProcessScope::All);
         let current =
             std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
         let workspace = Workspace::choose(globals.workspace.as_deref(), &current)?;

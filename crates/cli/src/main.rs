@@ -7,21 +7,21 @@ mod arguments;
 mod commands;
 mod context;
 mod output;
+mod session;
+mod terminal;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command, Globals};
 use context::Context;
 use output::{Failure, Output};
+use stigmer_engine::{Launcher, Reserve};
 
 fn main() -> ExitCode {
     let Arguments { globals, command } = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };
-    // A command that needs processes forks the launcher of supervisors HERE: this process has one
-    // thread and no runtime yet, and must not have more when it forks. `run`, `ps`, `logs`, `kill`,
-    // `wait` and `attach` hand what they get to `in_workspace`.
     let mut output = Output::new(globals.json);
     let result = run(&globals, command, &mut output);
     output.finish(result)
@@ -30,17 +30,41 @@ fn main() -> ExitCode {
 /// The exit code of the command, or why it failed.
 fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, Failure> {
     match command {
+        Command::Run(command) => {
+            // A supervisor is forked before this process has a second thread or a runtime.
+            let launcher = Launcher::fork(Reserve::One)
+                .map_err(|error| Failure::Run(context::io("fork", "a supervisor", &error)))?;
+            in_workspace(globals, Some(launcher), output, async |context, output| {
+                command.run(context, output).await
+            })
+            .map_err(Failure::of_run)
+        }
         Command::Version(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
         Command::Config(command) => command.run(globals, output),
         Command::Doctor(command) => command.run(output),
-        Command::Fs(command) => in_workspace(globals, output, async |context, output| {
+        Command::Ps(command) => in_workspace(globals, None, output, async |context, output| {
             command.run(context, output).await
         }),
-        Command::Find(command) => in_workspace(globals, output, async |context, output| {
+        Command::Logs(command) => in_workspace(globals, None, output, async |context, output| {
             command.run(context, output).await
         }),
-        Command::Grep(command) => in_workspace(globals, output, async |context, output| {
+        Command::Kill(command) => in_workspace(globals, None, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Wait(command) => in_workspace(globals, None, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Attach(command) => in_workspace(globals, None, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Fs(command) => in_workspace(globals, None, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Find(command) => in_workspace(globals, None, output, async |context, output| {
+            command.run(context, output).await
+        }),
+        Command::Grep(command) => in_workspace(globals, None, output, async |context, output| {
             command.run(context, output).await
         }),
     }
@@ -50,13 +74,14 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
 /// has threads of its own, and more would only cost start-up time.
 fn in_workspace(
     globals: &Globals,
+    launcher: Option<Launcher>,
     output: &mut Output,
     command: impl AsyncFnOnce(&Context, &mut Output) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
     for (name, near) in context::mistyped_variables() {
         output.warn(format_args!("{name} has no effect; did you mean {near}?"));
     }
-    let context = Context::open(globals)?;
+    let context = Context::open(globals, launcher)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

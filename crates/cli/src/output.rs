@@ -9,7 +9,9 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use stigmer_core::{ErrorCode, ToolError};
+use stigmer_core::ToolError;
+use stigmer_core::limits::EXIT_STIGMER_FAILED;
+use stigmer_core::process::ExitStatus;
 
 /// Exit code when whoever read standard output went away: as a shell shows death by SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
@@ -22,6 +24,15 @@ const BUFFER: usize = 64 << 10;
 pub(crate) enum Failure {
     /// The operation failed.
     Tool(ToolError),
+    /// A command could not be run, or what became of it is not known.
+    Run(ToolError),
+    /// A command ended by a signal that had come to us.
+    Signalled {
+        /// The signal.
+        signal: i32,
+        /// The exit code where the signal does not end us.
+        code: u8,
+    },
     /// Its result could not be written.
     Stdout(io::Error),
 }
@@ -29,6 +40,16 @@ pub(crate) enum Failure {
 impl From<ToolError> for Failure {
     fn from(error: ToolError) -> Self {
         Self::Tool(error)
+    }
+}
+
+impl Failure {
+    /// A failure of an operation while a command is run.
+    pub(crate) fn of_run(self) -> Self {
+        match self {
+            Self::Tool(error) => Self::Run(error),
+            other => other,
+        }
     }
 }
 
@@ -73,13 +94,28 @@ impl Output {
     /// A remark; none with `--json`, whose result says it all.
     pub(crate) fn talk(&mut self, remark: impl Display) {
         if !self.json {
-            to_stderr(format_args!("{remark}"));
+            Output::to_stderr(format_args!("{remark}"));
         }
     }
 
     /// A warning, with `--json` too.
     pub(crate) fn warn(&mut self, warning: impl Display) {
-        to_stderr(format_args!("{}: {warning}", styled("warning", "33")));
+        Output::to_stderr(format_args!("{}: {warning}", styled("warning", "33")));
+    }
+
+    /// One line on standard error. Nobody can be told that it cannot be written to.
+    pub(crate) fn to_stderr(line: std::fmt::Arguments<'_>) {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// Names what of a command could not be ended.
+    pub(crate) fn survivors(&mut self, exit: &ExitStatus) {
+        for survivor in &exit.survivors {
+            self.warn(format_args!(
+                "process {} ({}) of user {} could not be ended",
+                survivor.pid, survivor.name, survivor.uid
+            ));
+        }
     }
 
     /// Writes out what is left and says how it ended.
@@ -87,19 +123,28 @@ impl Output {
         let result = result.and_then(|code| self.flush().map(|()| code));
         match result {
             Ok(code) => ExitCode::from(code),
-            Err(Failure::Tool(error)) => self.fail(&error),
+            Err(Failure::Tool(error)) => {
+                let code = error.code.exit_code();
+                self.fail(&error, code)
+            }
+            Err(Failure::Run(error)) => self.fail(&error, EXIT_STIGMER_FAILED),
+            Err(Failure::Signalled { signal, code }) => {
+                let _ = self.flush();
+                die_by(signal);
+                ExitCode::from(code)
+            }
             Err(Failure::Stdout(error)) if error.kind() == ErrorKind::BrokenPipe => {
                 ExitCode::from(EXIT_BROKEN_PIPE)
             }
             Err(Failure::Stdout(error)) => {
                 let error = crate::context::io("write", "standard output", &error);
-                to_stderr(format_args!("{}: {}", styled("error", "1;31"), error.message));
-                exit(error.code)
+                Output::to_stderr(format_args!("{}: {}", styled("error", "1;31"), error.message));
+                exit(error.code.exit_code())
             }
         }
     }
 
-    fn fail(mut self, error: &ToolError) -> ExitCode {
+    fn fail(mut self, error: &ToolError, code: i32) -> ExitCode {
         if self.json {
             let written = self.json(&serde_json::json!({ "error": error }));
             if written.and_then(|()| self.flush()).is_err() {
@@ -108,17 +153,27 @@ impl Output {
         } else {
             // What was found before the failure is data still.
             let _ = self.flush();
-            to_stderr(format_args!("{}: {}", styled("error", "1;31"), error.message));
+            Output::to_stderr(format_args!("{}: {}", styled("error", "1;31"), error.message));
             if let Some(hint) = &error.hint {
-                to_stderr(format_args!("  {}: {hint}", styled("hint", "36")));
+                Output::to_stderr(format_args!("  {}: {hint}", styled("hint", "36")));
             }
         }
-        exit(error.code)
+        exit(code)
     }
 }
 
-fn exit(code: ErrorCode) -> ExitCode {
-    ExitCode::from(u8::try_from(code.exit_code()).unwrap_or(u8::MAX))
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// Ends this process by a signal, so that a shell that called us in a loop knows that its user
+/// pressed Ctrl-C and ends the loop.
+fn die_by(signal: i32) {
+    // SAFETY: both calls take numbers; restoring the default installs no handler.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
 }
 
 /// A word in colour, where a terminal shows it and nobody forbids it.
@@ -128,9 +183,4 @@ fn styled(word: &str, colour: &str) -> String {
         return word.to_owned();
     }
     format!("\x1b[{colour}m{word}\x1b[0m")
-}
-
-/// Nobody can be told that standard error cannot be written to.
-fn to_stderr(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

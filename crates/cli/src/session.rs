@@ -88,7 +88,7 @@ pub(crate) async fn follow(
     sink: Sink<'_>,
 ) -> Result<End, Failure> {
     let stream = executor.process_output(id, options.read).await?;
-    let mut signals = Signals::new(options.terminal)?;
+    let (mut signals, mut resized) = (Signals::new()?, Resized::new(options.terminal)?);
     let raw = if options.terminal { RawTerminal::enter() } else { None };
     let (leave, mut left) = mpsc::channel(1);
     if options.pass_input {
@@ -102,7 +102,7 @@ pub(crate) async fn follow(
         loop {
             tokio::select! {
                 result = &mut pump => break Some(result),
-                () = signals.resized.next() => {
+                () = resized.next() => {
                     if let Some(size) = terminal::size() {
                         let _ = executor.resize(id, size).await;
                     }
@@ -314,16 +314,39 @@ async fn tell_broken_pipe(executor: &Arc<dyn ToolExecutor>, id: &ProcessId) {
     }
 }
 
-/// The signals that concern a session.
-struct Signals {
-    ending: [(i32, Signal); 4],
-    resized: Resized,
+/// The signals that end a command, or us.
+struct Signals([(i32, Signal); 4]);
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let ending = |kind: SignalKind| listen(kind).map(|signal| (kind.as_raw_value(), signal));
+        Ok(Self([
+            ending(SignalKind::interrupt())?,
+            ending(SignalKind::terminate())?,
+            ending(SignalKind::hangup())?,
+            ending(SignalKind::quit())?,
+        ]))
+    }
+
+    async fn next(&mut self) -> i32 {
+        let [a, b, c, d] = &mut self.0;
+        tokio::select! {
+            _ = a.1.recv() => a.0,
+            _ = b.1.recv() => b.0,
+            _ = c.1.recv() => c.0,
+            _ = d.1.recv() => d.0,
+        }
+    }
 }
 
-/// Changes of our terminal's size.
+/// Changes of our terminal's size; none if the command has no terminal.
 struct Resized(Option<Signal>);
 
 impl Resized {
+    fn new(terminal: bool) -> Result<Self, Failure> {
+        Ok(Self(terminal.then(|| listen(SignalKind::window_change())).transpose()?))
+    }
+
     async fn next(&mut self) {
         match &mut self.0 {
             Some(signal) => {
@@ -334,34 +357,6 @@ impl Resized {
     }
 }
 
-impl Signals {
-    fn new(terminal: bool) -> Result<Self, Failure> {
-        let listen = |kind: SignalKind| {
-            let listened = signal(kind).map_err(|error| context::io("listen to", "signals", &error));
-            listened.map(|signal| (kind.as_raw_value(), signal))
-        };
-        let ending = [
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-            listen(SignalKind::quit())?,
-        ];
-        let resized = if terminal {
-            let listened = signal(SignalKind::window_change());
-            Some(listened.map_err(|error| context::io("listen to", "signals", &error))?)
-        } else {
-            None
-        };
-        Ok(Self { ending, resized: Resized(resized) })
-    }
-
-    async fn next(&mut self) -> i32 {
-        let [a, b, c, d] = &mut self.ending;
-        tokio::select! {
-            _ = a.1.recv() => a.0,
-            _ = b.1.recv() => b.0,
-            _ = c.1.recv() => c.0,
-            _ = d.1.recv() => d.0,
-        }
-    }
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    Ok(signal(kind).map_err(|error| context::io("listen to", "signals", &error))?)
 }

@@ -11,7 +11,9 @@ mod workspace;
 use std::sync::Arc;
 
 use stigmer_core::{ExecutionMode, Result, ToolError, ToolExecutor};
-use stigmer_host::{HostExecutor, HostOptions};
+use stigmer_host::{HostExecutor, HostOptions, ProcessOptions};
+
+pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
 pub use configuration::{Configuration, Sources, Surroundings};
 pub use secret::{REDACTED, Secret};
@@ -36,12 +38,19 @@ pub fn execution_mode_named(name: &str) -> Option<ExecutionMode> {
 #[derive(Debug)]
 pub struct Engine {
     configuration: Configuration,
+    launcher: Option<Arc<Launcher>>,
+    scope: ProcessScope,
 }
 
 impl Engine {
-    /// An engine with these settings.
-    pub fn new(configuration: Configuration) -> Self {
-        Self { configuration }
+    /// An engine with these settings. Without a launcher it starts no commands; `scope` says whose
+    /// processes its executors know.
+    pub fn new(
+        configuration: Configuration,
+        launcher: Option<Launcher>,
+        scope: ProcessScope,
+    ) -> Self {
+        Self { configuration, launcher: launcher.map(Arc::new), scope }
     }
 
     /// The settings.
@@ -87,6 +96,13 @@ impl Engine {
             root: workspace.root().to_owned(),
             state: self.configuration.state_directory()?,
             resolver: None,
+            processes: ProcessOptions {
+                launcher: self.launcher.clone(),
+                scope: self.scope,
+                output_cap: self.configuration.output_cap(),
+                retention: self.configuration.output_retention(),
+                ..ProcessOptions::default()
+            },
         })
     }
 
@@ -113,7 +129,7 @@ mod tests {
         let surroundings =
             Surroundings { environment: environment.collect(), home: Some(home.to_owned()) };
         let sources = Sources { surroundings, ..Sources::default() };
-        Engine::new(Configuration::load(&sources).unwrap())
+        Engine::new(Configuration::load(&sources).unwrap(), None, ProcessScope::Workspace)
     }
 
     #[test]

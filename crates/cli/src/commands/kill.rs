@@ -51,7 +51,9 @@ impl Kill {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    if let Err(Failure::Tool(before)) = std::mem::replace(&mut result, Err(error.into())) {
+                    if let Err(Failure::Tool(before)) =
+                        std::mem::replace(&mut result, Err(error.into()))
+                    {
                         output.warn(before);
                     }
                 }

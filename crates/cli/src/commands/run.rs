@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use stigmer_core::limits::DEFAULT_CAPTURE_BYTES;
 use stigmer_core::process::{
-    Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput,
-    StartProcess, StartedProcess, Stdin,
+    Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput, StartProcess,
+    StartedProcess, Stdin,
 };
 use stigmer_core::{ByteString, Capability, Capture, ToolError};
 

@@ -22,7 +22,7 @@ impl Version {
         let version = env!("CARGO_PKG_VERSION");
         let target = format!("{}-{}{ENVIRONMENT}", std::env::consts::ARCH, std::env::consts::OS);
         if output.is_json() {
-            let capabilities = Context::open(globals)
+            let capabilities = Context::open(globals, None)
                 .ok()
                 .map_or(Value::Null, |context| json!(context.executor.capabilities()));
             let result =

@@ -44,8 +44,8 @@ pub struct ProcessOptions {
     pub environment: Vec<(ByteString, ByteString)>,
     /// Bytes of output kept for a command that names no cap.
     pub output_cap: u64,
-    /// How long ended processes are kept.
-    pub retention: Duration,
+    /// How long ended processes are kept; `None` is for ever, as far as there is room.
+    pub retention: Option<Duration>,
 }
 
 impl Default for ProcessOptions {
@@ -58,7 +58,7 @@ impl Default for ProcessOptions {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             )],
             output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
-            retention: stigmer_core::limits::DEFAULT_RETENTION,
+            retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
         }
     }
 }

@@ -76,8 +76,8 @@ pub struct Launch {
     pub limits: ResourceLimits,
     /// Bytes of output to keep.
     pub output_cap: u64,
-    /// How long ended processes are kept.
-    pub retention: Duration,
+    /// How long ended processes are kept; `None` is for ever.
+    pub retention: Option<Duration>,
 }
 
 /// What a client asks.

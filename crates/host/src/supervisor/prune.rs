@@ -18,7 +18,7 @@ const MAX_KEPT_BYTES: u64 = 4 << 30;
 
 /// Removes ended processes that are older than `retention`, and the oldest of those that take too
 /// much space together.
-pub(crate) fn prune(processes: &Path, retention: Duration) {
+pub(crate) fn prune(processes: &Path, retention: Option<Duration>) {
     let stamp = processes.join(".pruned");
     let now = SystemTime::now();
     let age = |path: &Path| now.duration_since(fs::metadata(path).ok()?.modified().ok()?).ok();
@@ -43,7 +43,8 @@ pub(crate) fn prune(processes: &Path, retention: Duration) {
         kept += size;
         // One that is this young may not have a supervisor yet.
         let settled = age > INTERVAL;
-        if settled && (age > retention || kept > MAX_KEPT_BYTES) {
+        let old = retention.is_some_and(|retention| age > retention);
+        if settled && (old || kept > MAX_KEPT_BYTES) {
             remove(processes, &path);
         }
     }
