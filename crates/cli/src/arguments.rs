@@ -50,7 +50,8 @@ pub(crate) struct Globals {
     /// Print results, and errors, as JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// The directory to work in; paths are relative to it [default: the current directory]
+    /// The directory to work in; paths are relative to it [default: WORKSPACE_DIR, else the current
+    /// directory]
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) workspace: Option<PathBuf>,
     /// Where commands run; overrules STIGMER_EXECUTION_MODE and the configuration

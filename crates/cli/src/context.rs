@@ -32,7 +32,8 @@ impl Context {
         let engine = Engine::new(configuration, launcher, ProcessScope::All);
         let current =
             std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
-        let workspace = Workspace::choose(globals.workspace.as_deref(), &current)?;
+        let named = globals.workspace.as_deref().or(engine.configuration().workspace_directory());
+        let workspace = Workspace::choose(named, &current)?;
         let mode = engine.mode(globals.mode)?;
         let executor = engine.executor(globals.mode, &workspace)?;
         Ok(Self { engine, workspace, mode, executor })

@@ -62,7 +62,7 @@ impl HostExecutor {
             ],
         };
         let root = Arc::new(Root::open(&options.root, options.resolver)?);
-        let locks = Arc::new(WriteLocks::open(&options.state)?);
+        let locks = Arc::new(WriteLocks::new(&options.state));
         let workspace = FilePath::from(root.path());
         let processes = Processes::new(&options.state, workspace, options.processes);
         Ok(Self { root, locks, processes, capabilities })

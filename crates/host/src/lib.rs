@@ -10,6 +10,7 @@ mod files;
 mod process;
 mod root;
 mod search;
+mod state;
 pub mod supervisor;
 mod transfer;
 mod watch;

@@ -206,6 +206,7 @@ fn bad(message: String) -> ToolError {
 
 fn io(operation: &str, path: &Path, error: &std::io::Error) -> ToolError {
     ToolError::from_io(operation, &ByteString::from(path), error)
+        .with_hint("STIGMER_HOME names another place for stigmer's settings and state")
 }
 
 #[cfg(test)]
@@ -343,6 +344,22 @@ mod tests {
             }
         });
         assert_eq!(read(&path).unwrap().len(), keys.len());
+    }
+
+    proptest::proptest! {
+        // Each case syncs a file to the disk, so they are few.
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+        #[test]
+        fn whatever_is_set_reads_back(text in "\\PC{0,20}|[\"\\\\\n\t#='\\[\\]]{0,8}", row in 1..Key::ALL.len()) {
+            let (_directory, path) = scratch("# remark\ntimeout = '1s' # behind\n");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            set(&path, Key::ALL[row], Some(&text)).unwrap();
+            let entries = read(&path).unwrap();
+            let found = entries.iter().find(|entry| entry.key == Key::ALL[row]).unwrap();
+            proptest::prop_assert_eq!(&found.text, &text);
+            let content = std::fs::read_to_string(&path).unwrap();
+            proptest::prop_assert!(content.starts_with("# remark\n") && content.contains("# behind"));
+        }
     }
 
     #[test]

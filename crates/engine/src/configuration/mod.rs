@@ -188,6 +188,14 @@ impl Configuration {
         Ok(self.home()?.join("state"))
     }
 
+    /// The directory to work in, if a setting names one.
+    pub fn workspace_directory(&self) -> Option<&Path> {
+        match self.value(Key::WorkspaceDir) {
+            Some(Value::Path(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// How long a command may run; `None` is without end.
     pub fn timeout(&self) -> Option<Duration> {
         match self.value(Key::Timeout) {

@@ -100,7 +100,7 @@ settings! {
         "Root of workspaces for the runner; the CLI works in the current directory";
     WorkspaceDir "workspace_dir" "WORKSPACE_DIR"
         Kind::Path, None,
-        "Directory of the runner's workspace; the CLI works in the current directory";
+        "Directory to work in where --workspace names none; unset is the current directory";
     BackendEndpoint "backend_endpoint" "STIGMER_BACKEND_ENDPOINT"
         Kind::HostPort, Some("localhost:50051"),
         "Address of the stigmer daemon";

@@ -221,7 +221,7 @@ mod tests {
         let (_folder, root) = workspace();
         let closed = root.path().join("d/closed");
         std::fs::create_dir_all(closed.join("x")).unwrap();
-        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
         let done = delete_file(&root, DeleteFile { path: "d".into(), recursive: true });
         if rustix::process::geteuid().is_root() {
             assert!(done.is_ok(), "root may");

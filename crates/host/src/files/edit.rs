@@ -120,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path(), None).unwrap();
         std::fs::write(folder.path().join("f"), text).unwrap();
-        let locks = WriteLocks::open(&folder.path().join("state")).unwrap();
+        let locks = WriteLocks::new(&folder.path().join("state"));
         World { _folder: folder, root, locks }
     }
 

@@ -1,10 +1,9 @@
 //! Locks between writers, so that two of them never lose each other's change.
 
-use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -28,7 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// Two files in one of the 256 buckets only wait for each other.
 #[derive(Debug)]
 pub(crate) struct WriteLocks {
-    directory: OwnedFd,
+    path: PathBuf,
+    /// Opened by the first writer: whoever only reads needs no state directory.
+    directory: OnceLock<OwnedFd>,
 }
 
 /// A lock that is held; dropping it lets go.
@@ -38,17 +39,23 @@ pub(crate) struct WriteLock {
 }
 
 impl WriteLocks {
-    /// Opens, and makes if missing, `<state>/locks`.
-    pub(crate) fn open(state: &Path) -> Result<Self> {
-        let path = state.join("locks");
-        let fail = |error: std::io::Error| {
-            ToolError::from_io("make the state directory", &path.as_path().into(), &error)
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(fail)?;
+    /// The locks in `<state>/locks`.
+    pub(crate) fn new(state: &Path) -> Self {
+        Self { path: state.join("locks"), directory: OnceLock::new() }
+    }
+
+    /// Opens, and makes if missing, their directory.
+    fn directory(&self) -> Result<&OwnedFd> {
+        if let Some(directory) = self.directory.get() {
+            return Ok(directory);
+        }
+        crate::state::make_directory(&self.path)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
-        Ok(Self { directory })
+        let directory = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| {
+            ToolError::from_io("open", &self.path.as_path().into(), &errno.into())
+        })?;
+        // Another writer may have been first; both opened the same directory.
+        Ok(self.directory.get_or_init(|| directory))
     }
 
     /// Waits for the lock of a name.
@@ -61,7 +68,7 @@ impl WriteLocks {
         let bucket = bucket(stat.st_dev, stat.st_ino, spot.name.as_bytes());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(&self.directory, format!("{bucket:02x}"), flags, mode)
+        let file = rustix::fs::openat(self.directory()?, format!("{bucket:02x}"), flags, mode)
             .map_err(fail)?;
         let start = Instant::now();
         let mut pause = Duration::from_micros(50);
@@ -116,7 +123,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path(), None).unwrap();
         let state = folder.path().join("state");
-        let (here, there) = (WriteLocks::open(&state).unwrap(), WriteLocks::open(&state).unwrap());
+        let (here, there) = (WriteLocks::new(&state), WriteLocks::new(&state));
         let path = Path::new("f");
         let spot = root.spot(path, false).unwrap().unwrap();
         let held = here.lock(path, &spot).unwrap();

@@ -93,6 +93,15 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
+    /// Takes the spot's name whether something has it or not. What is new is not renamed into its
+    /// place, so that a watch can tell it from what was replaced.
+    pub(crate) fn put(&mut self) -> Result<()> {
+        match self.create() {
+            Err(Errno::EXIST) => self.replace(),
+            created => created,
+        }
+    }
+
     fn link_as(&self, name: &OsStr) -> Result<()> {
         let follow = AtFlags::SYMLINK_FOLLOW;
         rustix::fs::linkat(CWD, proc_path(&self.file), &self.spot.directory, name, follow)

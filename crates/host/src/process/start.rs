@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::Mode;
 use stigmer_core::limits::MIN_OUTPUT_CAP;
 use stigmer_core::process::{Command, Lifetime, StartProcess, StartedProcess, Stdin};
 use stigmer_core::{
@@ -26,7 +25,7 @@ impl Processes {
         let relative = root.relative(&request.cwd)?;
         let cwd = root.open_directory(&relative)?;
         let cwd_path = FilePath::from(join(root.path().to_owned(), relative));
-        self.make_directory()?;
+        crate::state::make_directory(&self.directory)?;
         let id = new_id()?;
         let environment = self.environment(&request, &cwd_path);
         let (stdin, inherited) = match request.stdin {
@@ -90,21 +89,6 @@ impl Processes {
         all.push(("PWD".into(), cwd.clone()));
         all.extend(request.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
         all
-    }
-
-    fn make_directory(&self) -> Result<()> {
-        let path = FilePath::from(self.directory.as_path());
-        if self.directory.is_dir() {
-            return Ok(());
-        }
-        let make = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&self.directory)?;
-            Ok(rustix::fs::chmod(&self.directory, Mode::RWXU)?)
-        };
-        make().map_err(|error| {
-            ToolError::from_io("make the directory for processes", &path, &error)
-                .with_hint("STIGMER_HOME names another place for stigmer's state")
-        })
     }
 }
 

@@ -166,7 +166,7 @@ impl Root {
         let directory = match self.try_resolve(parent, Links::Follow) {
             Err(ResolveError::Io(Errno::NOENT)) if make_parents => {
                 let walk = Walk::new(self.base(), self.names()).making_directories();
-                walk.to_directory(parent).map_err(|error| self.resolve_error(parent, error))?
+                walk.directory_at(parent).map_err(|error| self.resolve_error(parent, error))?
             }
             directory => directory.map_err(|error| self.resolve_error(parent, error))?,
         };
@@ -190,7 +190,7 @@ impl Root {
         if make_parents {
             walk = walk.making_directories();
         }
-        match walk.to_end(relative, Links::Follow) {
+        match walk.end_of(relative, Links::Follow) {
             Ok(End::Entry { directory, name, .. }) => Ok(Some(Spot { directory, name })),
             Ok(End::Directory(_)) => Ok(None),
             Err(error) => Err(self.resolve_error(relative, error)),
@@ -200,7 +200,7 @@ impl Root {
     /// Opens a directory with `O_PATH`, making it and its parents where they are missing.
     pub(crate) fn make_directories(&self, relative: &Path) -> Result<OwnedFd> {
         let walk = Walk::new(self.base(), self.names()).making_directories();
-        walk.to_directory(relative).map_err(|error| self.resolve_error(relative, error))
+        walk.directory_at(relative).map_err(|error| self.resolve_error(relative, error))
     }
 
     /// Whether a link with the text `target`, made in the directory `parent`, would lead out. What
@@ -260,7 +260,7 @@ impl Root {
                 }
             }
         }
-        Walk::new(self.base(), self.names()).to_object(relative, links)
+        Walk::new(self.base(), self.names()).object_at(relative, links)
     }
 
     fn resolve_error(&self, relative: &Path, error: ResolveError) -> ToolError {
@@ -333,7 +333,7 @@ impl Root {
 
     /// The name at which a walk ends.
     fn last_place(&self, relative: &Path) -> Result<(OwnedFd, OsString), ResolveError> {
-        match Walk::new(self.base(), self.names()).to_end(relative, Links::Follow)? {
+        match Walk::new(self.base(), self.names()).end_of(relative, Links::Follow)? {
             End::Entry { directory, name, .. } => Ok((directory, name)),
             End::Directory(_) => Err(Errno::ISDIR.into()),
         }

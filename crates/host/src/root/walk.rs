@@ -84,15 +84,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks to whatever is at the end.
-    pub(super) fn to_object(self, path: &Path, links: Links) -> Result<OwnedFd, ResolveError> {
-        match self.to_end(path, links)? {
+    pub(super) fn object_at(self, path: &Path, links: Links) -> Result<OwnedFd, ResolveError> {
+        match self.end_of(path, links)? {
             End::Directory(object) | End::Entry { object: Some(object), .. } => Ok(object),
             End::Entry { object: None, .. } => Err(Errno::NOENT.into()),
         }
     }
 
     /// Walks to a directory, making it if the walk makes directories.
-    pub(super) fn to_directory(mut self, path: &Path) -> Result<OwnedFd, ResolveError> {
+    pub(super) fn directory_at(mut self, path: &Path) -> Result<OwnedFd, ResolveError> {
         self.push(path);
         while let Some(name) = self.pending.pop() {
             self.enter(name)?;
@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks to the end of a path, which may be missing.
-    pub(super) fn to_end(mut self, path: &Path, links: Links) -> Result<End, ResolveError> {
+    pub(super) fn end_of(mut self, path: &Path, links: Links) -> Result<End, ResolveError> {
         self.push(path);
         while let Some(name) = self.pending.pop() {
             if !self.pending.is_empty() || name == ".." {

@@ -35,12 +35,12 @@ pub(crate) fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFil
             // A directory that cannot be read has no names to offer.
             let Ok(entry) = entry else { return WalkState::Continue };
             let Some(kind) = entry.file_type() else { return WalkState::Continue };
-            if entry.depth() > 0 && (kind.is_file() || kind.is_symlink()) {
-                if let Some(relative) = walk.relative(entry.path()) {
-                    if let Some(score) = scorer.score(relative) {
-                        keep(root, found, score, relative);
-                    }
-                }
+            if entry.depth() > 0
+                && (kind.is_file() || kind.is_symlink())
+                && let Some(relative) = walk.relative(entry.path())
+                && let Some(score) = scorer.score(relative)
+            {
+                keep(root, found, score, relative);
             }
             WalkState::Continue
         })

@@ -28,10 +28,10 @@ pub(crate) fn list_directory(root: &Root, request: ListDirectory) -> Result<List
     // without holding it in memory. What it cannot read it passes over; the directory itself is
     // listed by its parent.
     for entry in builder.build().flatten() {
-        if let Some(relative) = walk.relative(entry.path()) {
-            if entry.depth() > 0 {
-                keep(root, &entries, relative);
-            }
+        if entry.depth() > 0
+            && let Some(relative) = walk.relative(entry.path())
+        {
+            keep(root, &entries, relative);
         }
     }
     // Directories that the walk had to leave out exist all the same.

@@ -76,7 +76,7 @@ impl Target<'_> {
         if let Some(stat) = kept(&spot)? {
             staged.take_over(&stat).map_err(fail)?;
         }
-        staged.replace().map_err(fail)?;
+        staged.put().map_err(fail)?;
         Ok(UploadSummary { files: 1, bytes, ..UploadSummary::default() })
     }
 }
@@ -146,14 +146,13 @@ impl<'a> Unpacking<'a> {
                     ToolError::invalid_argument("archive", reason).with_hint("upload it in parts")
                 );
             }
-            let name = PathBuf::from(crate::root::owned(entry.path_bytes().into_owned()));
+            let name = crate::root::owned(entry.path_bytes().into_owned());
             self.entry(&mut entry, &name)?;
             // Whatever an entry of a kind without content carries must not count as a header.
             std::io::copy(&mut entry, &mut std::io::sink())
                 .map_err(|error| self.broken(Some(&name), &error))?;
             last = Some(name);
         }
-        drop(entries);
         if self.state.ended.get() {
             return Err(truncated(last.as_deref()));
         }
@@ -252,7 +251,7 @@ impl<'a> Unpacking<'a> {
         staged.set_mode(mode).map_err(fail)?;
         rustix::fs::futimens(staged.file(), &modified(time)).map_err(fail)?;
         let _lock = self.target.locks.lock(path, &spot)?;
-        staged.replace().map_err(fail)?;
+        staged.put().map_err(fail)?;
         self.summary.files += 1;
         self.summary.bytes += bytes;
         Ok(())

@@ -18,7 +18,7 @@ Examples:
   echo hello | stigmer fs write notes.txt
   stigmer fs write notes.txt --content 'hello'
   stigmer fs write notes.txt --create < new.txt
-  stigmer fs write notes.txt --expect e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
+  stigmer fs write notes.txt --expect SHA256 < new.txt")]
 pub(crate) struct Write {
     /// The file
     #[arg(value_parser = bytes())]
