@@ -41,8 +41,12 @@ fn grep_is_as_fast_as_ripgrep() {
     let runs =
         std::env::var("STIGMER_RUNS").map_or(15, |runs| runs.parse::<u32>().expect("a number"));
     let state = tempfile::tempdir().expect("a temporary directory");
-    let options =
-        HostOptions { root: root.clone(), state: state.path().to_owned(), resolver: None };
+    let options = HostOptions {
+        root: root.clone(),
+        state: state.path().to_owned(),
+        resolver: None,
+        processes: stigmer_host::ProcessOptions::default(),
+    };
     let host = HostExecutor::open(options).expect("an executor");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
 
