@@ -74,7 +74,9 @@ pub struct GrepSearch {
     /// Lines shown after each match.
     #[serde(default)]
     pub after: u32,
-    /// The most matches in all, not for each file; see [`limits`](crate::limits).
+    /// The most matches in all, not for each file; see [`limits`](crate::limits). `usize::MAX` is
+    /// without any limit, also of bytes: for callers in the same process who want what ripgrep
+    /// finds.
     #[serde(default)]
     pub limit: Option<usize>,
 }

@@ -36,6 +36,14 @@ pub struct HostOptions {
     pub processes: ProcessOptions,
 }
 
+impl HostOptions {
+    /// Everything but the two directories at its default.
+    pub fn new(root: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        let processes = ProcessOptions::default();
+        Self { root: root.into(), state: state.into(), resolver: None, processes }
+    }
+}
+
 /// The tool operations in one workspace on this machine.
 #[derive(Debug)]
 pub struct HostExecutor {

@@ -51,9 +51,8 @@ fn world(resolver: Resolver) -> World {
         std::fs::write(path, text).unwrap();
     }
     let executor = HostExecutor::open(HostOptions {
-        root: folder.path().join("w"),
-        state: folder.path().join("state"),
         resolver: Some(resolver),
+        ..HostOptions::new(folder.path().join("w"), folder.path().join("state"))
     })
     .unwrap();
     World { folder, executor }

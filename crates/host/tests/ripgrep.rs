@@ -1,4 +1,10 @@
 //! What we find is what ripgrep finds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod tree;
 

@@ -2,6 +2,8 @@
 //!
 //! `STIGMER_RACE_TRIES` says how often each operation is tried.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -123,9 +125,8 @@ fn race(resolver: Resolver) {
     symlink(&outside, root.join("link")).unwrap();
     symlink(outside.join("same.txt"), root.join("file-link.txt")).unwrap();
     let options = HostOptions {
-        root: root.clone(),
-        state: base.path().join("state"),
         resolver: Some(resolver),
+        ..HostOptions::new(&root, base.path().join("state"))
     };
     let host = HostExecutor::open(options).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

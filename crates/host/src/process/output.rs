@@ -161,12 +161,11 @@ impl Follower {
             return Ok(());
         }
         let mut end = self.reader.position();
-        if let Some(connection) = &mut self.connection {
-            if let Some(Reply::Status { end: now, .. }) =
+        if let Some(connection) = &mut self.connection
+            && let Some(Reply::Status { end: now, .. }) =
                 connection.ask_soon(&self.id, &Request::Status).await?
-            {
-                end = end.max(now);
-            }
+        {
+            end = end.max(now);
         }
         end = end.max(self.exit.as_ref().map_or(0, |exit| exit.output_bytes));
         let since = self.request.since;

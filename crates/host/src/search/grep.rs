@@ -161,7 +161,7 @@ impl Worker {
             before: before.into(),
             after: after.into(),
             max_matches: max_matches(request),
-            max_bytes: limits::MAX_SEARCH_BYTES,
+            max_bytes: max_bytes(request),
         });
         Self { searcher: settings.build(), settings, matcher, hits }
     }
@@ -170,7 +170,7 @@ impl Worker {
         if !results.wants(relative) {
             return;
         }
-        let file = match root.open_file(relative) {
+        let file = match root.open_listed_file(relative) {
             Ok(file) => file,
             Err(error) => {
                 // What is not there any more, or not beneath the root, is none of our files.
@@ -222,6 +222,14 @@ fn is_gone(code: ErrorCode) -> bool {
     matches!(code, NotFound | OutsideWorkspace | NotAFile | IsDirectory | NotADirectory)
 }
 
+/// Whoever asks for all there is gets all there is.
+fn max_bytes(request: &GrepSearch) -> usize {
+    match request.limit {
+        Some(usize::MAX) => usize::MAX,
+        _ => limits::MAX_SEARCH_BYTES,
+    }
+}
+
 fn max_matches(request: &GrepSearch) -> usize {
     request.limit.unwrap_or(limits::DEFAULT_GREP_MATCHES)
 }
@@ -231,15 +239,17 @@ struct Results {
     files: Smallest<Vec<u8>, FileHits>,
     unreadable: Smallest<Vec<u8>, ByteString>,
     max_matches: usize,
+    max_bytes: usize,
 }
 
 impl Results {
     fn new(request: &GrepSearch) -> Self {
         let max_matches = max_matches(request);
         Self {
-            files: Smallest::new(max_matches, limits::MAX_SEARCH_BYTES),
+            files: Smallest::new(max_matches, max_bytes(request)),
             unreadable: Smallest::new(limits::MAX_UNREADABLE, limits::MAX_SEARCH_BYTES),
             max_matches,
+            max_bytes: max_bytes(request),
         }
     }
 
@@ -284,7 +294,7 @@ impl Results {
             }
             for hit in found.hits {
                 bytes += match_bytes(&hit);
-                if matches.len() == self.max_matches || bytes > limits::MAX_SEARCH_BYTES {
+                if matches.len() == self.max_matches || bytes > self.max_bytes {
                     break 'files;
                 }
                 matches.push(hit);

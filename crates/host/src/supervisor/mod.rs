@@ -6,8 +6,10 @@
 //! socket ([`protocol`]).
 
 mod client;
+mod endpoints;
 mod launcher;
 pub mod log;
+mod outputs;
 pub mod protocol;
 mod prune;
 pub mod record;

@@ -187,6 +187,9 @@ pub fn encode(header: &impl Serialize, body: &[u8]) -> Result<Vec<u8>, InvalidMe
     Ok(message)
 }
 
+/// A message: its header, its body, and how many bytes it took.
+pub type Decoded<'a, T> = (T, &'a [u8], usize);
+
 /// Takes the first message off a buffer: header, body, and the bytes it took; `None` if it is not
 /// whole yet.
 ///
@@ -194,7 +197,7 @@ pub fn encode(header: &impl Serialize, body: &[u8]) -> Result<Vec<u8>, InvalidMe
 /// [`InvalidMessage`] if the buffer does not begin with a message.
 pub fn decode<T: DeserializeOwned>(
     buffer: &[u8],
-) -> Result<Option<(T, &[u8], usize)>, InvalidMessage> {
+) -> Result<Option<Decoded<'_, T>>, InvalidMessage> {
     let Some((prefix, rest)) = buffer.split_first_chunk::<PREFIX>() else { return Ok(None) };
     let header = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
     let body = u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]) as usize;

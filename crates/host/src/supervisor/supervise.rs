@@ -13,34 +13,29 @@
 //! of the command is gone or known to be out of reach. *exited*: `exit.json` is there; processes
 //! that the command left behind may still write. *closed*: the supervisor is gone.
 
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::SocketFlags;
 use rustix::process::{Pid, Signal, WaitStatus};
 use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
 use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
 use stigmer_core::{ErrorCode, ToolError};
 
 use super::client::{Client, Waiting};
+use super::endpoints::{listen, signal_descriptor};
 use super::log::LogWriter;
+use super::outputs::{Outputs, Overrun};
 use super::protocol::{Launch, Reply, Request, VERSION, Watch};
 use super::record::{self, CONTROL, ExitRecord, ProcessRecord};
 use super::{prune, spawn, tree};
 
-/// Bytes read from a pipe at a time, and the size that a pipe grows to once a command fills it: a
-/// system call then moves much, and commands that write little cost little.
-const READ_SIZE: usize = 256 << 10;
-
 /// How often standard input is tried again when its pipe cannot be polled with the others.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
-
-/// How long a terminal's last output may take from the kernel's line discipline to our side.
-const TERMINAL_SETTLE: Duration = Duration::from_millis(50);
 
 /// What a supervisor begins with.
 #[derive(Debug)]
@@ -74,13 +69,6 @@ pub(crate) fn supervise(job: Job) {
     }
 }
 
-#[derive(Debug)]
-struct Output {
-    kind: OutputKind,
-    descriptor: OwnedFd,
-    grown: bool,
-}
-
 /// Why and until when a command is being ended.
 #[derive(Debug)]
 struct Ending {
@@ -96,7 +84,7 @@ struct Supervisor {
     signals: OwnedFd,
     exit_record: ExitRecord,
     log: LogWriter,
-    outputs: Vec<Output>,
+    outputs: Outputs,
     stdin: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
     clients: Vec<Client>,
@@ -111,7 +99,6 @@ struct Supervisor {
     main_status: Option<Main>,
     ending: Option<Ending>,
     exit: Option<ExitStatus>,
-    buffer: Vec<u8>,
 }
 
 /// How the command itself ended.
@@ -159,11 +146,7 @@ impl Supervisor {
             listener,
             signals,
             exit_record,
-            outputs: spawned
-                .outputs
-                .into_iter()
-                .map(|(kind, descriptor)| Output { kind, descriptor, grown: false })
-                .collect(),
+            outputs: Outputs::new(spawned.outputs),
             stdin: spawned.stdin,
             terminal: spawned.terminal,
             clients: Vec::new(),
@@ -173,7 +156,6 @@ impl Supervisor {
             main_status: None,
             ending: None,
             exit: None,
-            buffer: Vec::new(),
         };
         if let Some((message, code)) = spawned.refusal {
             let message = format!("stigmer: {message}\n");
@@ -247,7 +229,7 @@ impl Supervisor {
         }
         let outputs_at = polled.len();
         if readable {
-            polled.extend(self.outputs.iter().map(|o| poll_for(&o.descriptor, PollFlags::IN)));
+            polled.extend(self.outputs.descriptors().map(|output| poll_for(output, PollFlags::IN)));
         }
         let stdin_at = polled.len();
         if let Some(stdin) = self.stdin.as_ref().filter(|_| wants_stdin) {
@@ -274,15 +256,7 @@ impl Supervisor {
                 client.receive();
             }
         }
-        let mut ended = Vec::new();
-        for (index, ready) in ready[outputs_at..stdin_at].iter().enumerate() {
-            if !ready.is_empty() && self.read_output(index, usize::MAX) == Read::End {
-                ended.push(index);
-            }
-        }
-        for index in ended.into_iter().rev() {
-            self.outputs.remove(index);
-        }
+        self.outputs.read_ready(&ready[outputs_at..stdin_at], &mut self.log);
         if ready.len() > stdin_at {
             self.write_stdin();
         }
@@ -303,63 +277,6 @@ impl Supervisor {
             }
         }
         until.saturating_duration_since(now)
-    }
-
-    /// Reads one output once; at most `limit` bytes.
-    fn read_output(&mut self, index: usize, limit: usize) -> Read {
-        self.buffer.resize(READ_SIZE, 0);
-        let limit = limit.min(READ_SIZE).min(self.log.chunk_limit());
-        let output = &mut self.outputs[index];
-        match rustix::io::read(&output.descriptor, &mut self.buffer[..limit]) {
-            Ok(0) => Read::End,
-            Ok(count) => {
-                if count >= 64 << 10 && !output.grown && output.kind != OutputKind::Terminal {
-                    output.grown = true;
-                    let _ = rustix::pipe::fcntl_setpipe_size(&output.descriptor, READ_SIZE);
-                }
-                self.log.append(output.kind, &self.buffer[..count]);
-                Read::Some(count)
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
-            // A terminal whose last user is gone says EIO.
-            Err(_) => Read::End,
-        }
-    }
-
-    /// Takes what was written before the command ended, and no more: processes that it left behind
-    /// may write for ever. False if a holder has to read first.
-    fn drain(&mut self, overrun: Overrun) -> bool {
-        for index in 0..self.outputs.len() {
-            if self.outputs[index].kind == OutputKind::Terminal {
-                let until = Instant::now() + TERMINAL_SETTLE;
-                loop {
-                    match self.read_output(index, usize::MAX) {
-                        Read::End => break,
-                        Read::Some(_) if Instant::now() < until => {}
-                        Read::Nothing if Instant::now() < until => {
-                            let mut fds =
-                                [poll_for(&self.outputs[index].descriptor, PollFlags::IN)];
-                            let short = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-                            let _ = poll(&mut fds, Some(&short));
-                        }
-                        _ => break,
-                    }
-                }
-                continue;
-            }
-            let waiting = rustix::io::ioctl_fionread(&self.outputs[index].descriptor).unwrap_or(0);
-            let mut left = usize::try_from(waiting).unwrap_or(usize::MAX);
-            while left > 0 {
-                if overrun == Overrun::Wait && !self.log.has_room(self.slowest_holder()) {
-                    return false;
-                }
-                match self.read_output(index, left) {
-                    Read::Some(count) => left -= count.min(left),
-                    _ => break,
-                }
-            }
-        }
-        true
     }
 
     fn write_stdin(&mut self) {
@@ -500,10 +417,10 @@ impl Supervisor {
 
     /// Begins to end everything for a client; answers at once if there is nothing to end.
     fn end_for(&mut self, index: usize, grace: Duration) -> Option<Reply> {
-        if let Some(exit) = &self.exit {
-            if tree::reap(|_| {}) == tree::Children::None {
-                return Some(Reply::Ended { exit: exit.clone(), survivors: Vec::new() });
-            }
+        if let Some(exit) = &self.exit
+            && tree::reap(|_| {}) == tree::Children::None
+        {
+            return Some(Reply::Ended { exit: exit.clone(), survivors: Vec::new() });
         }
         self.end(EndReason::Cancelled, grace);
         self.clients[index].waiting = Some(Waiting::End);
@@ -660,6 +577,11 @@ impl Supervisor {
         }
     }
 
+    fn drain(&mut self, overrun: Overrun) -> bool {
+        let held = self.slowest_holder();
+        self.outputs.drain(&mut self.log, held, overrun)
+    }
+
     fn is_held(&self) -> bool {
         self.clients.iter().any(|client| client.held.is_some())
     }
@@ -668,22 +590,6 @@ impl Supervisor {
         let launch = self.launch_holds.then_some(0);
         self.clients.iter().filter_map(|client| client.held).chain(launch).min()
     }
-}
-
-/// What to do with output for which a holder leaves no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Overrun {
-    /// Let it wait in its pipe.
-    Wait,
-    /// Let the log drop what the holder has not read: it meets a gap.
-    Drop,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
-    Some(usize),
-    Nothing,
-    End,
 }
 
 fn note_main(main: Option<Pid>, status: &mut Option<Main>, reaped: tree::Reaped) {
@@ -706,63 +612,4 @@ fn poll_for<'a>(descriptor: &'a OwnedFd, flags: PollFlags) -> PollFd<'a> {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A socket named `control` in the process's directory.
-fn listen(directory: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // A socket's path holds 107 bytes (`unix(7)`) and state directories may lie deeper, so the name
-    // is bound from within.
-    rustix::process::fchdir(directory)?;
-    let bound = rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(CONTROL)?);
-    let _ = rustix::process::chdir("/");
-    bound?;
-    // Followers of one command connect rarely; the queue only has to outlast one turn of the loop.
-    rustix::net::listen(&socket, 128)?;
-    Ok(socket)
-}
-
-/// Signals as something to poll. All that could end the supervisor are held back: TERM is an order
-/// to end the command, the others are for whoever uses the terminal. Also returns what was held back
-/// before, for the command.
-fn signal_descriptor() -> std::io::Result<(OwnedFd, libc::sigset_t)> {
-    // SAFETY: the sets are initialised by `sigemptyset` before they are read, and live on this
-    // stack; `signal` restores the default for SIGCHLD, which an ignoring parent may have left us.
-    unsafe {
-        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
-        let mut held: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut held);
-        let all = [
-            libc::SIGCHLD,
-            libc::SIGTERM,
-            libc::SIGINT,
-            libc::SIGHUP,
-            libc::SIGQUIT,
-            libc::SIGPIPE,
-            libc::SIGXFSZ,
-            libc::SIGUSR1,
-            libc::SIGUSR2,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-        ];
-        for signal in all {
-            libc::sigaddset(&raw mut held, signal);
-        }
-        let mut before: libc::sigset_t = std::mem::zeroed();
-        if libc::sigprocmask(libc::SIG_BLOCK, &raw const held, &raw mut before) != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        let mut read: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut read);
-        libc::sigaddset(&raw mut read, libc::SIGCHLD);
-        libc::sigaddset(&raw mut read, libc::SIGTERM);
-        let descriptor =
-            libc::signalfd(-1, &raw const read, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        if descriptor < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        Ok((OwnedFd::from_raw_fd(descriptor), before))
-    }
 }

@@ -88,14 +88,14 @@ pub(crate) fn run(kind: &str, mark: &Path) -> ! {
             let mut count = 0_u32;
             loop {
                 session();
-                if count % 64 == 0 {
+                if count.is_multiple_of(64) {
                     note(mark);
                 }
                 count += 1;
                 // SAFETY: this process has one thread.
                 match unsafe { libc::fork() } {
-                    0 => {}
-                    -1 => {}
+                    0 | -1 => {}
+                    // SAFETY: takes a number.
                     _ => unsafe { libc::_exit(0) },
                 }
             }

@@ -2,7 +2,12 @@
 //! commands never touch each other, and nothing is lost when everything but the supervisor dies.
 //!
 //! Supervisors are forked before a program has threads, so this suite has a `main` of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its child programs speak"
+)]
 
 mod ending;
 mod escape;
@@ -56,7 +61,7 @@ fn open(home: &Path, launcher: Option<Arc<Launcher>>) -> HostExecutor {
     let root = home.join("workspace");
     std::fs::create_dir_all(&root).unwrap();
     let processes = ProcessOptions { launcher, ..ProcessOptions::default() };
-    HostExecutor::open(HostOptions { root, state: home.join("state"), resolver: None, processes })
+    HostExecutor::open(HostOptions { processes, ..HostOptions::new(root, home.join("state")) })
         .unwrap()
 }
 

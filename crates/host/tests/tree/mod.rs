@@ -1,5 +1,6 @@
 //! A tree with everything that a search can stumble over, the same each time.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -148,7 +149,7 @@ impl Tree {
 
 pub fn executor(root: &Path, base: &Path, resolver: Option<Resolver>) -> HostExecutor {
     let state = base.join("state");
-    HostExecutor::open(HostOptions { root: root.to_owned(), state, resolver }).unwrap()
+    HostExecutor::open(HostOptions { resolver, ..HostOptions::new(root, state) }).unwrap()
 }
 
 fn fill_directory(dice: &mut Dice, directory: &Path) {
@@ -226,7 +227,7 @@ fn fill_odd(root: &Path) {
     fs::write(odd.join("locked/file"), "needle\n").unwrap();
     fs::write(odd.join("unreadable.txt"), "needle\n").unwrap();
     for name in ["locked", "unreadable.txt"] {
-        fs::set_permissions(odd.join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(odd.join(name), fs::Permissions::from_mode(0o0)).unwrap();
     }
 }
 

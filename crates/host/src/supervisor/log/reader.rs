@@ -207,13 +207,13 @@ fn push_output(
 ) {
     let skip = usize::try_from(since.saturating_sub(offset)).unwrap_or(usize::MAX);
     let Some(payload) = payload.get(skip..).filter(|payload| !payload.is_empty()) else { return };
-    if let Some(OutputEvent::Output { stream, bytes, .. }) = events.last_mut() {
-        if *stream == kind {
-            let mut joined = std::mem::take(bytes).into_bytes();
-            joined.extend_from_slice(payload);
-            *bytes = ByteString::from(joined);
-            return;
-        }
+    if let Some(OutputEvent::Output { stream, bytes, .. }) = events.last_mut()
+        && *stream == kind
+    {
+        let mut joined = std::mem::take(bytes).into_bytes();
+        joined.extend_from_slice(payload);
+        *bytes = ByteString::from(joined);
+        return;
     }
     let offset = offset.max(since);
     events.push(OutputEvent::Output { offset, stream: kind, bytes: payload.into() });

@@ -161,10 +161,10 @@ impl LogWriter {
         let file =
             openat(self.directory.as_fd(), segment_name(start), flags, Mode::from_raw_mode(0o600))?;
         if let Some(full) = self.current.take() {
-            if !full.is_first {
-                if let Some(segment) = self.tail.back_mut() {
-                    segment.size = full.position;
-                }
+            if !full.is_first
+                && let Some(segment) = self.tail.back_mut()
+            {
+                segment.size = full.position;
             }
             self.tail.push_back(Segment { start, size: 0 });
         }

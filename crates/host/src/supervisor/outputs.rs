@@ -1,0 +1,135 @@
+//! The pipes, or the terminal, that a command writes to.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use stigmer_core::process::OutputKind;
+
+use super::log::LogWriter;
+
+/// Bytes read from a pipe at a time, and the size that a pipe grows to once a command fills it: a
+/// system call then moves much, and commands that write little cost little.
+const READ_SIZE: usize = 256 << 10;
+
+/// A pipe's usual capacity (`pipe(7)`): a command that fills it writes faster than we read.
+const PIPE_SIZE: usize = 64 << 10;
+
+/// How long a terminal's last output may take from the kernel's line discipline to our side.
+const TERMINAL_SETTLE: Duration = Duration::from_millis(50);
+
+/// What to do with output for which the slowest holder leaves no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overrun {
+    /// Let it wait in its pipe.
+    Wait,
+    /// Let the log drop what the holder has not read: it meets a gap.
+    Drop,
+}
+
+/// What reading once came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Some(usize),
+    Nothing,
+    End,
+}
+
+#[derive(Debug)]
+struct Output {
+    kind: OutputKind,
+    descriptor: OwnedFd,
+    grown: bool,
+}
+
+/// A command's open outputs.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    open: Vec<Output>,
+    buffer: Vec<u8>,
+}
+
+impl Outputs {
+    pub(super) fn new(outputs: Vec<(OutputKind, OwnedFd)>) -> Self {
+        let open = outputs
+            .into_iter()
+            .map(|(kind, descriptor)| Output { kind, descriptor, grown: false })
+            .collect();
+        Self { open, buffer: Vec::new() }
+    }
+
+    /// What to wait for.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.open.iter().map(|output| &output.descriptor)
+    }
+
+    /// Reads each output that is ready once into the log, and lets go of those that have ended.
+    pub(super) fn read_ready(&mut self, ready: &[PollFlags], log: &mut LogWriter) {
+        for index in (0..ready.len()).rev() {
+            if !ready[index].is_empty() && self.read(index, usize::MAX, log) == Read::End {
+                self.open.remove(index);
+            }
+        }
+    }
+
+    /// Takes what was written before the command ended, and no more: processes that it left behind
+    /// may write for ever. False if a holder, who has read all before `held`, has to read first.
+    pub(super) fn drain(
+        &mut self,
+        log: &mut LogWriter,
+        held: Option<u64>,
+        overrun: Overrun,
+    ) -> bool {
+        for index in 0..self.open.len() {
+            let terminal = self.open[index].kind == OutputKind::Terminal;
+            let settled = Instant::now() + TERMINAL_SETTLE;
+            let waiting = rustix::io::ioctl_fionread(&self.open[index].descriptor).unwrap_or(0);
+            let mut left = usize::try_from(waiting).unwrap_or(usize::MAX);
+            while terminal || left > 0 {
+                if overrun == Overrun::Wait && !log.has_room(held) {
+                    return false;
+                }
+                let limit = if terminal { usize::MAX } else { left };
+                match self.read(index, limit, log) {
+                    Read::Some(count) => left = left.saturating_sub(count),
+                    Read::End => break,
+                    Read::Nothing if terminal => self.wait_for(index),
+                    Read::Nothing => break,
+                }
+                // Nobody knows how much a terminal still holds back, so it gets a moment.
+                if terminal && Instant::now() > settled {
+                    break;
+                }
+            }
+        }
+        true
+    }
+
+    fn wait_for(&self, index: usize) {
+        let mut one = [PollFd::new(&self.open[index].descriptor, PollFlags::IN)];
+        let short = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+        let _ = poll(&mut one, Some(&short));
+    }
+
+    /// Reads one output once; at most `limit` bytes.
+    fn read(&mut self, index: usize, limit: usize, log: &mut LogWriter) -> Read {
+        self.buffer.resize(READ_SIZE, 0);
+        let limit = limit.min(READ_SIZE).min(log.chunk_limit());
+        let output = &mut self.open[index];
+        match rustix::io::read(&output.descriptor, &mut self.buffer[..limit]) {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                if count >= PIPE_SIZE && !output.grown && output.kind != OutputKind::Terminal {
+                    output.grown = true;
+                    let _ = rustix::pipe::fcntl_setpipe_size(&output.descriptor, READ_SIZE);
+                }
+                log.append(output.kind, &self.buffer[..count]);
+                Read::Some(count)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
+            // A terminal whose last user is gone says EIO.
+            Err(_) => Read::End,
+        }
+    }
+}
