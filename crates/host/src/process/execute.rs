@@ -22,9 +22,17 @@ impl Processes {
             return Err(ToolError::invalid_argument("input", "needs streamed standard input"));
         }
         let started = self.start(root, start).await?;
-        let follow = self.capture(&started, capture_bytes);
-        let (result, ()) = tokio::join!(follow, self.feed(&started.id, streams.then_some(&input)));
-        result
+        let capture = self.capture(&started, capture_bytes);
+        let feed = self.feed(&started.id, streams.then_some(&input));
+        tokio::pin!(capture, feed);
+        let mut fed = false;
+        loop {
+            tokio::select! {
+                // What the command has not read when it ends, nobody will.
+                result = &mut capture => break result,
+                () = &mut feed, if !fed => fed = true,
+            }
+        }
     }
 
     async fn capture(&self, started: &StartedProcess, capture_bytes: usize) -> Result<Executed> {

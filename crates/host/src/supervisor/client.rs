@@ -12,6 +12,9 @@ use super::protocol::{self, Request, Watch};
 /// reads is broken.
 const MAX_UNSENT: usize = 4 << 20;
 
+/// Bytes of requests that are taken in before those at their head are served.
+const MAX_RECEIVED: usize = 2 * protocol::MAX_BODY;
+
 /// What a connection is waiting for.
 #[derive(Debug)]
 pub(crate) enum Waiting {
@@ -52,6 +55,11 @@ impl Client {
         &self.socket
     }
 
+    /// Whether a request more may be taken in; one that waits for standard input is enough.
+    pub(crate) fn has_room(&self) -> bool {
+        self.received.len() <= MAX_RECEIVED
+    }
+
     /// Whether there is something to send.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
@@ -69,7 +77,7 @@ impl Client {
                 }
                 Ok((count, _)) => {
                     self.received.extend_from_slice(&buffer[..count]);
-                    if self.received.len() > protocol::MAX_BODY * 2 {
+                    if !self.has_room() {
                         return;
                     }
                 }

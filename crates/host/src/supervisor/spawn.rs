@@ -26,7 +26,7 @@ pub(crate) struct Spawned {
     /// The command; `None` if there was nothing that could be executed.
     pub(crate) child: Option<Child>,
     /// What it could not be executed for: a message and an exit code.
-    pub(crate) refusal: Option<(String, i32)>,
+    pub(crate) refusal: Option<Refusal>,
     /// The program that was found.
     pub(crate) executable: Option<PathBuf>,
     /// Where its output is read.
@@ -64,7 +64,6 @@ pub(crate) fn spawn(
 
 fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
     let Inherited { stdin: inherited, umask, mask } = inherited;
-    let (program, arguments) = words(launch);
     let mut spawned = Spawned {
         child: None,
         refusal: None,
@@ -73,8 +72,8 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
         stdin: None,
         terminal: None,
     };
-    let executable = match find_program(&program, variable(launch, "PATH")) {
-        Ok(executable) => executable,
+    let Program { executable, name, arguments } = match find(launch) {
+        Ok(program) => program,
         Err(refusal) => {
             spawned.refusal = Some(refusal);
             return Ok(spawned);
@@ -94,7 +93,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
         Ok(command)
     };
     let started = build(&executable, &arguments).and_then(|mut command| {
-        command.arg0(&program);
+        command.arg0(&name);
         command.spawn()
     });
     let started = match started {
@@ -124,18 +123,32 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
     Ok(spawned)
 }
 
-/// The program and its arguments.
-fn words(launch: &Launch) -> (OsString, Vec<OsString>) {
+/// Why nothing can be executed, and the exit code for it.
+type Refusal = (String, i32);
+
+/// What is executed.
+struct Program {
+    executable: PathBuf,
+    name: OsString,
+    arguments: Vec<OsString>,
+}
+
+fn find(launch: &Launch) -> Result<Program, Refusal> {
+    let path = variable(launch, "PATH");
     match &launch.command {
         Wanted::Shell(line) => {
             // Agents write for bash; every POSIX system has sh.
-            let bash = find_program(OsStr::new("bash"), variable(launch, "PATH")).is_ok();
-            let shell = if bash { "bash" } else { "/bin/sh" };
-            (shell.into(), vec!["-c".into(), line.as_os_str().to_owned()])
+            let (executable, name) = match find_program(OsStr::new("bash"), path) {
+                Ok(bash) => (bash, "bash"),
+                Err(_) => (find_program(OsStr::new("/bin/sh"), None)?, "sh"),
+            };
+            let arguments = vec!["-c".into(), line.as_os_str().to_owned()];
+            Ok(Program { executable, name: name.into(), arguments })
         }
         Wanted::Argv(words) => {
             let mut words = words.iter().map(|word| word.as_os_str().to_owned());
-            (words.next().unwrap_or_default(), words.collect())
+            let name = words.next().unwrap_or_default();
+            Ok(Program { executable: find_program(&name, path)?, name, arguments: words.collect() })
         }
     }
 }
@@ -148,7 +161,7 @@ fn variable<'a>(launch: &'a Launch, name: &str) -> Option<&'a ByteString> {
 }
 
 /// Looks a program up as a shell does (POSIX, "Command Search and Execution").
-fn find_program(name: &OsStr, path: Option<&ByteString>) -> Result<PathBuf, (String, i32)> {
+fn find_program(name: &OsStr, path: Option<&ByteString>) -> Result<PathBuf, Refusal> {
     let not_found = || (format!("{}: command not found", name.display()), EXIT_NOT_FOUND);
     let mut refused = None;
     let mut candidate = |candidate: PathBuf| -> Option<PathBuf> {

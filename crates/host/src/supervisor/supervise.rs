@@ -224,8 +224,10 @@ impl Supervisor {
         let mut polled =
             vec![poll_for(&self.signals, PollFlags::IN), poll_for(&self.listener, PollFlags::IN)];
         for client in &self.clients {
-            let out = if client.has_unsent() { PollFlags::OUT } else { PollFlags::empty() };
-            polled.push(poll_for(client.socket(), PollFlags::IN | out));
+            let mut wanted = PollFlags::empty();
+            wanted.set(PollFlags::IN, client.has_room());
+            wanted.set(PollFlags::OUT, client.has_unsent());
+            polled.push(poll_for(client.socket(), wanted));
         }
         let outputs_at = polled.len();
         if readable {

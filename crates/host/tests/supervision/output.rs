@@ -129,6 +129,13 @@ async fn a_large_input(place: Place) {
     execute.input = vec![b'x'; 5_000_000].into();
     let done = place.executor.execute(execute).await.unwrap();
     assert_eq!(done.stdout.head.to_string_lossy().trim(), "5000000");
+    // A child that holds the input and never reads it keeps nobody waiting.
+    let mut execute = Execute::new(shell("sleep 30 & echo ok"));
+    execute.start.stdin = Stdin::Stream;
+    execute.input = vec![b'x'; 5_000_000].into();
+    let done = place.executor.execute(execute).await.unwrap();
+    assert!(done.exit.duration_ms < 20_000 && done.stdout.head.as_bytes() == b"ok\n");
+    place.executor.signal(&done.id, SignalRequest::Kill).await.unwrap();
     // A command that does not read is no failure.
     let mut execute = Execute::new(shell("exec <&-; sleep 0.1; echo ok"));
     execute.start.stdin = Stdin::Stream;
