@@ -1,0 +1,33 @@
+# What one does with this repository. `make help` lists it.
+
+.PHONY: help run build test lint fmt bench soak
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: ## build stigmer and run a first command under its supervision
+	@echo 'building stigmer (debug) ...'
+	@cargo build --quiet --locked -p stigmer
+	@echo '$$ stigmer run "echo hello from stigmer; uname -sr"'
+	@cargo run --quiet --locked -p stigmer -- run 'echo hello from stigmer; uname -sr'
+
+build: ## build the release binary, target/release/stigmer
+	cargo build --release --locked -p stigmer
+
+test: ## run every suite, unprivileged, and short fuzzing
+	@scripts/install-needs
+	@scripts/test tests fuzz
+
+lint: ## formatting, clippy, documentation, scripts, dependencies and licences
+	@scripts/test checks
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: build ## measure the budgets and write docs/benchmarks.md
+	cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
+
+soak: ## a million race tries and ten minutes of fuzzing for each target
+	@STIGMER_RACE_TRIES=1000000 scripts/test tests
+	@scripts/fuzz 600
