@@ -59,7 +59,7 @@ pub(crate) fn grep(bench: &Bench) -> Outcome<Vec<Row>> {
         if let Ok(stigmer) = bench.stigmer() {
             let ours = || {
                 let mut grep = Command::new(&stigmer);
-                grep.args(["grep", "--limit", "1000000", "-e", pattern]).current_dir(&tree);
+                grep.args(["grep", "--", pattern]).current_dir(&tree);
                 std::hint::black_box(grep.stdin(Stdio::null()).output()?);
                 Ok(())
             };
