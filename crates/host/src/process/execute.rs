@@ -7,7 +7,10 @@ use stigmer_core::process::{
 use stigmer_core::{ByteString, Capture, ErrorCode, ProcessId, Result, ToolError};
 
 use super::Processes;
+use super::connection::Connection;
+use super::output::Asked;
 use crate::Root;
+use crate::supervisor::protocol::Watch;
 
 impl Processes {
     /// Starts a command, follows it and waits for its end.
@@ -21,8 +24,9 @@ impl Processes {
         if !streams && !input.is_empty() {
             return Err(ToolError::invalid_argument("input", "needs streamed standard input"));
         }
-        let started = self.start(root, start).await?;
-        let capture = self.capture(&started, capture_bytes);
+        let watch = Watch { since: 0, knows_exit: false, hold: true };
+        let (started, connection) = self.launch(root, start, Some(watch)).await?;
+        let capture = self.capture(&started, connection, capture_bytes);
         let feed = self.feed(&started.id, streams.then_some(&input));
         tokio::pin!(capture, feed);
         let mut fed = false;
@@ -35,9 +39,14 @@ impl Processes {
         }
     }
 
-    async fn capture(&self, started: &StartedProcess, capture_bytes: usize) -> Result<Executed> {
+    async fn capture(
+        &self,
+        started: &StartedProcess,
+        connection: Connection,
+        capture_bytes: usize,
+    ) -> Result<Executed> {
         let read = ReadOutput { since: 0, follow: Follow::UntilExit, hold: true };
-        let mut follower = self.follow(&started.id, read).await?;
+        let mut follower = self.follow_fresh(&started.id, read, connection, Asked::Yes)?;
         let (mut stdout, mut stderr) = (Capture::new(capture_bytes), Capture::new(capture_bytes));
         while let Some(event) = follower.next().await? {
             match event {

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use stigmer_core::{ByteString, FilePath, ProcessId, Result, ToolError};
 
 use crate::supervisor::Launcher;
@@ -84,15 +85,26 @@ impl Processes {
         Self { directory, workspace, options, fresh: Mutex::default() }
     }
 
+    /// A process's directory.
+    fn open(&self, id: &ProcessId) -> Result<Arc<OwnedFd>> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::open(self.directory.join(id.as_str()), flags, Mode::empty()) {
+            Ok(directory) => Ok(Arc::new(directory)),
+            Err(Errno::NOENT) => Err(ToolError::unknown_process(id.as_str())),
+            Err(error) => {
+                let path = FilePath::from(self.directory.join(id.as_str()));
+                Err(ToolError::from_io("open", &path, &error.into()))
+            }
+        }
+    }
+
     /// A process's directory and what it says was started.
     fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
+        let directory = self.open(id)?;
         let unknown = || ToolError::unknown_process(id.as_str());
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let directory = rustix::fs::open(self.directory.join(id.as_str()), flags, Mode::empty())
-            .map_err(|_| unknown())?;
         let record = record::read_process(&directory).ok_or_else(unknown)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
-        if ours { Ok((Arc::new(directory), record)) } else { Err(unknown()) }
+        if ours { Ok((directory, record)) } else { Err(unknown()) }
     }
 
     fn keep_fresh(&self, id: ProcessId, connection: Connection) {

@@ -28,12 +28,14 @@ impl Processes {
 
     /// The same as an object.
     pub(crate) async fn follow(&self, id: &ProcessId, request: ReadOutput) -> Result<Follower> {
+        let from_start = request.hold && request.since == 0;
+        if let Some(connection) = from_start.then(|| self.take_fresh(id)).flatten() {
+            let mut follower = self.follow_fresh(id, request, connection, Asked::No)?;
+            follower.ask().await?;
+            return Ok(follower);
+        }
         let (directory, record) = self.find(id)?;
-        let fresh = if request.hold { self.take_fresh(id) } else { None };
-        let connection = match fresh {
-            Some(connection) => Some(connection),
-            None => Connection::open(&directory, id).await?,
-        };
+        let connection = Connection::open(&directory, id).await?;
         let mut follower = Follower {
             id: id.clone(),
             reader: LogReader::open(Arc::clone(&directory), request.since)?,
@@ -45,7 +47,9 @@ impl Processes {
             request,
             queue: VecDeque::new(),
             told_exit: false,
-            asked: false,
+            asked: Asked::No,
+            may_have_more: true,
+            told_end: 0,
         };
         if follower.closed && follower.exit.is_none() {
             follower.exit = Some(follower.last_word());
@@ -60,6 +64,42 @@ impl Processes {
         }
         Ok(follower)
     }
+
+    /// Follows a command over the connection that it was started over, from the beginning: nothing
+    /// has to be looked up before its supervisor speaks.
+    pub(super) fn follow_fresh(
+        &self,
+        id: &ProcessId,
+        request: ReadOutput,
+        connection: Connection,
+        asked: Asked,
+    ) -> Result<Follower> {
+        let directory = self.open(id)?;
+        Ok(Follower {
+            id: id.clone(),
+            reader: LogReader::open(Arc::clone(&directory), 0)?,
+            directory,
+            started_ms: now_ms(),
+            connection: Some(connection),
+            request,
+            exit: None,
+            closed: false,
+            queue: VecDeque::new(),
+            told_exit: false,
+            asked,
+            may_have_more: false,
+            told_end: 0,
+        })
+    }
+}
+
+/// Whether the supervisor was asked for news and has not been listened to yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It was.
+    Yes,
+    /// It was not.
+    No,
 }
 
 /// Gives out a process's output from an offset on, and how it ended.
@@ -77,8 +117,11 @@ pub(crate) struct Follower {
     closed: bool,
     queue: VecDeque<OutputEvent>,
     told_exit: bool,
-    /// The supervisor was asked for news and has not been listened to yet.
-    asked: bool,
+    asked: Asked,
+    /// The log may hold more than was read.
+    may_have_more: bool,
+    /// The end of the output that the supervisor told last.
+    told_end: u64,
 }
 
 impl Follower {
@@ -94,8 +137,9 @@ impl Follower {
             }
             // What was known before the log is read decides what the log must hold by then.
             let known = (self.exit.clone(), self.closed);
-            let events = self.reader.read()?;
+            let events = if self.may_have_more { self.reader.read()? } else { Vec::new() };
             let at_edge = events.is_empty();
+            self.may_have_more = !at_edge;
             self.queue.extend(events);
             if let (Some(exit), false) = (&known.0, self.told_exit) {
                 if only_until_exit {
@@ -131,13 +175,14 @@ impl Follower {
     /// Asks the supervisor for what is more than is known.
     async fn ask(&mut self) -> Result<()> {
         let watch = Watch {
-            since: self.reader.offset(),
+            // Bytes that the disk did not take are told and never read: they are no news again.
+            since: self.reader.offset().max(self.told_end),
             knows_exit: self.exit.is_some(),
             hold: self.request.hold,
         };
-        if let (Some(connection), false) = (&mut self.connection, self.asked) {
+        if let (Some(connection), Asked::No) = (&mut self.connection, self.asked) {
             connection.send(&Request::Watch(watch), &[]).await?;
-            self.asked = true;
+            self.asked = Asked::Yes;
         }
         Ok(())
     }
@@ -145,13 +190,15 @@ impl Follower {
     /// Waits until there is more than is known.
     async fn wait(&mut self) -> Result<()> {
         self.ask().await?;
-        self.asked = false;
+        self.asked = Asked::No;
         let reply = match &mut self.connection {
             Some(connection) => connection.answer().await?,
             None => None,
         };
         match reply {
-            Some(Reply::Progress { exit, closed, .. }) => {
+            Some(Reply::Progress { end, exit, closed }) => {
+                self.may_have_more = end > self.reader.offset();
+                self.told_end = end;
                 self.exit = self.exit.take().or(exit);
                 self.closed |= closed;
             }
@@ -159,6 +206,7 @@ impl Follower {
             None => {
                 self.connection = None;
                 self.closed = true;
+                self.may_have_more = true;
                 if self.exit.is_none() {
                     self.exit = Some(self.last_word());
                 }
@@ -216,8 +264,7 @@ fn clip(queue: &mut VecDeque<OutputEvent>, end: u64) {
 
 /// The end of a process whose supervisor died: all that is known is that it is not known.
 pub(crate) fn lost(started_ms: u64) -> ExitStatus {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let now = now_ms();
     ExitStatus {
         code: EXIT_STIGMER_FAILED,
         reason: EndReason::Lost,
@@ -227,4 +274,9 @@ pub(crate) fn lost(started_ms: u64) -> ExitStatus {
         output_bytes: 0,
         survivors: Vec::new(),
     }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(now).unwrap_or(u64::MAX)
 }

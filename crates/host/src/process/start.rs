@@ -12,11 +12,23 @@ use stigmer_core::{
 use super::Processes;
 use super::connection::{Connection, unexpected};
 use crate::Root;
-use crate::supervisor::protocol::{Launch, Reply, StdinSource, VERSION};
+use crate::supervisor::protocol::{Launch, Reply, StdinSource, VERSION, Watch};
 
 impl Processes {
     /// Starts a command in the workspace beneath `root`.
     pub(crate) async fn start(&self, root: &Root, request: StartProcess) -> Result<StartedProcess> {
+        let (started, connection) = self.launch(root, request, None).await?;
+        self.keep_fresh(started.id.clone(), connection);
+        Ok(started)
+    }
+
+    /// Starts a command; its supervisor is also told what to watch, and answers to that next.
+    pub(super) async fn launch(
+        &self,
+        root: &Root,
+        request: StartProcess,
+        then: Option<Watch>,
+    ) -> Result<(StartedProcess, Connection)> {
         let launcher = self.options.launcher.as_ref().ok_or_else(|| {
             ToolError::new(ErrorCode::NotAvailable, "this program cannot start commands")
                 .with_hint("it must call Launcher::fork before it starts threads")
@@ -60,15 +72,16 @@ impl Processes {
             );
             error.with_hint("see `ulimit -u` and `ulimit -n`; a program's reserve must be running")
         };
-        let stream = launcher.launch(launch, &cwd, inherited.as_deref()).map_err(not_launched)?;
+        let stream =
+            launcher.launch(launch, then, &cwd, inherited.as_deref()).map_err(not_launched)?;
         let mut connection = Connection::from_launch(stream).map_err(not_launched)?;
         let executable = match connection.answer().await? {
             Some(Reply::Started { executable, .. }) => executable,
             Some(other) => return Err(unexpected(&id, &other)),
             None => return Err(ToolError::supervisor_unreachable(&id, "it ended before it began")),
         };
-        self.keep_fresh(id.clone(), connection);
-        Ok(StartedProcess { id, place: Place::Host, lane: None, executable })
+        let started = StartedProcess { id, place: Place::Host, lane: None, executable };
+        Ok((started, connection))
     }
 
     /// The command's whole environment: the caller's or our own, what agents' tools need, what was

@@ -22,7 +22,7 @@ use rustix::net::{
 use rustix::process::{Resource, Rlimit};
 use std::mem::MaybeUninit;
 
-use super::protocol::{self, Launch, Reply, Request};
+use super::protocol::{self, Launch, Reply, Request, Watch};
 use super::supervise::{Job, supervise};
 
 /// How many supervisors to have ready.
@@ -88,20 +88,28 @@ impl Launcher {
         }
     }
 
-    /// Hands a launch to a supervisor. Its answer comes over the returned connection.
+    /// Hands a launch to a supervisor, and with it what to watch once the command runs: one message
+    /// saves waking the supervisor a second time. The answers come over the returned connection.
     ///
     /// # Errors
     /// What `sendmsg(2)` says; `BrokenPipe` when the reserve is gone or used up.
     pub(crate) fn launch(
         &self,
         launch: Launch,
+        then: Option<Watch>,
         cwd: &OwnedFd,
         stdin: Option<&OwnedFd>,
     ) -> io::Result<UnixStream> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let message = protocol::encode(&Request::Launch(Box::new(launch)), &[])
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let encode = |request: &Request| {
+            protocol::encode(request, &[])
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+        };
+        let mut message = encode(&Request::Launch(Box::new(launch)))?;
+        if let Some(watch) = then {
+            message.extend(encode(&Request::Watch(watch))?);
+        }
         send_descriptors(&self.jobs, b"j", &[theirs.as_fd()])?;
         drop(theirs);
         let mut descriptors = vec![cwd.as_fd()];

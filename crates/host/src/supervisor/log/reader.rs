@@ -46,9 +46,12 @@ impl LogReader {
     /// `io` if the directory cannot be read.
     pub fn open(directory: Arc<OwnedFd>, since: u64) -> Result<Self> {
         let mut reader = Self { directory, offset: 0, since, segment: None, buffer: Vec::new() };
-        let start = reader.segments()?.into_iter().filter(|start| *start <= since).max();
-        if let Some(start) = start {
-            reader.enter(start)?;
+        // The first segment is never removed: who begins there needs no search.
+        if since > 0 {
+            let start = reader.segments()?.into_iter().filter(|start| *start <= since).max();
+            if let Some(start) = start {
+                reader.enter(start)?;
+            }
         }
         Ok(reader)
     }
