@@ -62,6 +62,21 @@ pub(crate) struct Globals {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    InWorkspace(WorkspaceCommand),
+    /// Show and change settings
+    Config(config::Config),
+    /// Check what this machine has of what stigmer needs
+    Doctor(doctor::Doctor),
+    /// Print shell completions
+    Completions(completions::Completions),
+    /// Print the version
+    Version(version::Version),
+}
+
+/// The commands that need a workspace.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkspaceCommand {
     /// Run a command under supervision
     Run(Box<run::Run>),
     /// List commands
@@ -80,14 +95,6 @@ pub(crate) enum Command {
     Find(find::Find),
     /// Find lines by content, as ripgrep does
     Grep(grep::Grep),
-    /// Show and change settings
-    Config(config::Config),
-    /// Check what this machine has of what stigmer needs
-    Doctor(doctor::Doctor),
-    /// Print shell completions
-    Completions(completions::Completions),
-    /// Print the version
-    Version(version::Version),
 }
 
 /// Reads the command line. What ends there (help, version, a wrong word) is printed.

@@ -12,7 +12,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, Globals};
+use arguments::{Arguments, Command, Globals, WorkspaceCommand};
 use context::Context;
 use output::{Failure, Output};
 use stigmer_engine::{Launcher, Reserve};
@@ -30,43 +30,18 @@ fn main() -> ExitCode {
 /// The exit code of the command, or why it failed.
 fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, Failure> {
     match command {
-        Command::Run(command) => {
+        Command::InWorkspace(WorkspaceCommand::Run(command)) => {
             // A supervisor is forked before this process has a second thread or a runtime.
             let launcher = Launcher::fork(Reserve::One)
                 .map_err(|error| Failure::Run(context::io("fork", "a supervisor", &error)))?;
-            in_workspace(globals, Some(launcher), output, async |context, output| {
-                command.run(context, output).await
-            })
-            .map_err(Failure::of_run)
+            in_workspace(globals, Some(launcher), WorkspaceCommand::Run(command), output)
+                .map_err(Failure::of_run)
         }
-        Command::Version(command) => command.run(globals, output),
-        Command::Completions(command) => command.run(output),
+        Command::InWorkspace(command) => in_workspace(globals, None, command, output),
         Command::Config(command) => command.run(globals, output),
         Command::Doctor(command) => command.run(output),
-        Command::Ps(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Logs(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Kill(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Wait(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Attach(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Fs(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Find(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
-        Command::Grep(command) => in_workspace(globals, None, output, async |context, output| {
-            command.run(context, output).await
-        }),
+        Command::Completions(command) => command.run(output),
+        Command::Version(command) => command.run(globals, output),
     }
 }
 
@@ -75,8 +50,8 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
 fn in_workspace(
     globals: &Globals,
     launcher: Option<Launcher>,
+    command: WorkspaceCommand,
     output: &mut Output,
-    command: impl AsyncFnOnce(&Context, &mut Output) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
     for (name, near) in context::mistyped_variables() {
         output.warn(format_args!("{name} has no effect; did you mean {near}?"));
@@ -86,7 +61,19 @@ fn in_workspace(
         .enable_all()
         .build()
         .map_err(|error| context::io("start", "the runtime", &error))?;
-    let result = runtime.block_on(command(&context, output));
+    let result = runtime.block_on(async {
+        match command {
+            WorkspaceCommand::Run(command) => command.run(&context, output).await,
+            WorkspaceCommand::Ps(command) => command.run(&context, output).await,
+            WorkspaceCommand::Logs(command) => command.run(&context, output).await,
+            WorkspaceCommand::Kill(command) => command.run(&context, output).await,
+            WorkspaceCommand::Wait(command) => command.run(&context, output).await,
+            WorkspaceCommand::Attach(command) => command.run(&context, output).await,
+            WorkspaceCommand::Fs(command) => command.run(&context, output).await,
+            WorkspaceCommand::Find(command) => command.run(&context, output).await,
+            WorkspaceCommand::Grep(command) => command.run(&context, output).await,
+        }
+    });
     // A thread may be blocked in reading standard input; the process ends without it.
     runtime.shutdown_background();
     result

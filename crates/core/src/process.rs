@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{DEFAULT_CAPTURE_BYTES, DEFAULT_CLIENT_GRACE, DEFAULT_TERMINATION_GRACE};
-use crate::{ByteString, FilePath, Lane, Place, ProcessId};
+use crate::{ByteString, Capture, FilePath, Lane, Place, ProcessId};
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -434,4 +434,26 @@ pub struct Executed {
     /// The program that was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<FilePath>,
+}
+
+impl Executed {
+    /// What was started, how it ended and what it wrote.
+    pub fn new(
+        started: StartedProcess,
+        exit: ExitStatus,
+        stdout: Capture,
+        stderr: Capture,
+    ) -> Self {
+        let (stdout, stderr) = (stdout.finish(), stderr.finish());
+        Self {
+            id: started.id,
+            exit,
+            truncated: stdout.omitted_bytes + stderr.omitted_bytes > 0,
+            stdout,
+            stderr,
+            place: started.place,
+            lane: started.lane,
+            executable: started.executable,
+        }
+    }
 }

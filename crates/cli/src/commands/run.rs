@@ -104,7 +104,7 @@ impl Run {
                 let code = u8::try_from(exit.code).unwrap_or(u8::MAX);
                 let signal = exit.signal.filter(|signal| Some(*signal) == passed);
                 if output.is_json() {
-                    output.json(&executed(started, exit, stdout, stderr))?;
+                    output.json(&Executed::new(started, exit, stdout, stderr))?;
                 } else {
                     remark(output, &started, &exit, timeout);
                 }
@@ -191,25 +191,6 @@ fn variables(given: Vec<ByteString>) -> Result<BTreeMap<ByteString, ByteString>,
         all.insert(bytes[..at].into(), bytes[at + 1..].into());
     }
     Ok(all)
-}
-
-fn executed(
-    started: StartedProcess,
-    exit: ExitStatus,
-    stdout: Capture,
-    stderr: Capture,
-) -> Executed {
-    let (stdout, stderr) = (stdout.finish(), stderr.finish());
-    Executed {
-        id: started.id,
-        exit,
-        truncated: stdout.omitted_bytes + stderr.omitted_bytes > 0,
-        stdout,
-        stderr,
-        place: started.place,
-        lane: started.lane,
-        executable: started.executable,
-    }
 }
 
 /// Says what the exit code alone does not.

@@ -53,17 +53,7 @@ impl Processes {
         let exit = follower.exit().cloned().ok_or_else(|| {
             ToolError::new(ErrorCode::Io, format!("process {} has no end", started.id))
         })?;
-        let (stdout, stderr) = (stdout.finish(), stderr.finish());
-        Ok(Executed {
-            id: started.id.clone(),
-            exit,
-            truncated: stdout.omitted_bytes + stderr.omitted_bytes > 0,
-            stdout,
-            stderr,
-            place: started.place,
-            lane: started.lane,
-            executable: started.executable.clone(),
-        })
+        Ok(Executed::new(started.clone(), exit, stdout, stderr))
     }
 
     /// Sends all input. A command that ends or closes its input before it has all is no failure.

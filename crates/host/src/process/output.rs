@@ -45,12 +45,18 @@ impl Processes {
             request,
             queue: VecDeque::new(),
             told_exit: false,
+            asked: false,
         };
         if follower.closed && follower.exit.is_none() {
             follower.exit = Some(follower.last_word());
         }
         if request.since > 0 {
             follower.check_since().await?;
+        }
+        if request.hold {
+            // Now, and not only when the log has been read to its end: a client that reads slowly
+            // is there all the same.
+            follower.ask().await?;
         }
         Ok(follower)
     }
@@ -71,6 +77,8 @@ pub(crate) struct Follower {
     closed: bool,
     queue: VecDeque<OutputEvent>,
     told_exit: bool,
+    /// The supervisor was asked for news and has not been listened to yet.
+    asked: bool,
 }
 
 impl Follower {
@@ -120,15 +128,26 @@ impl Follower {
         self.exit.as_ref()
     }
 
-    /// Waits until there is more than is known.
-    async fn wait(&mut self) -> Result<()> {
+    /// Asks the supervisor for what is more than is known.
+    async fn ask(&mut self) -> Result<()> {
         let watch = Watch {
             since: self.reader.offset(),
             knows_exit: self.exit.is_some(),
             hold: self.request.hold,
         };
+        if let (Some(connection), false) = (&mut self.connection, self.asked) {
+            connection.send(&Request::Watch(watch), &[]).await?;
+            self.asked = true;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is more than is known.
+    async fn wait(&mut self) -> Result<()> {
+        self.ask().await?;
+        self.asked = false;
         let reply = match &mut self.connection {
-            Some(connection) => connection.ask(&Request::Watch(watch), &[]).await?,
+            Some(connection) => connection.answer().await?,
             None => None,
         };
         match reply {

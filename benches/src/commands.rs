@@ -1,0 +1,120 @@
+//! Running commands.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use stigmer_core::ToolExecutor;
+use stigmer_core::process::{Execute, StartProcess};
+
+use crate::measure::{Budget, Row, compare, time};
+use crate::{Bench, Outcome};
+
+fn bare(program: &str, arguments: &[&str]) -> Outcome<()> {
+    let mut command = Command::new(program);
+    let done = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err(format!("{program}: {done}").into()) }
+}
+
+fn embedded(bench: &Bench) -> Outcome<()> {
+    let request = Execute::new(StartProcess::argv(["true"]));
+    let done = bench.runtime.block_on(bench.executor.execute(request))?;
+    if done.exit.code == 0 { Ok(()) } else { Err(format!("{:?}", done.exit).into()) }
+}
+
+/// The engine in process, `true`, against a bare fork and exec.
+pub(crate) fn execute(bench: &Bench) -> Outcome<Vec<Row>> {
+    Ok(vec![compare(
+        "execute `true`, embedded",
+        "fork + exec",
+        Budget::ExtraMs(0.5),
+        (bench.options.runs, bench.repeat(200)),
+        || time(|| embedded(bench)),
+        || time(|| bare("true", &[])),
+    )?])
+}
+
+/// Runs `subprocess.run` whenever a line comes, and says how many seconds it took.
+const PYTHON: &str = "
+import subprocess, sys, time
+for line in sys.stdin:
+    begin = time.perf_counter()
+    subprocess.run(['true'])
+    print(time.perf_counter() - begin, flush=True)
+";
+
+/// The same against what most agents use.
+pub(crate) fn python(bench: &Bench) -> Outcome<Vec<Row>> {
+    let started = Command::new("python3")
+        .args(["-c", PYTHON])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut python = started.map_err(|error| format!("yardstick missing: python3: {error}"))?;
+    let (Some(mut input), Some(output)) = (python.stdin.take(), python.stdout.take()) else {
+        return Err("python3 has no pipes".into());
+    };
+    let mut output = BufReader::new(output);
+    let row = compare(
+        "execute `true`, embedded",
+        "Python `subprocess.run`",
+        Budget::None,
+        (bench.options.runs, bench.repeat(100)),
+        || time(|| embedded(bench)),
+        || {
+            input.write_all(b"\n")?;
+            let mut line = String::new();
+            output.read_line(&mut line)?;
+            Ok(line.trim().parse::<f64>()? * 1000.0)
+        },
+    );
+    drop(input);
+    python.wait()?;
+    Ok(vec![row?])
+}
+
+/// The CLI as a whole process.
+pub(crate) fn run(bench: &Bench) -> Outcome<Vec<Row>> {
+    let stigmer = bench.stigmer()?;
+    let state = bench.home.path().join("cli");
+    let (runs, cwd) = (bench.options.runs, bench.home.path().join("workspace"));
+    let ours = || {
+        let mut command = Command::new(&stigmer);
+        command.args(["run", "true"]).current_dir(&cwd).env("STIGMER_HOME", &state);
+        let done = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+        if done.success() { Ok(()) } else { Err(format!("stigmer run true: {done}").into()) }
+    };
+    Ok(vec![compare(
+        "`stigmer run true`, whole process",
+        "`sh -c true`",
+        Budget::TotalMs(6.0),
+        (runs, bench.repeat(100)),
+        || time(ours),
+        || time(|| bare("sh", &["-c", "true"])),
+    )?])
+}
+
+/// A thousand commands at once, from one client.
+pub(crate) fn thousand(bench: &Bench) -> Outcome<Vec<Row>> {
+    let ours = || {
+        let all = (0..1000).map(|_| {
+            let request = Execute::new(StartProcess::argv(["sleep", "1"]));
+            bench.executor.execute(request)
+        });
+        for done in bench.runtime.block_on(futures_util::future::join_all(all)) {
+            let done = done?;
+            if done.exit.code != 0 {
+                return Err(format!("one was lost: {:?}", done.exit).into());
+            }
+        }
+        Ok(())
+    };
+    let line = "for i in $(seq 1000); do sleep 1 & done; wait";
+    Ok(vec![compare(
+        "1,000 × `sleep 1` at once",
+        "`bash`, `&` and `wait`",
+        Budget::TimesAsLong(1.5),
+        (bench.options.runs, 1),
+        || time(ours),
+        || time(|| bare("bash", &["-c", line])),
+    )?])
+}

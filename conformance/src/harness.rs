@@ -1,0 +1,92 @@
+//! From cases to tests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use stigmer_core::{Capabilities, Capability};
+
+use crate::Fixture;
+
+/// How long one case may take. Only a hang reaches it: no case measures time.
+const HANG: Duration = Duration::from_secs(120);
+
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One thing that every backend must do.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its module and function, without the crate.
+    pub name: &'static str,
+    /// Without these a backend may leave it out.
+    pub needs: &'static [Capability],
+    /// Runs it in a fixture of its own; it fails by panicking.
+    pub run: fn(Fixture) -> Running,
+}
+
+/// Lists the cases of a module: functions from a fixture to a future.
+macro_rules! cases {
+    ($($(#[needs($($capability:ident),+)])? $case:ident,)+) => {
+        pub(crate) fn cases() -> Vec<$crate::Case> {
+            vec![$($crate::Case {
+                name: concat!(module_path!(), "::", stringify!($case)),
+                needs: &[$($(stigmer_core::Capability::$capability,)+)?],
+                run: |fixture| Box::pin($case(fixture)),
+            },)+]
+        }
+    };
+}
+pub(crate) use cases;
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    crate::cases::all()
+}
+
+/// Runs the suite as a test program: takes the arguments of `cargo test` and does not return.
+///
+/// `make` makes a new, empty workspace; it is called once for each case, and once to learn what the
+/// backend can do.
+pub fn run(backend: &str, make: impl Fn() -> Fixture + Send + Sync + 'static) -> ! {
+    let make = Arc::new(make);
+    let capabilities = make().executor.capabilities().clone();
+    let trials = all().into_iter().map(|case| trial(backend, case, &capabilities, &make)).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit()
+}
+
+fn trial<M>(backend: &str, case: Case, capabilities: &Capabilities, make: &Arc<M>) -> Trial
+where
+    M: Fn() -> Fixture + Send + Sync + 'static,
+{
+    let short = case.name.trim_start_matches("stigmer_conformance::cases::");
+    let name = format!("{backend}::{short}");
+    let lacks: Vec<&str> = case
+        .needs
+        .iter()
+        .filter(|capability| !capabilities.has(**capability))
+        .map(|capability| capability.name())
+        .collect();
+    if !lacks.is_empty() {
+        skipped(&name, &lacks.join(", "));
+        return Trial::test(name, || Ok(())).with_ignored_flag(true).with_kind("lacks capability");
+    }
+    let make = Arc::clone(make);
+    Trial::test(name, move || one(case, make()))
+}
+
+#[allow(clippy::print_stderr, reason = "what is left out is said aloud")]
+fn skipped(name: &str, lacks: &str) {
+    eprintln!("LEFT OUT {name}: the backend lacks {lacks}");
+}
+
+fn one(case: Case, fixture: Fixture) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match tokio::time::timeout(HANG, (case.run)(fixture)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Failed::from(format!("hangs: no end within {} s", HANG.as_secs()))),
+        }
+    })
+}
