@@ -29,5 +29,5 @@ bench: build ## measure the budgets and write docs/benchmarks.md
 	cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
 
 soak: ## a million race tries and ten minutes of fuzzing for each target
-	@STIGMER_RACE_TRIES=1000000 scripts/test tests
+	@STIGMER_RACE_TRIES=1000000 STIGMER_SUITE_LIMIT=36000 scripts/test tests
 	@scripts/fuzz 600
