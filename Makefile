@@ -28,6 +28,7 @@ fmt: ## format the code
 bench: build ## measure the budgets and write docs/benchmarks.md
 	cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
 
-soak: ## a million race tries and ten minutes of fuzzing for each target
-	@STIGMER_RACE_TRIES=1000000 STIGMER_SUITE_LIMIT=36000 scripts/test tests
+soak: ## a million race tries, a thousand kills, 10 GiB of output, ten minutes of each fuzz target
+	@STIGMER_RACE_TRIES=1000000 STIGMER_KILLS=1000 STIGMER_STREAM_BYTES=10737418240 \
+		STIGMER_SUITE_LIMIT=36000 scripts/test tests
 	@scripts/fuzz 600

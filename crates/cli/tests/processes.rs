@@ -420,7 +420,12 @@ fn in_a_terminal_the_command_has_one() {
     );
     let mut script = std::process::Command::new("script");
     script.args(["-qec", &inner, "/dev/null"]).current_dir(place.work());
-    let output = script.env("STIGMER_HOME", place.home()).stdin(Stdio::null()).output().unwrap();
+    script.env("STIGMER_HOME", place.home()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    // At its end `script` would type one.
+    let typing = script.stdin.take();
+    let output = script.wait_with_output().unwrap();
+    drop(typing);
     let printed = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     assert!(printed.contains("31 97\ncode 0\n"), "{printed:?}");
     // Asked for where there is none; and what is typed is ended by its end.
