@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,9 +11,9 @@ use rustix::io::Errno;
 use stigmer_core::process::{
     ExitStatus, GapReason, OutputEvent, OutputKind, ReadOutput, SignalRequest,
 };
-use stigmer_core::{ByteString, Capture, OutputStream, ProcessId, ToolExecutor};
+use stigmer_core::{Capture, ErrorCode, OutputStream, ProcessId, ToolError, ToolExecutor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::context;
 use crate::output::{Failure, Output};
@@ -33,6 +34,27 @@ pub(crate) enum BrokenPipe {
     Leave,
 }
 
+/// Which of the signals that we get are the command's; the others end us and not it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passing {
+    /// All of them: we stand for the command.
+    All,
+    /// What a person types: Ctrl-C and Ctrl-\.
+    Keys,
+    /// None: we only look on.
+    None,
+}
+
+impl Passing {
+    fn passes(self, number: i32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Keys => matches!(number, libc::SIGINT | libc::SIGQUIT),
+            Self::None => false,
+        }
+    }
+}
+
 /// How a session is held.
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -40,12 +62,10 @@ pub(crate) struct Options {
     pub(crate) read: ReadOutput,
     /// When output cannot be written any more.
     pub(crate) broken_pipe: BrokenPipe,
-    /// Signals that we get are passed on; else they end us.
-    pub(crate) pass_signals: bool,
+    /// Which signals are passed on.
+    pub(crate) passing: Passing,
     /// Our standard input is passed on.
     pub(crate) pass_input: bool,
-    /// The command has a terminal: pass on its size, and let ours do nothing by itself.
-    pub(crate) terminal: bool,
 }
 
 /// How a session ended.
@@ -80,102 +100,124 @@ pub(crate) enum Sink<'a> {
     Json(&'a mut Output),
 }
 
-/// Follows a command until it ends, or the user leaves.
-pub(crate) async fn follow(
-    executor: &Arc<dyn ToolExecutor>,
-    id: &ProcessId,
-    options: Options,
-    sink: Sink<'_>,
-) -> Result<End, Failure> {
-    let stream = executor.process_output(id, options.read).await?;
-    let (mut signals, mut resized) = (Signals::new()?, Resized::new(options.terminal)?);
-    let raw = if options.terminal { RawTerminal::enter() } else { None };
-    let (leave, mut left) = mpsc::channel(1);
-    if options.pass_input {
-        pass_input(executor, id, raw.is_some(), leave);
+/// Readiness to be a command's client: from here on no signal ends us unheard.
+pub(crate) struct Session {
+    signals: Signals,
+    resized: Resized,
+    terminal: bool,
+}
+
+impl Session {
+    /// Listens to signals. If the command has a `terminal`, its size is passed on and ours does
+    /// nothing by itself.
+    pub(crate) fn new(terminal: bool) -> Result<Self, Failure> {
+        Ok(Self { signals: Signals::new()?, resized: Resized::new(terminal)?, terminal })
     }
-    let mut progress = Progress { offset: options.read.since, exit: None };
-    let mut passed = None;
-    let result = {
-        let pump = pump(stream, sink, &mut progress);
-        tokio::pin!(pump);
-        loop {
-            tokio::select! {
-                result = &mut pump => break Some(result),
-                () = resized.next() => {
-                    if let Some(size) = terminal::size() {
-                        let _ = executor.resize(id, size).await;
-                    }
-                }
-                number = signals.next() => {
-                    if !options.pass_signals {
-                        break None;
-                    }
-                    passed = Some(number);
-                    // One that has just ended needs no signal.
-                    let _ = executor.signal(id, SignalRequest::Send(number)).await;
-                }
-                Some(()) = left.recv() => break None,
-            }
+
+    /// Follows a command until it ends, or the user leaves.
+    pub(crate) async fn follow(
+        mut self,
+        executor: &Arc<dyn ToolExecutor>,
+        id: &ProcessId,
+        options: Options,
+        sink: Sink<'_>,
+    ) -> Result<End, Failure> {
+        let stream = executor.process_output(id, options.read).await?;
+        let raw = if self.terminal { RawTerminal::enter() } else { None };
+        let (leave, mut left) = mpsc::channel(1);
+        if options.pass_input {
+            pass_input(executor, id, raw.is_some(), leave)?;
         }
-    };
-    drop(raw);
-    match result {
-        None => Ok(End::Left { offset: progress.offset }),
-        Some(Ok(())) => match progress.exit {
-            Some(exit) => Ok(End::Exit { exit, passed }),
-            None => Ok(End::Edge { offset: progress.offset }),
-        },
-        Some(Err(failure)) => {
+        let written = Arc::new(AtomicU64::new(options.read.since));
+        let mut exit = None;
+        let mut passed = None;
+        let result = {
+            let pump = pump(stream, sink, &written, &mut exit);
+            tokio::pin!(pump);
+            loop {
+                tokio::select! {
+                    result = &mut pump => break Some(result),
+                    () = self.resized.next() => {
+                        if let Some(size) = terminal::size() {
+                            let _ = executor.resize(id, size).await;
+                        }
+                    }
+                    number = self.signals.next() => {
+                        if !options.passing.passes(number) {
+                            break None;
+                        }
+                        passed = Some(number);
+                        // What has ended takes no signal: then only our reader keeps us, and the
+                        // signal is for us.
+                        if executor.signal(id, SignalRequest::Send(number)).await.is_err() {
+                            break None;
+                        }
+                    }
+                    Some(()) = left.recv() => break None,
+                }
+            }
+        };
+        drop(raw);
+        if let Some(Err(failure)) = result {
             if options.broken_pipe == BrokenPipe::Tell {
                 tell_broken_pipe(executor, id).await;
             }
-            Err(failure)
+            return Err(failure);
+        }
+        let offset = written.load(Ordering::Acquire);
+        match (exit, result) {
+            (Some(exit), _) => Ok(End::Exit { exit, passed }),
+            (None, Some(_)) => Ok(End::Edge { offset }),
+            (None, None) => Ok(End::Left { offset }),
         }
     }
 }
 
-/// What has come so far.
-struct Progress {
-    offset: u64,
-    exit: Option<ExitStatus>,
-}
-
+/// Takes events to where they go. `written` is the offset after what is out.
 async fn pump(
     mut stream: OutputStream,
     mut sink: Sink<'_>,
-    progress: &mut Progress,
+    written: &Arc<AtomicU64>,
+    exit: &mut Option<ExitStatus>,
 ) -> Result<(), Failure> {
-    let mut writer = None;
-    while let Some(event) = stream.next().await {
+    let mut writer = match sink {
+        Sink::Write => Some(Writer::start(written)?),
+        Sink::Capture(..) | Sink::Json(_) => None,
+    };
+    loop {
+        let event = match &writer {
+            Some(writer) => tokio::select! {
+                event = stream.next() => event,
+                // Whoever read our output went away, which a quiet command shall learn, too.
+                () = writer.pieces.closed() => break,
+            },
+            None => stream.next().await,
+        };
+        let Some(event) = event else { break };
         let event = event?;
         if let Sink::Json(output) = &mut sink {
             output.json(&event)?;
             output.flush()?;
         }
-        match event {
-            OutputEvent::Output { offset, stream, bytes } => {
-                progress.offset = offset + bytes.len() as u64;
-                match &mut sink {
-                    Sink::Json(_) => {}
-                    Sink::Capture(_, stderr) if stream == OutputKind::Stderr => {
-                        stderr.push(bytes.as_bytes());
-                    }
-                    Sink::Capture(stdout, _) => stdout.push(bytes.as_bytes()),
-                    Sink::Write => {
-                        writer.get_or_insert_with(Writer::start).write(stream, bytes).await?;
-                    }
+        match (&mut sink, event) {
+            (_, OutputEvent::Exit(how)) => *exit = Some(how),
+            (Sink::Capture(stdout, stderr), OutputEvent::Output { stream, bytes, .. }) => {
+                let capture = if stream == OutputKind::Stderr { stderr } else { stdout };
+                capture.push(bytes.as_bytes());
+            }
+            (Sink::Capture(stdout, _), OutputEvent::Gap { length, .. }) => stdout.skip(length),
+            (Sink::Json(_), OutputEvent::Output { offset, bytes, .. }) => {
+                written.store(offset + bytes.len() as u64, Ordering::Release);
+            }
+            (Sink::Json(_), OutputEvent::Gap { offset, length, .. }) => {
+                written.store(offset + length, Ordering::Release);
+            }
+            (Sink::Write, event) => {
+                let Some(writer) = &mut writer else { continue };
+                if writer.pieces.send(event).await.is_err() {
+                    break;
                 }
             }
-            OutputEvent::Gap { offset, length, reason } => {
-                progress.offset = offset + length;
-                match &mut sink {
-                    Sink::Json(_) => {}
-                    Sink::Capture(stdout, _) => stdout.skip(length),
-                    Sink::Write => say_gap(offset, length, reason),
-                }
-            }
-            OutputEvent::Exit(exit) => progress.exit = Some(exit),
         }
     }
     match writer {
@@ -197,50 +239,73 @@ fn say_gap(offset: u64, length: u64, reason: GapReason) {
 /// Writes to our standard output and error in a thread of its own, so that a reader who does not
 /// read never keeps us from passing on a signal.
 struct Writer {
-    pieces: mpsc::Sender<(OutputKind, ByteString)>,
-    thread: std::thread::JoinHandle<io::Result<()>>,
+    pieces: mpsc::Sender<OutputEvent>,
+    /// How it ended.
+    ended: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Writer {
-    fn start() -> Self {
-        let (pieces, mut queue) = mpsc::channel::<(OutputKind, ByteString)>(PIECES);
-        let thread = std::thread::spawn(move || {
-            while let Some((stream, bytes)) = queue.blocking_recv() {
-                write_out(stream, bytes.as_bytes())?;
+    fn start(written: &Arc<AtomicU64>) -> Result<Self, Failure> {
+        let (pieces, mut queue) = mpsc::channel(PIECES);
+        let (end, ended) = oneshot::channel();
+        let written = Arc::clone(written);
+        thread("output", move || {
+            let mut result = Ok(());
+            while result.is_ok() {
+                let Some(piece) = queue.blocking_recv() else { break };
+                result = match piece {
+                    OutputEvent::Output { offset, stream, bytes } => {
+                        write_out(stream, bytes.as_bytes(), offset, &written)
+                    }
+                    OutputEvent::Gap { offset, length, reason } => {
+                        say_gap(offset, length, reason);
+                        written.store(offset + length, Ordering::Release);
+                        Ok(())
+                    }
+                    OutputEvent::Exit(_) => Ok(()),
+                };
             }
-            Ok(())
-        });
-        Self { pieces, thread }
-    }
-
-    async fn write(&mut self, stream: OutputKind, bytes: ByteString) -> Result<(), Failure> {
-        if self.pieces.send((stream, bytes)).await.is_err() {
-            // The thread ended, which it does before its time only for an error.
-            let broken = io::Error::from(io::ErrorKind::BrokenPipe);
-            return Err(Failure::Stdout(broken));
-        }
-        Ok(())
+            drop(queue);
+            // Nobody waits for it when a signal has ended the session.
+            let _ = end.send(result);
+        })?;
+        Ok(Self { pieces, ended })
     }
 
     async fn finish(self) -> Result<(), Failure> {
-        let Self { pieces, thread } = self;
+        let Self { pieces, ended } = self;
         drop(pieces);
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        match joined {
-            Ok(Ok(result)) => result.map_err(Failure::Stdout),
-            _ => Err(Failure::Stdout(io::Error::other("the writing thread broke off"))),
-        }
+        let broke_off = |_| Err(io::Error::other("the writing thread broke off"));
+        ended.await.unwrap_or_else(broke_off).map_err(Failure::Stdout)
     }
 }
 
-fn write_out(stream: OutputKind, mut bytes: &[u8]) -> io::Result<()> {
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|error| {
+        let message = format!("cannot start a thread for {name}: {error}");
+        let error = ToolError::new(ErrorCode::OutOfResources, message);
+        error.with_hint("the user is at the limit of processes (`ulimit -u`)").into()
+    })
+}
+
+fn write_out(
+    stream: OutputKind,
+    mut bytes: &[u8],
+    offset: u64,
+    written: &AtomicU64,
+) -> io::Result<()> {
+    let end = offset + bytes.len() as u64;
     let target = match stream {
         OutputKind::Stderr => rustix::stdio::stderr(),
         OutputKind::Stdout | OutputKind::Terminal => rustix::stdio::stdout(),
     };
     while !bytes.is_empty() {
         match rustix::io::write(target, bytes) {
-            Ok(count) => bytes = &bytes[count..],
+            Ok(count) => {
+                bytes = &bytes[count..];
+                written.store(end - bytes.len() as u64, Ordering::Release);
+            }
             Err(Errno::INTR) => {}
             // Somebody who shares our output has made it non-blocking.
             Err(Errno::AGAIN) => {
@@ -258,9 +323,9 @@ fn pass_input(
     id: &ProcessId,
     keys: bool,
     leave: mpsc::Sender<()>,
-) {
+) -> Result<(), Failure> {
     let (pieces, mut queue) = mpsc::channel::<Option<Vec<u8>>>(PIECES);
-    std::thread::spawn(move || {
+    thread("input", move || {
         let mut buffer = [0; INPUT];
         let mut detach = terminal::DetachKeys::default();
         loop {
@@ -273,8 +338,12 @@ fn pass_input(
                     let _ = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None);
                     continue;
                 }
-                Err(_) => None,
+                // A terminal that hung up: nobody is there, which is not what they typed.
+                Err(_) => return,
             };
+            if keys && piece.is_none() {
+                return;
+            }
             if keys && piece.as_deref().is_some_and(|piece| detach.complete_in(piece)) {
                 let _ = leave.blocking_send(());
                 return;
@@ -284,7 +353,7 @@ fn pass_input(
                 return;
             }
         }
-    });
+    })?;
     let (executor, id) = (Arc::clone(executor), id.clone());
     tokio::spawn(async move {
         while let Some(piece) = queue.recv().await {
@@ -298,16 +367,15 @@ fn pass_input(
             }
         }
     });
+    Ok(())
 }
 
 /// Lets a command learn that nobody reads its output any more: the signal that its own write would
 /// have brought it, and an end if it does not care.
 async fn tell_broken_pipe(executor: &Arc<dyn ToolExecutor>, id: &ProcessId) {
-    /// `SIGPIPE` has this number on every Linux.
-    const SIGPIPE: i32 = 13;
     /// Time to end by itself.
     const PATIENCE: Duration = Duration::from_secs(1);
-    if executor.signal(id, SignalRequest::Send(SIGPIPE)).await.is_ok()
+    if executor.signal(id, SignalRequest::Send(libc::SIGPIPE)).await.is_ok()
         && tokio::time::timeout(PATIENCE, executor.wait(id)).await.is_err()
     {
         let _ = executor.signal(id, SignalRequest::Cancel).await;

@@ -1,12 +1,19 @@
 //! Our own terminal.
 
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 use stigmer_core::process::TerminalSize;
 
 /// Whether a person sits at both ends: keys in, characters out.
 pub(crate) fn is_interactive() -> bool {
     isatty(stdin()) && isatty(stdout())
+}
+
+/// Whether standard input is a terminal whose keys are for others: we run in the background.
+pub(crate) fn is_background() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|group| group != rustix::process::getpgrp())
 }
 
 /// The size of our terminal.

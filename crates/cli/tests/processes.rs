@@ -457,3 +457,101 @@ fn a_state_directory_that_cannot_be_is_said() {
     std::fs::write(place.home(), "a file").unwrap();
     place.run(&["run", "true"]).exits(125).says(&["STIGMER_HOME"]);
 }
+
+#[test]
+fn what_a_lost_command_wrote_is_still_there() {
+    let place = Place::new();
+    let id = detach(&place, &["echo one; echo two; exec sleep 300"]);
+    until_logged(&place, &id, "one\ntwo\n");
+    let pid = place.run(&["ps", "--json"]).ok().json()[0]["pid"].as_i64().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let supervisor = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap();
+    kill_process(Pid::from_raw(supervisor.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    place.run(&["wait", &id]).exits(125);
+    place.run(&["logs", &id]).ok().prints("one\ntwo\n");
+    place.run(&["logs", "-f", "--since", "4", &id]).ok().prints("two\n");
+    let list = place.run(&["ps", "--all", "--json"]).ok().json();
+    assert_eq!((&list[0]["state"], &list[0]["output_bytes"]), (&"lost".into(), &8.into()));
+}
+
+#[test]
+fn what_was_left_behind_writes_on_into_the_log() {
+    let place = Place::new();
+    let id = detach(&place, &["(sleep 0.5; echo later) & echo now"]);
+    place.run(&["wait", &id]).exits(0);
+    place.run(&["logs", "-f", &id]).ok().prints("now\nlater\n");
+    place.run(&["logs", &id]).ok().prints("now\nlater\n");
+    place.run(&["logs", "--since", "4", &id]).ok().prints("later\n");
+}
+
+#[test]
+fn a_stopped_follower_names_the_offset_that_it_wrote_up_to() {
+    let place = Place::new();
+    let id = detach(&place, &["seq 1 400000; exec sleep 300"]);
+    let mut follower = place
+        .command(&["logs", "-f", &id])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It fills the pipe, which nobody reads, and then gets Ctrl-C.
+    std::thread::sleep(Duration::from_millis(700));
+    signal(&follower, Signal::INT);
+    let status = follower.wait().unwrap();
+    let mut got = Vec::new();
+    follower.stdout.take().unwrap().read_to_end(&mut got).unwrap();
+    let mut said = String::new();
+    follower.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains(&format!("(--since {})", got.len())), "{said} after {} bytes", got.len());
+    place.run(&["kill", "--now", &id]).ok();
+}
+
+#[test]
+fn a_detached_command_outlives_who_attached_to_it() {
+    let place = Place::new();
+    let id = detach(&place, &["echo up; exec sleep 300"]);
+    for number in [Signal::HUP, Signal::TERM] {
+        let mut attached = place.command(&["attach", "--no-input", "--since", "0", &id]);
+        let mut attached = attached.stdout(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(attached.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        signal(&attached, number);
+        assert!(attached.wait().unwrap().success());
+        place.run(&["wait", "--timeout", "200ms", &id]).exits(9);
+    }
+    place.run(&["kill", "--now", &id]).ok();
+}
+
+#[test]
+fn a_quiet_command_learns_that_nobody_reads() {
+    let place = Place::new();
+    let line = "echo a; sleep 0.3; echo b; exec sleep 300";
+    let started = Instant::now();
+    let mut child = place.command(&["run", line]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert!(started.elapsed() < SOON);
+}
+
+#[test]
+fn typed_input_has_an_end_and_a_closed_terminal_can_be_opened_again() {
+    let place = Place::new();
+    // Neither would end without it: an unfinished line takes two ends of input.
+    let ran = place.run_fed(b"abc", &["run", "--tty", "--timeout", "30s", "cat; echo over"]).ok();
+    assert!(ran.stdout.contains("over"), "{:?}", ran.stdout);
+    let line = "exec 0<&- 1>&- 2>&-; sleep 0.3; exec >/dev/tty 2>&1; echo second";
+    place.run(&["run", "--tty", "--timeout", "30s", line]).ok().prints("second\r\n");
+}
+
+#[test]
+fn standard_output_comes_before_standard_error_when_both_are_there() {
+    let place = Place::new();
+    let stigmer = env!("CARGO_BIN_EXE_stigmer");
+    let mut shell = std::process::Command::new("bash");
+    let line = format!("'{stigmer}' run 'echo out; echo err >&2' 2>&1");
+    let shell =
+        shell.args(["-c", &line]).current_dir(place.work()).env("STIGMER_HOME", place.home());
+    assert_eq!(shell.output().unwrap().stdout, b"out\nerr\n");
+}

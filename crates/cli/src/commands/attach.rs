@@ -6,13 +6,14 @@ use stigmer_core::process::{Follow, ProcessState, ReadOutput};
 
 use crate::context::Context;
 use crate::output::{Failure, Output};
-use crate::session::{self, BrokenPipe, End, Options, Sink};
+use crate::session::{BrokenPipe, End, Options, Passing, Session, Sink};
 use crate::terminal;
 
 /// Joins a command that runs: its output, and if it takes any, its input.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In a terminal Ctrl-P Ctrl-Q leaves the command running. Ctrl-C goes to the command. The exit code is
+In a terminal Ctrl-P Ctrl-Q leaves the command running. Ctrl-C goes to the command;
+a hang-up or TERM ends attach and not the command. The exit code is
 the command's.
 
 Examples:
@@ -46,15 +47,15 @@ impl Attach {
         let options = Options {
             read: ReadOutput { since, follow: Follow::UntilExit, hold: !info.detached },
             broken_pipe: BrokenPipe::Leave,
-            pass_signals: true,
+            passing: Passing::Keys,
             pass_input: !self.no_input,
-            terminal,
         };
         let sink = match output.is_json() {
             true => Sink::Json(output),
             false => Sink::Write,
         };
-        match session::follow(executor, &self.id, options, sink).await? {
+        let session = Session::new(terminal)?;
+        match session.follow(executor, &self.id, options, sink).await? {
             End::Exit { exit, .. } => {
                 output.survivors(&exit);
                 Ok(u8::try_from(exit.code).unwrap_or(u8::MAX))

@@ -6,7 +6,7 @@ use stigmer_core::process::{Follow, ReadOutput};
 
 use crate::context::Context;
 use crate::output::{Failure, Output};
-use crate::session::{self, BrokenPipe, End, Options, Sink};
+use crate::session::{BrokenPipe, End, Options, Passing, Session, Sink};
 
 /// Prints a command's output.
 #[derive(Debug, Args)]
@@ -37,15 +37,15 @@ impl Logs {
         let options = Options {
             read: ReadOutput { since: self.since, follow, hold: false },
             broken_pipe: BrokenPipe::Leave,
-            pass_signals: false,
+            passing: Passing::None,
             pass_input: false,
-            terminal: false,
         };
         let sink = match output.is_json() {
             true => Sink::Json(output),
             false => Sink::Write,
         };
-        match session::follow(&context.executor, &self.id, options, sink).await? {
+        let session = Session::new(false)?;
+        match session.follow(&context.executor, &self.id, options, sink).await? {
             End::Left { offset } => {
                 output.talk(format_args!("stigmer: stopped at offset {offset} (--since {offset})"));
                 // As a shell shows death by SIGINT.

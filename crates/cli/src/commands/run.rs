@@ -17,7 +17,7 @@ use stigmer_core::{ByteString, Capability, Capture, ToolError};
 use crate::arguments::{ByteCount, TimeLimit, byte_count, bytes, time_limit};
 use crate::context::Context;
 use crate::output::{Failure, Output};
-use crate::session::{self, BrokenPipe, End, Options, Sink};
+use crate::session::{BrokenPipe, End, Options, Passing, Session, Sink};
 use crate::terminal;
 
 /// Runs a command under supervision.
@@ -76,6 +76,7 @@ impl Run {
         let passes_input = matches!(start.stdin, Stdin::Stream);
         let terminal = start.terminal.is_some();
         let timeout = start.timeout;
+        let session = Session::new(terminal)?;
         let started = context.executor.start_process(start).await.map_err(Failure::Run)?;
         if detach {
             if output.is_json() {
@@ -88,9 +89,8 @@ impl Run {
         let options = Options {
             read: ReadOutput { since: 0, follow: Follow::UntilExit, hold: true },
             broken_pipe: BrokenPipe::Tell,
-            pass_signals: true,
+            passing: Passing::All,
             pass_input: passes_input,
-            terminal,
         };
         let mut stdout = Capture::new(DEFAULT_CAPTURE_BYTES);
         let mut stderr = Capture::new(DEFAULT_CAPTURE_BYTES);
@@ -98,7 +98,7 @@ impl Run {
             true => Sink::Capture(&mut stdout, &mut stderr),
             false => Sink::Write,
         };
-        let end = session::follow(&context.executor, &started.id, options, sink).await;
+        let end = session.follow(&context.executor, &started.id, options, sink).await;
         match end.map_err(Failure::of_run)? {
             End::Exit { exit, passed } => {
                 let code = u8::try_from(exit.code).unwrap_or(u8::MAX);
@@ -140,7 +140,9 @@ impl Run {
             start.caller_environment = Some(all.collect());
         }
         // With --json the output is data for a program: a terminal would colour and wrap it.
-        let interactive = terminal::is_interactive() && !json && !self.detach;
+        // In the background of a shell the terminal is somebody else's.
+        let background = terminal::is_background();
+        let interactive = terminal::is_interactive() && !background && !json && !self.detach;
         if self.tty || (interactive && !self.no_tty) {
             start.terminal = Some(terminal::size().unwrap_or_default());
         }
@@ -151,6 +153,8 @@ impl Run {
             || !capabilities.has(Capability::InheritStdin)
         {
             Stdin::Stream
+        } else if background {
+            Stdin::Empty
         } else {
             inherited_stdin()
         };

@@ -74,7 +74,7 @@ impl Connection {
         tokio::time::timeout(ANSWER_LIMIT, self.ask(request, &[])).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
             Err(ToolError::supervisor_unreachable(id, reason)
-                .with_hint("it may be stopped: see `ps -C stigmer-superv`"))
+                .with_hint("it may be stopped: `pkill -CONT stigmer-superv` wakes it"))
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stigmer_core::process::{ProcessInfo, ProcessState};
 use stigmer_core::{FilePath, ProcessId, Result, ToolError};
@@ -11,6 +12,9 @@ use super::connection::Connection;
 use crate::supervisor::log::LogReader;
 use crate::supervisor::protocol::{Reply, Request};
 use crate::supervisor::record::{self, ProcessRecord};
+
+/// How long one supervisor may take to say how it is. It answers in less than a millisecond.
+const STATUS_LIMIT: Duration = Duration::from_secs(1);
 
 impl Processes {
     /// One process.
@@ -44,24 +48,34 @@ impl Processes {
 
 async fn describe(directory: &Arc<OwnedFd>, record: ProcessRecord) -> Result<ProcessInfo> {
     let status = match Connection::open(directory, &record.id).await? {
-        Some(mut connection) => connection.ask_soon(&record.id, &Request::Status).await?,
+        // One that is stopped answers nobody, and must not hide the others. It is there.
+        Some(mut connection) => {
+            tokio::time::timeout(STATUS_LIMIT, connection.ask(&Request::Status, &[]))
+                .await
+                .unwrap_or(Ok(Some(Reply::Done)))?
+        }
         None => None,
     };
     // After asking: one that ended in between has its record by now.
     let exit = record::read_exit(directory);
+    let supervised = status.is_some();
     let (pid, background, end) = match status {
         Some(Reply::Status { pid, background, end }) => (pid, background, Some(end)),
         _ => (None, 0, None),
     };
-    let state = match (&exit, end) {
+    let state = match (&exit, supervised) {
         (Some(_), _) => ProcessState::Exited,
-        (None, Some(_)) => ProcessState::Running,
-        (None, None) => ProcessState::Lost,
+        (None, true) => ProcessState::Running,
+        (None, false) => ProcessState::Lost,
     };
+    // Processes that were left behind may have written after the exit; bytes that the disk did not
+    // take are counted by the exit only.
     let output_bytes = match (end, &exit) {
         (Some(end), _) => end,
-        (None, Some(exit)) => exit.output_bytes,
-        (None, None) => LogReader::end_of(directory)?,
+        (None, exit) => {
+            let counted = exit.as_ref().map_or(0, |exit| exit.output_bytes);
+            LogReader::end_of(directory)?.max(counted)
+        }
     };
     Ok(ProcessInfo {
         id: record.id,

@@ -131,8 +131,7 @@ impl Follower {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
-            let only_until_exit = self.request.follow != Follow::UntilClosed;
-            if self.told_exit && only_until_exit {
+            if self.told_exit && self.request.follow == Follow::UntilExit {
                 return Ok(None);
             }
             // What was known before the log is read decides what the log must hold by then.
@@ -142,18 +141,22 @@ impl Follower {
             self.may_have_more = !at_edge;
             self.queue.extend(events);
             if let (Some(exit), false) = (&known.0, self.told_exit) {
-                if only_until_exit {
+                // Where a lost command's output ended is known when its log is read to the end.
+                let lost = exit.reason == EndReason::Lost;
+                if self.request.follow == Follow::UntilExit && !lost {
                     clip(&mut self.queue, exit.output_bytes);
                 }
-                if self.reader.offset() >= exit.output_bytes || at_edge {
+                if at_edge || (self.reader.offset() >= exit.output_bytes && !lost) {
                     let offset = self.reader.offset();
-                    if offset < exit.output_bytes && exit.reason != EndReason::Lost {
+                    if offset < exit.output_bytes && !lost {
                         let length = exit.output_bytes - offset;
                         let reason = GapReason::DiskFull;
                         self.queue.push_back(OutputEvent::Gap { offset, length, reason });
                     }
                     self.queue.push_back(OutputEvent::Exit(exit.clone()));
                     self.told_exit = true;
+                    // What came after the end is read on, if it is wanted.
+                    self.may_have_more = true;
                 }
                 continue;
             }

@@ -46,6 +46,8 @@ impl Processes {
             return Ok(None);
         }
         let Some(mut connection) = connection else { return Ok(Some(over())) };
+        // Ending may take its time; a supervisor that does not even answer is told at once.
+        connection.ask_soon(id, &Request::Status).await?;
         match connection.ask(&Request::Signal(request), &[]).await? {
             Some(Reply::Ended { mut exit, survivors }) => {
                 exit.survivors = survivors;

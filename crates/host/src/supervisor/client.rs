@@ -43,12 +43,22 @@ pub(crate) struct Client {
     pub(crate) held: Option<u64>,
     /// It is gone.
     pub(crate) closed: bool,
+    /// The command was started over it.
+    pub(crate) launched: bool,
 }
 
 impl Client {
     /// A connection of which `received` was read already.
     pub(crate) fn new(socket: OwnedFd, received: Vec<u8>) -> Self {
-        Self { socket, received, unsent: Vec::new(), waiting: None, held: None, closed: false }
+        Self {
+            socket,
+            received,
+            unsent: Vec::new(),
+            waiting: None,
+            held: None,
+            closed: false,
+            launched: false,
+        }
     }
 
     pub(crate) fn socket(&self) -> &OwnedFd {

@@ -43,11 +43,12 @@ pub struct Launcher {
 
 /// Raises this program's limit of open descriptors as far as it may: each followed command takes
 /// three, and the usual limit of 1,024 would end at 340. The supervisors were forked before, so that
-/// commands keep the limit that their caller has.
-fn raise_open_files() {
+/// commands keep the limit that their caller has. Returns what it was.
+pub(super) fn raise_open_files() -> Rlimit {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    limit
 }
 
 /// The most descriptors that come with a launch: working directory and standard input.

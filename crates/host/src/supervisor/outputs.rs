@@ -19,6 +19,10 @@ const PIPE_SIZE: usize = 64 << 10;
 /// How long a terminal's last output may take from the kernel's line discipline to our side.
 const TERMINAL_SETTLE: Duration = Duration::from_millis(50);
 
+/// The most that is taken from a terminal after its command's end, lest a process that was left
+/// behind holds the end up: many times what the line discipline can hold back.
+const TERMINAL_BOUND: usize = 1 << 20;
+
 /// What to do with output for which the slowest holder leaves no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overrun {
@@ -66,10 +70,15 @@ impl Outputs {
 
     /// Reads each output that is ready once into the log, and lets go of those that have ended.
     pub(super) fn read_ready(&mut self, ready: &[PollFlags], log: &mut LogWriter) {
-        for index in (0..ready.len()).rev() {
-            if !ready[index].is_empty() && self.read(index, usize::MAX, log) == Read::End {
-                self.open.remove(index);
+        let mut ended = Vec::new();
+        for (index, ready) in ready.iter().enumerate() {
+            // Standard output comes first, as most commands write it first.
+            if !ready.is_empty() && self.read(index, usize::MAX, log) == Read::End {
+                ended.push(index);
             }
+        }
+        for index in ended.into_iter().rev() {
+            self.open.remove(index);
         }
     }
 
@@ -83,7 +92,8 @@ impl Outputs {
     ) -> bool {
         for index in 0..self.open.len() {
             let terminal = self.open[index].kind == OutputKind::Terminal;
-            let settled = Instant::now() + TERMINAL_SETTLE;
+            let mut settled = Instant::now() + TERMINAL_SETTLE;
+            let mut bound = TERMINAL_BOUND;
             let waiting = rustix::io::ioctl_fionread(&self.open[index].descriptor).unwrap_or(0);
             let mut left = usize::try_from(waiting).unwrap_or(usize::MAX);
             while terminal || left > 0 {
@@ -92,13 +102,17 @@ impl Outputs {
                 }
                 let limit = if terminal { usize::MAX } else { left };
                 match self.read(index, limit, log) {
-                    Read::Some(count) => left = left.saturating_sub(count),
+                    Read::Some(count) => {
+                        left = left.saturating_sub(count);
+                        bound = bound.saturating_sub(count);
+                        settled = Instant::now() + TERMINAL_SETTLE;
+                    }
                     Read::End => break,
-                    Read::Nothing if terminal => self.wait_for(index),
+                    // Nobody knows how much a terminal still holds back, so it gets a moment.
+                    Read::Nothing if terminal && Instant::now() < settled => self.wait_for(index),
                     Read::Nothing => break,
                 }
-                // Nobody knows how much a terminal still holds back, so it gets a moment.
-                if terminal && Instant::now() > settled {
+                if terminal && bound == 0 {
                     break;
                 }
             }

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
+
 use super::record::CONTROL;
 
 /// How often. Looking at each kept process costs about as much as starting one.
@@ -21,8 +23,9 @@ const MAX_KEPT_BYTES: u64 = 4 << 30;
 pub(crate) fn prune(processes: &Path, retention: Option<Duration>) {
     let stamp = processes.join(".pruned");
     let now = SystemTime::now();
-    let age = |path: &Path| now.duration_since(fs::metadata(path).ok()?.modified().ok()?).ok();
-    if age(&stamp).is_some_and(|age| age < INTERVAL) || fs::write(&stamp, "").is_err() {
+    let age =
+        |path: &Path| now.duration_since(fs::symlink_metadata(path).ok()?.modified().ok()?).ok();
+    if age(&stamp).is_some_and(|age| age < INTERVAL) || touch(&stamp, now).is_err() {
         return;
     }
     let mut ended: Vec<(Duration, u64, PathBuf)> = Vec::new();
@@ -48,6 +51,13 @@ pub(crate) fn prune(processes: &Path, retention: Option<Duration>) {
             remove(processes, &path);
         }
     }
+}
+
+/// Notes the time. What is a link there is nothing of ours.
+fn touch(stamp: &Path, now: SystemTime) -> std::io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(stamp, flags, Mode::RUSR | Mode::WUSR)?;
+    fs::File::from(file).set_modified(now)
 }
 
 fn is_supervised(path: &Path) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Spawned {
     pub(crate) stdin: Option<OwnedFd>,
     /// The terminal's side that we hold.
     pub(crate) terminal: Option<OwnedFd>,
+    /// Its other side.
+    pub(crate) terminal_peer: Option<OwnedFd>,
 }
 
 /// What a command has from whoever started it.
@@ -46,6 +48,8 @@ pub(crate) struct Inherited {
     pub(crate) umask: Mode,
     /// Signals that are held back.
     pub(crate) mask: libc::sigset_t,
+    /// The limit of open descriptors.
+    pub(crate) open_files: Rlimit,
 }
 
 /// Starts the command of a launch in `cwd`.
@@ -63,7 +67,7 @@ pub(crate) fn spawn(
 }
 
 fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
-    let Inherited { stdin: inherited, umask, mask } = inherited;
+    let Inherited { stdin: inherited, umask, mask, open_files } = inherited;
     let mut spawned = Spawned {
         child: None,
         refusal: None,
@@ -71,6 +75,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
         outputs: Vec::new(),
         stdin: None,
         terminal: None,
+        terminal_peer: None,
     };
     let Program { executable, name, arguments } = match find(launch) {
         Ok(program) => program,
@@ -89,7 +94,13 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
         command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
         command.stdin(stdio[0].try_clone()?).stdout(stdio[1].try_clone()?);
         command.stderr(stdio[2].try_clone()?);
-        before_exec(&mut command, launch.terminal.is_some(), limits(&launch.limits), umask, mask);
+        before_exec(
+            &mut command,
+            launch.terminal.is_some(),
+            limits(&launch.limits, open_files),
+            umask,
+            mask,
+        );
         Ok(command)
     };
     let started = build(&executable, &arguments).and_then(|mut command| {
@@ -237,6 +248,7 @@ fn terminal_stdio(size: TerminalSize, spawned: &mut Spawned) -> Result<[OwnedFd;
     let again = |fd: &OwnedFd| fd.try_clone_fd().map_err(|error| failed("open a terminal", error));
     spawned.outputs.push((OutputKind::Terminal, again(&ours)?));
     spawned.stdin = Some(again(&ours)?);
+    spawned.terminal_peer = Some(again(&stdin)?);
     spawned.terminal = Some(ours);
     Ok([stdin, stdout, stderr])
 }
@@ -270,7 +282,7 @@ fn nonblocking(descriptor: &OwnedFd) -> Result<(), ToolError> {
 fn before_exec(
     command: &mut Command,
     terminal: bool,
-    limits: Vec<(Resource, u64)>,
+    limits: Vec<(Resource, Rlimit)>,
     umask: Mode,
     mask: libc::sigset_t,
 ) {
@@ -284,8 +296,7 @@ fn before_exec(
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
         for (resource, limit) in &limits {
-            let limit = Rlimit { current: Some(*limit), maximum: Some(*limit) };
-            rustix::process::setrlimit(*resource, limit)?;
+            rustix::process::setrlimit(*resource, limit.clone())?;
         }
         // A command whose supervisor dies cannot be followed or ended by anybody: it goes too.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -298,7 +309,8 @@ fn before_exec(
     unsafe { command.pre_exec(prepare) };
 }
 
-fn limits(limits: &ResourceLimits) -> Vec<(Resource, u64)> {
+/// The limits that the command gets: the caller's own, and those that were asked for.
+fn limits(limits: &ResourceLimits, open_files: Rlimit) -> Vec<(Resource, Rlimit)> {
     let all = [
         (Resource::Cpu, limits.cpu_seconds),
         (Resource::As, limits.address_space_bytes),
@@ -306,7 +318,11 @@ fn limits(limits: &ResourceLimits) -> Vec<(Resource, u64)> {
         (Resource::Fsize, limits.file_size_bytes),
         (Resource::Nproc, limits.processes),
     ];
-    all.into_iter().filter_map(|(resource, limit)| Some((resource, limit?))).collect()
+    let asked = all.into_iter().filter_map(|(resource, limit)| {
+        let limit = limit?;
+        Some((resource, Rlimit { current: Some(limit), maximum: Some(limit) }))
+    });
+    [(Resource::Nofile, open_files)].into_iter().chain(asked).collect()
 }
 
 fn failed(what: &str, error: impl Into<io::Error>) -> ToolError {

@@ -28,11 +28,19 @@ use stigmer_core::{ErrorCode, ToolError};
 
 use super::client::{Client, Waiting};
 use super::endpoints::{listen, signal_descriptor};
+use super::launcher::raise_open_files;
 use super::log::LogWriter;
 use super::outputs::{Outputs, Overrun};
 use super::protocol::{Launch, Reply, Request, VERSION, Watch};
 use super::record::{self, CONTROL, ExitRecord, ProcessRecord};
 use super::{prune, spawn, tree};
+
+/// Control-D.
+const END_OF_INPUT: u8 = 4;
+
+/// The most connections at a time: followers of one command are few, and descriptors are needed to
+/// find and end its processes.
+const MAX_CLIENTS: usize = 128;
 
 /// How often standard input is tried again when its pipe cannot be polled with the others.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -59,6 +67,7 @@ pub(crate) fn supervise(job: Job) {
     match Supervisor::start(launch, &cwd, stdin, umask) {
         Ok((mut supervisor, executable)) => {
             drop(cwd);
+            first.launched = true;
             first.reply(&Reply::Started { version: VERSION, executable });
             supervisor.clients.push(first);
             supervisor.run();
@@ -74,6 +83,8 @@ pub(crate) fn supervise(job: Job) {
 struct Ending {
     reason: EndReason,
     kill_at: Instant,
+    /// The command had ended by itself before; this is for what it left behind.
+    after_exit: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +98,11 @@ struct Supervisor {
     outputs: Outputs,
     stdin: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    /// The command's side of its terminal, held open so that a command that closes it for a moment
+    /// does not lose it.
+    terminal_peer: Option<OwnedFd>,
+    /// The last byte that was typed on the terminal.
+    last_typed: u8,
     clients: Vec<Client>,
     started: Instant,
     /// Since when no client holds a foreground command.
@@ -123,7 +139,8 @@ impl Supervisor {
             .map_err(|error| at("become the subreaper of", error.into()))?;
         let (signals, mask) =
             signal_descriptor().map_err(|error| at("watch signals for", error))?;
-        let inherited = spawn::Inherited { stdin, umask, mask };
+        let open_files = raise_open_files();
+        let inherited = spawn::Inherited { stdin, umask, mask, open_files };
         rustix::fs::mkdir(&path, Mode::RWXU)
             .map_err(|error| at("make the process directory", error.into()))?;
         let begun = Self::begin(&launch, &path, cwd, inherited);
@@ -149,6 +166,8 @@ impl Supervisor {
             outputs: Outputs::new(spawned.outputs),
             stdin: spawned.stdin,
             terminal: spawned.terminal,
+            terminal_peer: spawned.terminal_peer,
+            last_typed: b'\n',
             clients: Vec::new(),
             started: now,
             unheld_since: now,
@@ -219,10 +238,12 @@ impl Supervisor {
     fn wait(&mut self) {
         let timeout = Timespec::try_from(self.time_left()).ok();
         let readable = self.log.has_room(self.slowest_holder());
+        let more = self.clients.len() < MAX_CLIENTS;
+        let may_connect = if more { PollFlags::IN } else { PollFlags::empty() };
         let wants_stdin =
             self.clients.iter().any(|client| matches!(client.waiting, Some(Waiting::Stdin { .. })));
         let mut polled =
-            vec![poll_for(&self.signals, PollFlags::IN), poll_for(&self.listener, PollFlags::IN)];
+            vec![poll_for(&self.signals, PollFlags::IN), poll_for(&self.listener, may_connect)];
         for client in &self.clients {
             let mut wanted = PollFlags::empty();
             wanted.set(PollFlags::IN, client.has_room());
@@ -290,7 +311,10 @@ impl Supervisor {
         });
         let Some((bytes, taken)) = next else { return };
         match rustix::io::write(stdin, &bytes[*taken..]) {
-            Ok(count) => *taken += count,
+            Ok(count) => {
+                *taken += count;
+                self.last_typed = bytes[*taken - 1];
+            }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.stdin = None,
         }
@@ -357,14 +381,19 @@ impl Supervisor {
                 Ok(None)
             }
             Request::CloseStdin => {
-                let stdin = self.stdin.as_ref().ok_or_else(|| ToolError::stdin_closed(id))?;
-                if self.terminal.is_some() {
-                    // What a person types for the end of input (`termios(3)`, VEOF): control-D.
-                    let _ = rustix::io::write(stdin, b"\x04");
-                } else {
-                    self.stdin = None;
+                if self.stdin.is_none() {
+                    return Err(ToolError::stdin_closed(id));
                 }
-                Ok(Some(Reply::Done))
+                if self.terminal.is_none() {
+                    self.stdin = None;
+                    return Ok(Some(Reply::Done));
+                }
+                // What a person types for the end of input (`termios(3)`, VEOF): control-D, and
+                // once more behind an unfinished line, which the first one only hands over.
+                let fresh_line = matches!(self.last_typed, b'\n' | END_OF_INPUT);
+                let bytes = if fresh_line { vec![END_OF_INPUT] } else { vec![END_OF_INPUT; 2] };
+                self.clients[index].waiting = Some(Waiting::Stdin { bytes, taken: 0 });
+                Ok(None)
             }
             Request::Signal(SignalRequest::Cancel) => {
                 let grace = self.launch.termination_grace;
@@ -389,7 +418,7 @@ impl Supervisor {
                 Ok(Some(Reply::Status {
                     pid: self
                         .main
-                        .filter(|_| running)
+                        .filter(|_| running && self.main_status.is_none())
                         .map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
                     background: u32::try_from(background).unwrap_or(u32::MAX),
                     end: self.log.end(),
@@ -413,8 +442,21 @@ impl Supervisor {
         }
         // SAFETY: `kill` takes two numbers and touches no memory. The command's group exists while
         // the command was not waited for, and the terminal's group is one of its session.
-        unsafe { libc::kill(-group.as_raw_nonzero().get(), number) };
-        Ok(())
+        if unsafe { libc::kill(-group.as_raw_nonzero().get(), number) } == 0 {
+            return Ok(());
+        }
+        let error = std::io::Error::last_os_error();
+        Err(match error.raw_os_error() {
+            Some(libc::ESRCH) => ToolError::process_ended(&self.launch.id),
+            Some(libc::EPERM) => ToolError::new(
+                ErrorCode::PermissionDenied,
+                format!(
+                    "process {} runs as another user and takes no signal from this one",
+                    self.launch.id
+                ),
+            ),
+            _ => ToolError::new(ErrorCode::Io, format!("cannot send signal {number}: {error}")),
+        })
     }
 
     /// Begins to end everything for a client; answers at once if there is nothing to end.
@@ -435,7 +477,8 @@ impl Supervisor {
         match &mut self.ending {
             Some(ending) => ending.kill_at = ending.kill_at.min(kill_at),
             None => {
-                self.ending = Some(Ending { reason, kill_at });
+                let after_exit = self.main_status.is_some();
+                self.ending = Some(Ending { reason, kill_at, after_exit });
                 if !grace.is_zero() {
                     tree::signal_all(Signal::TERM);
                     // Who is stopped cannot obey.
@@ -456,14 +499,25 @@ impl Supervisor {
     /// Moves on from *running* to *ending* to *exited*.
     fn advance(&mut self, children: tree::Children) {
         let now = Instant::now();
-        if self.ending.is_none() && self.exit.is_none() && self.main_status.is_none() {
+        let mut overrun = Overrun::Wait;
+        if self.ending.is_none() && self.exit.is_none() {
             let timeout = self.launch.timeout.and_then(|timeout| self.started.checked_add(timeout));
             let grace = self.launch.client_grace.filter(|_| !self.is_held());
             let vanished = grace.and_then(|grace| self.unheld_since.checked_add(grace));
-            if timeout.is_some_and(|at| at <= now) {
-                self.end(EndReason::TimedOut, self.launch.termination_grace);
+            let due = if timeout.is_some_and(|at| at <= now) {
+                Some(EndReason::TimedOut)
             } else if vanished.is_some_and(|at| at <= now) {
-                self.end(EndReason::Cancelled, self.launch.termination_grace);
+                Some(EndReason::Cancelled)
+            } else {
+                None
+            };
+            match due {
+                Some(reason) if self.main_status.is_none() => {
+                    self.end(reason, self.launch.termination_grace);
+                }
+                // It has ended by itself and only waits for a client to read.
+                Some(_) => overrun = Overrun::Drop,
+                None => {}
             }
         }
         let mut survivors = Vec::new();
@@ -477,20 +531,21 @@ impl Supervisor {
                 survivors = tree::sweep(|reaped| note_main(main, &mut status, reaped));
                 self.main_status = status;
             }
-            self.finish(survivors.clone());
+            self.finish(survivors.clone(), Overrun::Drop);
             self.ending = None;
             self.answer_ended(&survivors);
         } else if self.main_status.is_some() {
-            self.finish(survivors);
+            self.finish(survivors, overrun);
         }
     }
 
     /// The command has ended: drains its output and publishes how.
-    fn finish(&mut self, survivors: Vec<Survivor>) {
+    fn finish(&mut self, survivors: Vec<Survivor>, overrun: Overrun) {
         if self.exit.is_some() {
             return;
         }
-        let overrun = if self.ending.is_some() { Overrun::Drop } else { Overrun::Wait };
+        // Without a side of our own the terminal has an end.
+        self.terminal_peer = None;
         if !self.drain(overrun) {
             return;
         }
@@ -503,7 +558,8 @@ impl Supervisor {
                 (EXIT_SIGNAL_BASE + signal, EndReason::Signalled, Some(signal))
             }
         };
-        let reason = self.ending.as_ref().map_or(own_reason, |ending| ending.reason);
+        let ending = self.ending.as_ref().filter(|ending| !ending.after_exit);
+        let reason = ending.map_or(own_reason, |ending| ending.reason);
         let code = if reason == EndReason::TimedOut { EXIT_TIMED_OUT } else { code };
         let exit = ExitStatus {
             code,
@@ -573,6 +629,9 @@ impl Supervisor {
 
     fn drop_closed_clients(&mut self) {
         let was_held = self.is_held();
+        if self.clients.iter().any(|client| client.closed && client.launched) {
+            self.launch_holds = false;
+        }
         self.clients.retain(|client| !client.closed);
         if was_held && !self.is_held() {
             self.unheld_since = Instant::now();

@@ -170,6 +170,11 @@ fn slow_down(pid: Pid) {
     let _ = rustix::process::setpriority_process(Some(pid), 19);
 }
 
+/// A process may call itself anything; what it says must not steer a terminal.
+fn printable(name: &str) -> String {
+    name.trim().chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
 /// The processes that are left, for the result.
 pub(crate) fn survivors() -> Vec<Survivor> {
     let mut left = Vec::new();
@@ -186,7 +191,7 @@ pub(crate) fn survivors() -> Vec<Survivor> {
             .find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().next())
             .and_then(|uid| uid.parse().ok())
             .unwrap_or_default();
-        left.push(Survivor { pid: raw.get().unsigned_abs(), name: name.trim().to_owned(), uid });
+        left.push(Survivor { pid: raw.get().unsigned_abs(), name: printable(&name), uid });
     }
     left
 }
