@@ -296,7 +296,7 @@ fn before_exec(
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
         for (resource, limit) in &limits {
-            rustix::process::setrlimit(*resource, limit.clone())?;
+            rustix::process::setrlimit(*resource, *limit)?;
         }
         // A command whose supervisor dies cannot be followed or ended by anybody: it goes too.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

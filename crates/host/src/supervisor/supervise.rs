@@ -38,9 +38,12 @@ use super::{prune, spawn, tree};
 /// Control-D.
 const END_OF_INPUT: u8 = 4;
 
-/// The most connections at a time: followers of one command are few, and descriptors are needed to
-/// find and end its processes.
-const MAX_CLIENTS: usize = 128;
+/// The most connections at a time: followers of one command are few.
+const MAX_CLIENTS: u64 = 128;
+
+/// Descriptors that connections may not take: a supervisor has a dozen of its own, and needs some
+/// more to find and end its command's processes.
+const OWN_DESCRIPTORS: u64 = 18;
 
 /// How often standard input is tried again when its pipe cannot be polled with the others.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -104,6 +107,7 @@ struct Supervisor {
     /// The last byte that was typed on the terminal.
     last_typed: u8,
     clients: Vec<Client>,
+    max_clients: u64,
     started: Instant,
     /// Since when no client holds a foreground command.
     unheld_since: Instant,
@@ -140,6 +144,8 @@ impl Supervisor {
         let (signals, mask) =
             signal_descriptor().map_err(|error| at("watch signals for", error))?;
         let open_files = raise_open_files();
+        let may_open = open_files.maximum.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS);
+        let max_clients = may_open.clamp(1, MAX_CLIENTS);
         let inherited = spawn::Inherited { stdin, umask, mask, open_files };
         rustix::fs::mkdir(&path, Mode::RWXU)
             .map_err(|error| at("make the process directory", error.into()))?;
@@ -169,6 +175,7 @@ impl Supervisor {
             terminal_peer: spawned.terminal_peer,
             last_typed: b'\n',
             clients: Vec::new(),
+            max_clients,
             started: now,
             unheld_since: now,
             main: spawned.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed())),
@@ -238,7 +245,7 @@ impl Supervisor {
     fn wait(&mut self) {
         let timeout = Timespec::try_from(self.time_left()).ok();
         let readable = self.log.has_room(self.slowest_holder());
-        let more = self.clients.len() < MAX_CLIENTS;
+        let more = (self.clients.len() as u64) < self.max_clients;
         let may_connect = if more { PollFlags::IN } else { PollFlags::empty() };
         let wants_stdin =
             self.clients.iter().any(|client| matches!(client.waiting, Some(Waiting::Stdin { .. })));
