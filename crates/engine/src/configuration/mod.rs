@@ -23,7 +23,7 @@ use parse::Value;
 use precedence::{Layer, Layers};
 use variables::{Key, SETTINGS};
 
-use crate::secret::Secret;
+use crate::secret::{Secret, without_secrets};
 
 /// What the front-end knows of the process that asks.
 #[derive(Clone, Debug, Default)]
@@ -333,7 +333,11 @@ pub fn file_path(surroundings: &Surroundings) -> Result<PathBuf> {
 pub fn check(key: Key, origin: &Origin, text: &str) -> Result<Value> {
     let setting = key.setting();
     setting.kind.parse(text).map_err(|error| {
-        let shown = if key.is_secret() { "its value".to_owned() } else { format!("\"{text}\"") };
+        let shown = if key.is_secret() {
+            "its value".to_owned()
+        } else {
+            format!("\"{}\"", without_secrets(text))
+        };
         bad(format!("{} ({origin}): {shown} is not valid: {error}", setting.name))
             .with_detail("setting", setting.name)
             .with_detail("origin", origin.to_string())

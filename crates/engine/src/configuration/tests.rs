@@ -151,6 +151,22 @@ fn the_placeholder_is_no_key_and_no_secret_is_shown() {
     assert!(!format!("{error:?}").contains("hunter2"));
 }
 
+/// What is refused may be refused for the password in it.
+#[test]
+fn a_refused_address_is_quoted_without_its_password() {
+    let home = tempfile::tempdir().unwrap();
+    for setting in SETTINGS {
+        for value in ["https://me:hunter2@x.io", "redis://:hunter2@h:1", "me:hunter2@h/x"] {
+            let Err(error) = load(home.path(), &[(setting.variable, value)]) else { continue };
+            assert!(!format!("{error:?}").contains("hunter2"), "{}: {error:?}", setting.name);
+        }
+    }
+    for variable in ["DAYTONA_API_URL", "REDIS_HOST", "STIGMER_SANDBOX_IMAGE"] {
+        let error = load(home.path(), &[(variable, "https://me:hunter2@x.io")]).unwrap_err();
+        assert!(error.message.contains("\"https://…@x.io\" is not valid"), "{error}");
+    }
+}
+
 #[test]
 fn a_mistyped_variable_is_found() {
     let surroundings = surroundings(
