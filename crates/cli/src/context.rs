@@ -46,13 +46,6 @@ pub(crate) fn surroundings() -> Surroundings {
     Surroundings { environment: std::env::vars_os().collect(), home }
 }
 
-/// Variables that are nearly a setting's: `STIGMER_EXECUTON_MODE=sandbox` must not run things on the
-/// host without a word.
-pub(crate) fn mistyped_variables() -> Vec<(String, &'static str)> {
-    let unknown = stigmer_engine::configuration::unknown_variables(&surroundings());
-    unknown.into_iter().filter_map(|(name, near)| near.map(|near| (name, near))).collect()
-}
-
 /// What the operating system said of a thing of ours.
 pub(crate) fn io(operation: &str, what: &str, error: &std::io::Error) -> ToolError {
     ToolError::from_io(operation, &ByteString::from(what), error)

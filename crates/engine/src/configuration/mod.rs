@@ -349,10 +349,27 @@ pub fn check(key: Key, origin: &Origin, text: &str) -> Result<Value> {
 /// Variables whose names begin as stigmer's do and that are no setting, each with what may have
 /// been meant: `STIGMER_EXECUTON_MODE=sandbox` would otherwise run on the host in silence.
 pub fn unknown_variables(surroundings: &Surroundings) -> Vec<(String, Option<&'static str>)> {
-    let names = surroundings.environment.iter().filter_map(|(name, _)| name.to_str());
+    let names = surroundings.environment.iter().map(|(name, _)| name.to_string_lossy());
     let ours =
         names.filter(|name| name.starts_with("STIGMER_") && Key::of_variable(name).is_none());
-    ours.map(|name| (name.to_owned(), Key::near_variable(name))).collect()
+    ours.map(|name| (name.to_string(), Key::near_variable(&name))).collect()
+}
+
+/// Refuses variables that are no setting and seem to say where commands run: to pass over one may
+/// be to run on the host what was to be isolated.
+///
+/// # Errors
+/// `bad_configuration`, naming the variable and what may have been meant.
+pub fn refuse_unknown_modes(surroundings: &Surroundings) -> Result<()> {
+    let unknown = unknown_variables(surroundings);
+    let Some((name, near)) = unknown.into_iter().find(|(name, _)| variables::says_mode(name))
+    else {
+        return Ok(());
+    };
+    let near = near.unwrap_or(Key::ExecutionMode.setting().variable);
+    Err(bad(format!("{name} is no setting, and may be meant to say where commands run"))
+        .with_detail("variable", name.as_str())
+        .with_hint(format!("did you mean {near}? Otherwise `unset {name}`, or say `--mode`")))
 }
 
 fn from_environment(surroundings: &Surroundings) -> Result<Vec<(Key, Origin, String)>> {
