@@ -39,7 +39,7 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
         }
         Command::InWorkspace(command) => in_workspace(globals, None, command, output),
         Command::Config(command) => command.run(globals, output),
-        Command::Doctor(command) => command.run(output),
+        Command::Doctor(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
         Command::Version(command) => command.run(globals, output),
     }

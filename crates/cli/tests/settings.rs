@@ -21,6 +21,40 @@ fn each_place_overrules_those_below_it() {
     let sandbox = [("STIGMER_EXECUTION_MODE", "sandbox")];
     assert_eq!(get(&sandbox, &[]), "sandbox environment");
     assert_eq!(get(&sandbox, &["--mode", "local"]), "local flag");
+    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
+        assert_eq!(get(&sandbox, &["--mode", mode]), format!("{mode} flag"));
+    }
+}
+
+/// What shows settings shows what the flags make of them; what does not takes them in silence.
+#[test]
+fn no_flag_that_matters_is_dropped() {
+    let place = Place::new();
+    let cloud = [("MODE", "cloud"), ("WORKSPACE_DIR", "/elsewhere")];
+    let flags = ["--mode", "firecracker", "--workspace", "here"];
+    let with_flags = |words: &[&str]| {
+        let words: Vec<&str> = flags.iter().chain(words).copied().collect();
+        place.run_with(&cloud, &words)
+    };
+    with_flags(&["config", "get", "execution_mode"]).ok().prints("firecracker\n");
+    with_flags(&["config", "get", "workspace_dir"]).ok().prints("here\n");
+    let list = with_flags(&["config", "list"]).ok().stdout;
+    for part in ["flag --mode", "flag --workspace"] {
+        assert!(list.contains(part), "{list}");
+    }
+    // The environment alone is a contradiction.
+    let shown = with_flags(&["doctor"]).ok().stdout;
+    assert!(shown.contains("execution mode firecracker"), "{shown}");
+    for words in [
+        &["version"][..],
+        &["completions", "bash"],
+        &["config", "path"],
+        &["config", "set", "timeout", "1m"],
+        &["config", "unset", "timeout"],
+    ] {
+        let plain = place.run(words).ok().stdout;
+        with_flags(words).ok().prints(&plain);
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use parse::Value;
 use precedence::{Layer, Layers};
 use variables::{Key, SETTINGS};
 
+use crate::execution_mode_named;
 use crate::secret::{Secret, without_secrets};
 
 /// What the front-end knows of the process that asks.
@@ -144,7 +145,11 @@ impl Configuration {
             if text.is_empty() && key.is_secret() {
                 continue;
             }
-            let value = check(key, &origin, &text)?;
+            let value = match (key, &origin, execution_mode_named(&text)) {
+                // The flag names every mode, the setting only those that no other setting selects.
+                (Key::ExecutionMode, Origin::Flag(_), Some(mode)) => Value::Choice(mode.name()),
+                _ => check(key, &origin, &text)?,
+            };
             layers[key as usize].set(origin.layer(), Resolved { value, origin });
         }
         for setting in SETTINGS {
@@ -249,6 +254,12 @@ impl Configuration {
     /// # Errors
     /// `bad_configuration` for settings that contradict each other, naming both.
     pub fn target(&self) -> Result<(ExecutionMode, Option<&Origin>)> {
+        if let Some(found) = self.get(Key::ExecutionMode)
+            && let (Value::Choice(word), Origin::Flag(_)) = (&found.value, &found.origin)
+            && let Some(mode) = execution_mode_named(word)
+        {
+            return Ok((mode, Some(&found.origin)));
+        }
         let set = |key: Key| self.get(key).filter(|found| found.origin != Origin::Default);
         let values = DECIDING.map(|key| match &set(key)?.value {
             Value::Choice(word) => Some(*word),

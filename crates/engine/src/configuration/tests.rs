@@ -151,6 +151,26 @@ fn the_placeholder_is_no_key_and_no_secret_is_shown() {
     assert!(!format!("{error:?}").contains("hunter2"));
 }
 
+#[test]
+fn the_flag_names_every_mode_and_overrules_every_setting() {
+    let home = tempfile::tempdir().unwrap();
+    let with_flag = |text: &str| {
+        let surroundings =
+            surroundings(home.path(), &[("STIGMER_EXECUTION_MODE", "sandbox"), ("MODE", "cloud")]);
+        let flags = vec![(Key::ExecutionMode, "--mode", text.to_owned())];
+        Configuration::load(&Sources { flags, surroundings, ..Sources::default() })
+    };
+    for mode in crate::EXECUTION_MODES {
+        let configuration = with_flag(mode.name()).unwrap();
+        assert_eq!(configuration.target().unwrap(), (mode, Some(&Origin::Flag("--mode"))));
+        let found = configuration.get(Key::ExecutionMode).unwrap();
+        assert_eq!(found.value.to_string(), mode.name());
+    }
+    assert!(with_flag("Local").is_err());
+    let elsewhere = load(home.path(), &[("STIGMER_EXECUTION_MODE", "firecracker")]);
+    assert!(elsewhere.is_err(), "only the flag names every mode");
+}
+
 /// What is refused may be refused for the password in it.
 #[test]
 fn a_refused_address_is_quoted_without_its_password() {
