@@ -113,6 +113,25 @@ fn the_workspace_is_the_current_directory_or_the_one_that_is_named() {
 }
 
 #[test]
+fn an_absolute_path_may_begin_with_the_name_that_the_workspace_was_given() {
+    let place = Place::new();
+    place.write("f", "x");
+    let link = place.beside("link");
+    std::os::unix::fs::symlink("work", &link).unwrap();
+    let link = link.to_str().unwrap();
+    let (named, real) = (format!("{link}/f"), place.work().join("f"));
+    for path in [named.as_str(), real.to_str().unwrap()] {
+        place.run(&["--workspace", link, "fs", "read", path]).ok().prints("x");
+        place.run_with(&[("WORKSPACE_DIR", link)], &["fs", "read", path]).ok().prints("x");
+        place.run(&["--workspace", "../link", "fs", "stat", real.to_str().unwrap()]).ok();
+    }
+    place.run(&["fs", "read", &named]).exits(5).says(&["outside the workspace"]);
+    // What is shown is where it really is.
+    let pwd = place.run(&["--workspace", link, "run", "pwd -P"]).ok().stdout;
+    assert_eq!(pwd, format!("{}\n", place.work().display()));
+}
+
+#[test]
 fn a_variable_without_effect_is_told() {
     let place = Place::new();
     place
