@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
-use toml_edit::{Document, DocumentMut, Item};
+use toml_edit::Document;
 
 use super::variables::Key;
 
@@ -76,23 +76,37 @@ pub fn set(path: &Path, key: Key, text: Option<&str>) -> Result<()> {
 
     let old = load(path)?.map(|(text, _)| text).unwrap_or_default();
     parse(&old, path)?;
-    let mut document: DocumentMut = old.parse().map_err(|error| syntax(path, &old, &error))?;
-    let name = key.setting().name;
-    match text {
-        None => {
-            document.remove(name);
-        }
-        Some(text) => {
-            // In place, so that a remark behind the value stays.
-            let mut value = toml_edit::Value::from(text);
-            if let Some(old) = document.get(name).and_then(Item::as_value) {
-                *value.decor_mut() = old.decor().clone();
-            }
-            document[name] = Item::Value(value);
-        }
-    }
+    let new = edited(&old, path, key, text)?;
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace(&target, document.to_string().as_bytes())
+    replace(&target, new.as_bytes())
+}
+
+/// The file's text with one value replaced, added at the end or taken out with its line.
+///
+/// The text itself is edited, which leaves remarks and line ends alone: a remark above a line that
+/// goes may belong to those below it, or to the file.
+fn edited(old: &str, path: &Path, key: Key, text: Option<&str>) -> Result<String> {
+    let document = Document::parse(old).map_err(|error| syntax(path, old, &error))?;
+    let name = key.setting().name;
+    let found = document.as_table().get_key_value(name);
+    let spans = found.and_then(|(name, item)| Some((name.span()?, item.span()?)));
+    let value = text.map(|text| toml_edit::Value::from(text).to_string());
+    Ok(match (spans, value) {
+        (None, None) => old.to_owned(),
+        (Some((_, span)), Some(value)) => {
+            format!("{}{value}{}", &old[..span.start], &old[span.end..])
+        }
+        (Some((name, value)), None) => {
+            let start = old[..name.start].rfind('\n').map_or(0, |end| end + 1);
+            let end = old[value.end..].find('\n').map_or(old.len(), |end| value.end + end + 1);
+            format!("{}{}", &old[..start], &old[end..])
+        }
+        (None, Some(value)) => {
+            let line_end = if old.contains("\r\n") { "\r\n" } else { "\n" };
+            let last = if old.is_empty() || old.ends_with('\n') { "" } else { line_end };
+            format!("{old}{last}{name} = {value}{line_end}")
+        }
+    })
 }
 
 fn load(path: &Path) -> Result<Option<(String, u32)>> {
@@ -309,6 +323,34 @@ mod tests {
         set(&path, Key::Mode, None).unwrap();
         assert!(!std::fs::read_to_string(&path).unwrap().contains("local"));
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn remarks_and_line_ends_stay_whatever_goes() {
+        let five = Some("5m");
+        for (old, text, new) in [
+            (
+                "# head\n\n# why\ntimeout = 1 # s\nmode = 'local'\n",
+                None,
+                "# head\n\n# why\nmode = 'local'\n",
+            ),
+            ("mode = 'local'\n# why\ntimeout = 1\n# end", None, "mode = 'local'\n# why\n# end"),
+            ("mode = 'local'\n  timeout = 1", None, "mode = 'local'\n"),
+            ("timeout = \"\"\"\n1\"\"\" # s\n# end\n", None, "# end\n"),
+            ("# why\r\ntimeout = 1\r\nmode = 'local'\r\n", None, "# why\r\nmode = 'local'\r\n"),
+            ("mode = 'local'\n", None, "mode = 'local'\n"),
+            ("# all\n", five, "# all\ntimeout = \"5m\"\n"),
+            ("# all", five, "# all\ntimeout = \"5m\"\n"),
+            ("# all\r\n", five, "# all\r\ntimeout = \"5m\"\r\n"),
+            ("timeout= 1 # s\r\n# end\r\n", five, "timeout= \"5m\" # s\r\n# end\r\n"),
+            ("\"timeout\" = '1'\n", five, "\"timeout\" = \"5m\"\n"),
+            ("\u{feff}timeout = 1\n", five, "\u{feff}timeout = \"5m\"\n"),
+        ] {
+            let (_directory, path) = scratch(old);
+            set(&path, Key::Timeout, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), new, "{old:?}");
+            read(&path).unwrap();
+        }
     }
 
     #[test]
