@@ -4,8 +4,8 @@
 //! mistyped means a setting without effect, and some settings isolate.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
@@ -58,7 +58,8 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
 /// Sets one key, or takes it out if `text` is `None`, and leaves all else as it is, comments too.
 ///
 /// The caller has checked that the value is valid. The file is replaced in one step and belongs to
-/// its owner alone afterwards; one that is a symbolic link stays one.
+/// its owner alone afterwards, who stays the same if this process may give files away; one that is a
+/// symbolic link stays one.
 ///
 /// # Errors
 /// `bad_configuration` for a file that cannot be parsed, and what the operating system says.
@@ -77,8 +78,7 @@ pub fn set(path: &Path, key: Key, text: Option<&str>) -> Result<()> {
     let old = load(path)?.map(|(text, _)| text).unwrap_or_default();
     parse(&old, path)?;
     let new = edited(&old, path, key, text)?;
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace(&target, new.as_bytes())
+    replace(&target(path)?, new.as_bytes())
 }
 
 /// The file's text with one value replaced, added at the end or taken out with its line.
@@ -117,7 +117,7 @@ fn load(path: &Path) -> Result<Option<(String, u32)>> {
         .open(path);
     let file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io("read", path, &error)),
     };
     let metadata = file.metadata().map_err(|error| io("read", path, &error))?;
@@ -178,6 +178,27 @@ pub fn unknown(name: &str, place: &str) -> ToolError {
     bad(format!("{place}there is no setting \"{name}\"")).with_hint(hint)
 }
 
+/// What a path leads to, also if that is not there yet: who makes the link before the file wants
+/// the file where the link says.
+fn target(path: &Path) -> Result<PathBuf> {
+    /// As many links as Linux follows (`path_resolution(7)`).
+    const MOST: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..MOST {
+        match std::fs::read_link(&target) {
+            Ok(link) => target = target.parent().unwrap_or_else(|| Path::new("/")).join(link),
+            // It is there and no link, or it is not there.
+            Err(error)
+                if [ErrorKind::InvalidInput, ErrorKind::NotFound].contains(&error.kind()) =>
+            {
+                return Ok(target);
+            }
+            Err(error) => return Err(io("write", &target, &error)),
+        }
+    }
+    Err(io("write", path, &rustix::io::Errno::LOOP.into()))
+}
+
 /// Writes beside the file and renames, so that a reader or a crash sees the old or the new.
 fn replace(target: &Path, content: &[u8]) -> Result<()> {
     let mut name = target.as_os_str().to_owned();
@@ -189,6 +210,12 @@ fn replace(target: &Path, content: &[u8]) -> Result<()> {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
+        if let Ok(old) = std::fs::metadata(target) {
+            // What root sets for a user stays the user's. Who may not give it away owns the new one;
+            // the group first, for once given away it is no longer ours to change.
+            let _ = fchown(&file, None, Some(old.gid()));
+            let _ = fchown(&file, Some(old.uid()), None);
+        }
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary, target)
@@ -364,6 +391,39 @@ mod tests {
         set(&path, Key::Timeout, Some("6m")).unwrap();
         assert!(path.is_symlink());
         assert_eq!(std::fs::read_to_string(&real).unwrap(), "timeout = \"6m\"\n");
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_yet_is_kept() {
+        let (directory, path) = scratch("x");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("second", &path).unwrap();
+        let real = directory.path().join("dotfile.toml");
+        std::os::unix::fs::symlink("../dotfile.toml", path.with_file_name("second")).unwrap();
+        set(&path, Key::Timeout, Some("5m")).unwrap();
+        assert!(path.is_symlink() && !real.is_symlink());
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), "timeout = \"5m\"\n");
+        std::fs::remove_file(&real).unwrap();
+        std::os::unix::fs::symlink(&path, &real).unwrap();
+        assert!(set(&path, Key::Timeout, Some("5m")).is_err(), "a loop");
+        assert!(path.is_symlink() && real.is_symlink());
+    }
+
+    /// As root for another user; as anybody else there is but oneself.
+    #[test]
+    fn the_owner_stays() {
+        let (_directory, path) = scratch("timeout = 1\n");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4242), Some(4243)).unwrap();
+        }
+        let owner = || {
+            let metadata = std::fs::metadata(&path).unwrap();
+            (metadata.uid(), metadata.gid())
+        };
+        let before = owner();
+        set(&path, Key::Timeout, Some("5m")).unwrap();
+        assert_eq!(owner(), before);
+        assert_eq!(mode(&path), 0o600);
     }
 
     #[test]
