@@ -117,6 +117,16 @@ fn set_checks_writes_and_keeps() {
 }
 
 #[test]
+fn set_does_not_wait_for_ever() {
+    let place = Place::new();
+    let path = place.write_config("timeout = 1\n");
+    let held = std::fs::File::open(place.home()).unwrap();
+    held.lock().unwrap();
+    place.run(&["config", "set", "timeout", "5m"]).exits(9).says(&["locked"]);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "timeout = 1\n");
+}
+
+#[test]
 fn unset_makes_no_file() {
     let place = Place::new();
     place.run(&["config", "unset", "timeout"]).ok();

@@ -7,8 +7,10 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 use toml_edit::Document;
 
@@ -19,6 +21,9 @@ pub const FILE_NAME: &str = "config.toml";
 
 /// The largest file that is read: the whole table written out is 2 KiB.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// How long to wait for others who change the file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +67,8 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
 /// symbolic link stays one.
 ///
 /// # Errors
-/// `bad_configuration` for a file that cannot be parsed, and what the operating system says.
+/// `bad_configuration` for a file that cannot be parsed, `busy` if somebody keeps it locked, and
+/// what the operating system says.
 pub fn set(path: &Path, key: Key, text: Option<&str>) -> Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     std::fs::DirBuilder::new()
@@ -71,14 +77,38 @@ pub fn set(path: &Path, key: Key, text: Option<&str>) -> Result<()> {
         .create(directory)
         .map_err(|error| io("create", directory, &error))?;
     // Two at once would each lose the other's key.
-    let lock = File::open(directory).map_err(|error| io("lock", directory, &error))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|error| io("lock", directory, &error.into()))?;
+    let _lock = lock(directory, LOCK_PATIENCE)?;
 
     let old = load(path)?.map(|(text, _)| text).unwrap_or_default();
     parse(&old, path)?;
     let new = edited(&old, path, key, text)?;
     replace(&target(path)?, new.as_bytes())
+}
+
+/// Locks a directory until the result is dropped; whoever may read it may lock it, for ever too.
+fn lock(directory: &Path, patience: Duration) -> Result<File> {
+    /// The time between two tries: a change takes a few milliseconds.
+    const PAUSE: Duration = Duration::from_millis(10);
+    let file = File::open(directory).map_err(|error| io("lock", directory, &error))?;
+    let start = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < patience => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let shown = directory.display();
+                return Err(ToolError::new(
+                    ErrorCode::Busy,
+                    format!("{shown}: another process keeps it locked (waited {patience:?})"),
+                )
+                .with_hint(format!(
+                    "nothing was changed; `fuser -v {shown}` may name the process"
+                )));
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(io("lock", directory, &error.into())),
+        }
+    }
 }
 
 /// The file's text with one value replaced, added at the end or taken out with its line.
@@ -196,7 +226,7 @@ fn target(path: &Path) -> Result<PathBuf> {
             Err(error) => return Err(io("write", &target, &error)),
         }
     }
-    Err(io("write", path, &rustix::io::Errno::LOOP.into()))
+    Err(io("write", path, &Errno::LOOP.into()))
 }
 
 /// Writes beside the file and renames, so that a reader or a crash sees the old or the new.
@@ -424,6 +454,22 @@ mod tests {
         set(&path, Key::Timeout, Some("5m")).unwrap();
         assert_eq!(owner(), before);
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn who_keeps_the_lock_makes_nobody_wait_for_ever() {
+        let (_directory, path) = scratch("timeout = 1\n");
+        let directory = path.parent().unwrap();
+        let held = lock(directory, Duration::ZERO).unwrap();
+        let error = lock(directory, Duration::from_millis(30)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Busy);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| set(&path, Key::Timeout, Some("5m")));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!waiting.is_finished());
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
     }
 
     #[test]
