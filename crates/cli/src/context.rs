@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stigmer_core::{ByteString, ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_engine::configuration::variables::Key;
 use stigmer_engine::{
     Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace,
 };
@@ -46,11 +47,18 @@ pub(crate) fn surroundings() -> Surroundings {
     Surroundings { environment: std::env::vars_os().collect(), home }
 }
 
-/// Variables that are nearly a setting's: `STIGMER_EXECUTON_MODE=sandbox` must not run things on the
-/// host without a word.
-pub(crate) fn mistyped_variables() -> Vec<(String, &'static str)> {
-    let unknown = stigmer_engine::configuration::unknown_variables(&surroundings());
-    unknown.into_iter().filter_map(|(name, near)| near.map(|near| (name, near))).collect()
+/// Where settings come from for the commands that show what is in force: the flags that every
+/// command has are settings too.
+///
+/// `version`, `completions` and the commands that change the file answer the same whatever these
+/// flags say, and take them without a word, so that an alias with a flag in it works for them.
+pub(crate) fn sources(globals: &Globals) -> Sources {
+    let mode = globals.mode.map(|mode| (Key::ExecutionMode, "--mode", mode.name().to_owned()));
+    let workspace = globals.workspace.as_ref();
+    let workspace = workspace
+        .map(|path| (Key::WorkspaceDir, "--workspace", path.to_string_lossy().into_owned()));
+    let flags = mode.into_iter().chain(workspace).collect();
+    Sources { flags, surroundings: surroundings(), ..Sources::default() }
 }
 
 /// What the operating system said of a thing of ours.

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command, Globals, WorkspaceCommand};
 use context::Context;
 use output::{Failure, Output};
-use stigmer_engine::{Launcher, Reserve};
+use stigmer_engine::{Launcher, Reserve, configuration};
 
 fn main() -> ExitCode {
     let Arguments { globals, command } = match arguments::parse() {
@@ -39,7 +39,7 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
         }
         Command::InWorkspace(command) => in_workspace(globals, None, command, output),
         Command::Config(command) => command.run(globals, output),
-        Command::Doctor(command) => command.run(output),
+        Command::Doctor(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
         Command::Version(command) => command.run(globals, output),
     }
@@ -53,8 +53,16 @@ fn in_workspace(
     command: WorkspaceCommand,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    for (name, near) in context::mistyped_variables() {
-        output.warn(format_args!("{name} has no effect; did you mean {near}?"));
+    let surroundings = context::surroundings();
+    // A flag overrules whatever a variable was to say.
+    if matches!(command, WorkspaceCommand::Run(_)) && globals.mode.is_none() {
+        configuration::refuse_unknown_modes(&surroundings)?;
+    }
+    for (name, near) in configuration::unknown_variables(&surroundings) {
+        match near {
+            Some(near) => output.warn(format_args!("{name} has no effect; did you mean {near}?")),
+            None => output.warn(format_args!("{name} has no effect: it is no setting")),
+        }
     }
     let context = Context::open(globals, launcher)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

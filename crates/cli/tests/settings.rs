@@ -21,6 +21,40 @@ fn each_place_overrules_those_below_it() {
     let sandbox = [("STIGMER_EXECUTION_MODE", "sandbox")];
     assert_eq!(get(&sandbox, &[]), "sandbox environment");
     assert_eq!(get(&sandbox, &["--mode", "local"]), "local flag");
+    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
+        assert_eq!(get(&sandbox, &["--mode", mode]), format!("{mode} flag"));
+    }
+}
+
+/// What shows settings shows what the flags make of them; what does not takes them in silence.
+#[test]
+fn no_flag_that_matters_is_dropped() {
+    let place = Place::new();
+    let cloud = [("MODE", "cloud"), ("WORKSPACE_DIR", "/elsewhere")];
+    let flags = ["--mode", "firecracker", "--workspace", "here"];
+    let with_flags = |words: &[&str]| {
+        let words: Vec<&str> = flags.iter().chain(words).copied().collect();
+        place.run_with(&cloud, &words)
+    };
+    with_flags(&["config", "get", "execution_mode"]).ok().prints("firecracker\n");
+    with_flags(&["config", "get", "workspace_dir"]).ok().prints("here\n");
+    let list = with_flags(&["config", "list"]).ok().stdout;
+    for part in ["flag --mode", "flag --workspace"] {
+        assert!(list.contains(part), "{list}");
+    }
+    // The environment alone is a contradiction.
+    let shown = with_flags(&["doctor"]).ok().stdout;
+    assert!(shown.contains("execution mode firecracker"), "{shown}");
+    for words in [
+        &["version"][..],
+        &["completions", "bash"],
+        &["config", "path"],
+        &["config", "set", "timeout", "1m"],
+        &["config", "unset", "timeout"],
+    ] {
+        let plain = place.run(words).ok().stdout;
+        with_flags(words).ok().prints(&plain);
+    }
 }
 
 #[test]
@@ -80,6 +114,16 @@ fn set_checks_writes_and_keeps() {
         .says(&["STIGMER_TIMEOUT in the environment overrules"]);
     place.run(&["config", "unset", "timeout"]).ok();
     place.run(&["config", "get", "timeout"]).ok().prints("2m\n");
+}
+
+#[test]
+fn set_does_not_wait_for_ever() {
+    let place = Place::new();
+    let path = place.write_config("timeout = 1\n");
+    let held = std::fs::File::open(place.home()).unwrap();
+    held.lock().unwrap();
+    place.run(&["config", "set", "timeout", "5m"]).exits(9).says(&["locked"]);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "timeout = 1\n");
 }
 
 #[test]

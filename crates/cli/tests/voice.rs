@@ -113,14 +113,57 @@ fn the_workspace_is_the_current_directory_or_the_one_that_is_named() {
 }
 
 #[test]
-fn a_mistyped_variable_is_told() {
+fn an_absolute_path_may_begin_with_the_name_that_the_workspace_was_given() {
+    let place = Place::new();
+    place.write("f", "x");
+    let link = place.beside("link");
+    std::os::unix::fs::symlink("work", &link).unwrap();
+    let link = link.to_str().unwrap();
+    let (named, real) = (format!("{link}/f"), place.work().join("f"));
+    for path in [named.as_str(), real.to_str().unwrap()] {
+        place.run(&["--workspace", link, "fs", "read", path]).ok().prints("x");
+        place.run_with(&[("WORKSPACE_DIR", link)], &["fs", "read", path]).ok().prints("x");
+        place.run(&["--workspace", "../link", "fs", "stat", real.to_str().unwrap()]).ok();
+    }
+    place.run(&["fs", "read", &named]).exits(5).says(&["outside the workspace"]);
+    // What is shown is where it really is.
+    let pwd = place.run(&["--workspace", link, "run", "pwd -P"]).ok().stdout;
+    assert_eq!(pwd, format!("{}\n", place.work().display()));
+}
+
+#[test]
+fn a_variable_without_effect_is_told() {
     let place = Place::new();
     place
         .run_with(&[("STIGMER_EXECUTON_MODE", "sandbox"), ("STIGMER_OTHER", "x")], &["fs", "ls"])
         .ok()
         .says(&[
             "warning: STIGMER_EXECUTON_MODE has no effect; did you mean STIGMER_EXECUTION_MODE?",
+            "warning: STIGMER_OTHER has no effect: it is no setting",
         ]);
-    let quiet = place.run_with(&[("STIGMER_OTHER", "x")], &["fs", "ls"]).ok();
+    let quiet = place.run_with(&[("OTHER", "x")], &["fs", "ls"]).ok();
     assert_eq!(quiet.stderr, "");
+}
+
+/// What may have been meant to isolate a command does not run it on the host.
+#[test]
+fn no_command_runs_under_a_mistyped_mode() {
+    let place = Place::new();
+    for (variable, meant) in [
+        ("STIGMER_EXEC_MODE", "STIGMER_EXECUTION_MODE"),
+        ("STIGMER_EXECUTON_MODE", "STIGMER_EXECUTION_MODE"),
+        ("STIGMER_AGENT_MODE", "did you mean AGENT_MODE"),
+    ] {
+        let variables = [(variable, "sandbox")];
+        place.run_with(&variables, &["run", "touch made"]).exits(125).says(&[variable, meant]);
+        assert!(!place.work().join("made").exists(), "{variable}");
+        let json = place.run_with(&variables, &["run", "--json", "true"]).exits(125).json();
+        assert_eq!(json["error"]["code"], "bad_configuration");
+        // A flag would overrule it anyway.
+        place
+            .run_with(&variables, &["run", "--mode", "local", "true"])
+            .ok()
+            .says(&["has no effect"]);
+    }
+    place.run_with(&[("STIGMER_LANGUAGE_MODEL", "x")], &["run", "true"]).ok();
 }

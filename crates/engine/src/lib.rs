@@ -10,7 +10,7 @@ mod workspace;
 
 use std::sync::Arc;
 
-use stigmer_core::{ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
 use stigmer_host::{HostExecutor, HostOptions, ProcessOptions};
 
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
@@ -92,8 +92,9 @@ impl Engine {
 
     /// The one place where the host's executor is made.
     fn host(&self, workspace: &Workspace) -> Result<HostExecutor> {
-        HostExecutor::open(HostOptions {
-            root: workspace.root().to_owned(),
+        let host = HostExecutor::open(HostOptions {
+            // As it was named, so that absolute paths may name it so too.
+            root: workspace.given().to_owned(),
             state: self.configuration.state_directory()?,
             resolver: None,
             processes: ProcessOptions {
@@ -103,7 +104,15 @@ impl Engine {
                 retention: self.configuration.output_retention(),
                 ..ProcessOptions::default()
             },
-        })
+        })?;
+        if host.root() != workspace.root() {
+            let given = workspace.given().display();
+            return Err(ToolError::new(
+                ErrorCode::Busy,
+                format!("{given}: led to another directory while it was opened"),
+            ));
+        }
+        Ok(host)
     }
 
     fn not_available(&self, mode: ExecutionMode, flag: Option<ExecutionMode>) -> ToolError {
@@ -122,7 +131,6 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stigmer_core::ErrorCode;
 
     fn engine(home: &std::path::Path, variables: &[(&str, &str)]) -> Engine {
         let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
@@ -167,6 +175,22 @@ mod tests {
         }
         let error = engine(scratch.path(), &[("MODE", "cloud")]).executor(None, &workspace);
         assert_eq!(error.err().unwrap().code, ErrorCode::BadConfiguration);
+    }
+
+    #[test]
+    fn a_link_that_led_elsewhere_meanwhile_is_not_opened() {
+        let scratch = tempfile::tempdir().unwrap();
+        let link = scratch.path().join("link");
+        for name in ["a", "b"] {
+            std::fs::create_dir(scratch.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("a", &link).unwrap();
+        let workspace = Workspace::choose(Some(&link), scratch.path()).unwrap();
+        let open = || engine(scratch.path(), &[]).executor(None, &workspace).map(drop);
+        open().unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("b", &link).unwrap();
+        assert_eq!(open().unwrap_err().code, ErrorCode::Busy);
     }
 
     #[test]

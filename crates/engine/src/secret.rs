@@ -1,5 +1,6 @@
 //! Values that must not be shown.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -42,9 +43,49 @@ impl Serialize for Secret {
     }
 }
 
+/// A text that may be an address, without what an address may keep secret: whatever stands before
+/// its last `@` (a password may have `/` and `@` in it, so nothing is parsed), and the query of one
+/// with a scheme.
+///
+/// For what is quoted *because* it is wrong, and may be wrong for having a password in it.
+pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
+    let start = text.find("//").map_or(0, |slashes| slashes + 2);
+    let (before, rest) = text.split_at(start);
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, host)) => ("…@", host),
+        None => ("", rest),
+    };
+    let (rest, query) = match rest.split_once('?') {
+        Some((address, _)) if start > 0 => (address, "?…"),
+        _ => (rest, ""),
+    };
+    if user.is_empty() && query.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{before}{user}{rest}{query}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_quoted_without_its_password() {
+        for (text, shown) in [
+            ("https://me:hunter2@x.io", "https://…@x.io"),
+            ("https://me:hun/ter2@x.io/api", "https://…@x.io/api"),
+            ("https://me:hun@ter2@x.io", "https://…@x.io"),
+            ("https://me:hun?ter2@x.io", "https://…@x.io"),
+            ("https://x.io/api?token=hunter2", "https://x.io/api?…"),
+            ("//me:hunter2@x.io", "//…@x.io"),
+            (":hunter2@x.io", "…@x.io"),
+            ("https://x.io/api", "https://x.io/api"),
+            ("what?", "what?"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+    }
 
     #[test]
     fn no_way_of_printing_shows_it() {

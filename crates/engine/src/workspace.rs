@@ -8,6 +8,7 @@ use stigmer_core::{ByteString, Result, ToolError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
     root: PathBuf,
+    given: PathBuf,
 }
 
 impl Workspace {
@@ -28,12 +29,17 @@ impl Workspace {
         if !root.is_dir() {
             return Err(ToolError::not_a_directory(&shown));
         }
-        Ok(Self { root })
+        Ok(Self { root, given: path })
     }
 
     /// The root.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The root as it was named, from `/`: absolute paths may begin with it as well.
+    pub fn given(&self) -> &Path {
+        &self.given
     }
 }
 
@@ -52,6 +58,7 @@ mod tests {
         let choose = |named: &str| Workspace::choose(Some(Path::new(named)), &current);
         assert_eq!(Workspace::choose(None, &current).unwrap().root(), current);
         assert_eq!(choose("link").unwrap().root(), current.join("a"));
+        assert_eq!(choose("link").unwrap().given(), current.join("link"));
         assert_eq!(choose("a/../a/.").unwrap().root(), current.join("a"));
         assert_eq!(choose("/").unwrap().root(), Path::new("/"));
         for (named, code) in [

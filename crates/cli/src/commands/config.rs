@@ -5,12 +5,12 @@ use std::io::Read;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stigmer_core::{ErrorCode, ToolError};
+use stigmer_engine::Configuration;
 use stigmer_engine::configuration::variables::{Key, SETTINGS};
 use stigmer_engine::configuration::{self, Origin, file};
-use stigmer_engine::{Configuration, Sources};
 
 use crate::arguments::Globals;
-use crate::context::{io, surroundings};
+use crate::context::{io, sources, surroundings};
 use crate::output::{Failure, Output};
 
 /// Shows and changes settings.
@@ -91,11 +91,7 @@ fn named(name: &str) -> Result<Key, ToolError> {
 }
 
 fn load(globals: &Globals) -> Result<Configuration, ToolError> {
-    // `--mode` names more modes than the setting has; those are not its value.
-    let flags = globals.mode.map(|mode| (Key::ExecutionMode, "--mode", mode.name().to_owned()));
-    let flags = flags.filter(|(key, _, text)| key.setting().kind.parse(text).is_ok());
-    let flags = flags.into_iter().collect();
-    Configuration::load(&Sources { flags, surroundings: surroundings(), ..Sources::default() })
+    Configuration::load(&sources(globals))
 }
 
 fn described(key: Key, configuration: &Configuration) -> Value {

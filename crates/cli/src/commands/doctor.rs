@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::json;
 use stigmer_engine::doctor::{self, Status};
 
-use crate::context::surroundings;
+use crate::arguments::Globals;
+use crate::context::sources;
 use crate::output::{Failure, Output};
 
 /// Checks what this machine has of what stigmer needs.
@@ -18,8 +19,8 @@ Examples:
 pub(crate) struct Doctor {}
 
 impl Doctor {
-    pub(crate) fn run(self, output: &mut Output) -> Result<u8, Failure> {
-        let checks = doctor::examine(&surroundings());
+    pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
+        let checks = doctor::examine(&sources(globals));
         let works = doctor::local_mode_works(&checks);
         if output.is_json() {
             output.json(&json!({ "local_mode": works, "checks": checks }))?;

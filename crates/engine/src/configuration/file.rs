@@ -4,13 +4,15 @@
 //! mistyped means a setting without effect, and some settings isolate.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
-use toml_edit::{Document, DocumentMut, Item};
+use toml_edit::Document;
 
 use super::variables::Key;
 
@@ -19,6 +21,9 @@ pub const FILE_NAME: &str = "config.toml";
 
 /// The largest file that is read: the whole table written out is 2 KiB.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// How long to wait for others who change the file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +63,12 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
 /// Sets one key, or takes it out if `text` is `None`, and leaves all else as it is, comments too.
 ///
 /// The caller has checked that the value is valid. The file is replaced in one step and belongs to
-/// its owner alone afterwards; one that is a symbolic link stays one.
+/// its owner alone afterwards, who stays the same if this process may give files away; one that is a
+/// symbolic link stays one.
 ///
 /// # Errors
-/// `bad_configuration` for a file that cannot be parsed, and what the operating system says.
+/// `bad_configuration` for a file that cannot be parsed, `busy` if somebody keeps it locked, and
+/// what the operating system says.
 pub fn set(path: &Path, key: Key, text: Option<&str>) -> Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     std::fs::DirBuilder::new()
@@ -70,29 +77,66 @@ pub fn set(path: &Path, key: Key, text: Option<&str>) -> Result<()> {
         .create(directory)
         .map_err(|error| io("create", directory, &error))?;
     // Two at once would each lose the other's key.
-    let lock = File::open(directory).map_err(|error| io("lock", directory, &error))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|error| io("lock", directory, &error.into()))?;
+    let _lock = lock(directory, LOCK_PATIENCE)?;
 
     let old = load(path)?.map(|(text, _)| text).unwrap_or_default();
     parse(&old, path)?;
-    let mut document: DocumentMut = old.parse().map_err(|error| syntax(path, &old, &error))?;
-    let name = key.setting().name;
-    match text {
-        None => {
-            document.remove(name);
-        }
-        Some(text) => {
-            // In place, so that a remark behind the value stays.
-            let mut value = toml_edit::Value::from(text);
-            if let Some(old) = document.get(name).and_then(Item::as_value) {
-                *value.decor_mut() = old.decor().clone();
+    let new = edited(&old, path, key, text)?;
+    replace(&target(path)?, new.as_bytes())
+}
+
+/// Locks a directory until the result is dropped; whoever may read it may lock it, for ever too.
+fn lock(directory: &Path, patience: Duration) -> Result<File> {
+    /// The time between two tries: a change takes a few milliseconds.
+    const PAUSE: Duration = Duration::from_millis(10);
+    let file = File::open(directory).map_err(|error| io("lock", directory, &error))?;
+    let start = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < patience => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let shown = directory.display();
+                return Err(ToolError::new(
+                    ErrorCode::Busy,
+                    format!("{shown}: another process keeps it locked (waited {patience:?})"),
+                )
+                .with_hint(format!(
+                    "nothing was changed; `fuser -v {shown}` may name the process"
+                )));
             }
-            document[name] = Item::Value(value);
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(io("lock", directory, &error.into())),
         }
     }
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace(&target, document.to_string().as_bytes())
+}
+
+/// The file's text with one value replaced, added at the end or taken out with its line.
+///
+/// The text itself is edited, which leaves remarks and line ends alone: a remark above a line that
+/// goes may belong to those below it, or to the file.
+fn edited(old: &str, path: &Path, key: Key, text: Option<&str>) -> Result<String> {
+    let document = Document::parse(old).map_err(|error| syntax(path, old, &error))?;
+    let name = key.setting().name;
+    let found = document.as_table().get_key_value(name);
+    let spans = found.and_then(|(name, item)| Some((name.span()?, item.span()?)));
+    let value = text.map(|text| toml_edit::Value::from(text).to_string());
+    Ok(match (spans, value) {
+        (None, None) => old.to_owned(),
+        (Some((_, span)), Some(value)) => {
+            format!("{}{value}{}", &old[..span.start], &old[span.end..])
+        }
+        (Some((name, value)), None) => {
+            let start = old[..name.start].rfind('\n').map_or(0, |end| end + 1);
+            let end = old[value.end..].find('\n').map_or(old.len(), |end| value.end + end + 1);
+            format!("{}{}", &old[..start], &old[end..])
+        }
+        (None, Some(value)) => {
+            let line_end = if old.contains("\r\n") { "\r\n" } else { "\n" };
+            let last = if old.is_empty() || old.ends_with('\n') { "" } else { line_end };
+            format!("{old}{last}{name} = {value}{line_end}")
+        }
+    })
 }
 
 fn load(path: &Path) -> Result<Option<(String, u32)>> {
@@ -103,7 +147,7 @@ fn load(path: &Path) -> Result<Option<(String, u32)>> {
         .open(path);
     let file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io("read", path, &error)),
     };
     let metadata = file.metadata().map_err(|error| io("read", path, &error))?;
@@ -164,6 +208,27 @@ pub fn unknown(name: &str, place: &str) -> ToolError {
     bad(format!("{place}there is no setting \"{name}\"")).with_hint(hint)
 }
 
+/// What a path leads to, also if that is not there yet: who makes the link before the file wants
+/// the file where the link says.
+fn target(path: &Path) -> Result<PathBuf> {
+    /// As many links as Linux follows (`path_resolution(7)`).
+    const MOST: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..MOST {
+        match std::fs::read_link(&target) {
+            Ok(link) => target = target.parent().unwrap_or_else(|| Path::new("/")).join(link),
+            // It is there and no link, or it is not there.
+            Err(error)
+                if [ErrorKind::InvalidInput, ErrorKind::NotFound].contains(&error.kind()) =>
+            {
+                return Ok(target);
+            }
+            Err(error) => return Err(io("write", &target, &error)),
+        }
+    }
+    Err(io("write", path, &Errno::LOOP.into()))
+}
+
 /// Writes beside the file and renames, so that a reader or a crash sees the old or the new.
 fn replace(target: &Path, content: &[u8]) -> Result<()> {
     let mut name = target.as_os_str().to_owned();
@@ -175,6 +240,12 @@ fn replace(target: &Path, content: &[u8]) -> Result<()> {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
+        if let Ok(old) = std::fs::metadata(target) {
+            // What root sets for a user stays the user's. Who may not give it away owns the new one;
+            // the group first, for once given away it is no longer ours to change.
+            let _ = fchown(&file, None, Some(old.gid()));
+            let _ = fchown(&file, Some(old.uid()), None);
+        }
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary, target)
@@ -312,6 +383,34 @@ mod tests {
     }
 
     #[test]
+    fn remarks_and_line_ends_stay_whatever_goes() {
+        let five = Some("5m");
+        for (old, text, new) in [
+            (
+                "# head\n\n# why\ntimeout = 1 # s\nmode = 'local'\n",
+                None,
+                "# head\n\n# why\nmode = 'local'\n",
+            ),
+            ("mode = 'local'\n# why\ntimeout = 1\n# end", None, "mode = 'local'\n# why\n# end"),
+            ("mode = 'local'\n  timeout = 1", None, "mode = 'local'\n"),
+            ("timeout = \"\"\"\n1\"\"\" # s\n# end\n", None, "# end\n"),
+            ("# why\r\ntimeout = 1\r\nmode = 'local'\r\n", None, "# why\r\nmode = 'local'\r\n"),
+            ("mode = 'local'\n", None, "mode = 'local'\n"),
+            ("# all\n", five, "# all\ntimeout = \"5m\"\n"),
+            ("# all", five, "# all\ntimeout = \"5m\"\n"),
+            ("# all\r\n", five, "# all\r\ntimeout = \"5m\"\r\n"),
+            ("timeout= 1 # s\r\n# end\r\n", five, "timeout= \"5m\" # s\r\n# end\r\n"),
+            ("\"timeout\" = '1'\n", five, "\"timeout\" = \"5m\"\n"),
+            ("\u{feff}timeout = 1\n", five, "\u{feff}timeout = \"5m\"\n"),
+        ] {
+            let (_directory, path) = scratch(old);
+            set(&path, Key::Timeout, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), new, "{old:?}");
+            read(&path).unwrap();
+        }
+    }
+
+    #[test]
     fn setting_makes_the_home_and_keeps_a_link() {
         let (directory, path) = scratch("");
         set(&path, Key::Timeout, Some("5m")).unwrap();
@@ -322,6 +421,55 @@ mod tests {
         set(&path, Key::Timeout, Some("6m")).unwrap();
         assert!(path.is_symlink());
         assert_eq!(std::fs::read_to_string(&real).unwrap(), "timeout = \"6m\"\n");
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_yet_is_kept() {
+        let (directory, path) = scratch("x");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("second", &path).unwrap();
+        let real = directory.path().join("dotfile.toml");
+        std::os::unix::fs::symlink("../dotfile.toml", path.with_file_name("second")).unwrap();
+        set(&path, Key::Timeout, Some("5m")).unwrap();
+        assert!(path.is_symlink() && !real.is_symlink());
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), "timeout = \"5m\"\n");
+        std::fs::remove_file(&real).unwrap();
+        std::os::unix::fs::symlink(&path, &real).unwrap();
+        assert!(set(&path, Key::Timeout, Some("5m")).is_err(), "a loop");
+        assert!(path.is_symlink() && real.is_symlink());
+    }
+
+    /// As root for another user; as anybody else there is but oneself.
+    #[test]
+    fn the_owner_stays() {
+        let (_directory, path) = scratch("timeout = 1\n");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4242), Some(4243)).unwrap();
+        }
+        let owner = || {
+            let metadata = std::fs::metadata(&path).unwrap();
+            (metadata.uid(), metadata.gid())
+        };
+        let before = owner();
+        set(&path, Key::Timeout, Some("5m")).unwrap();
+        assert_eq!(owner(), before);
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn who_keeps_the_lock_makes_nobody_wait_for_ever() {
+        let (_directory, path) = scratch("timeout = 1\n");
+        let directory = path.parent().unwrap();
+        let held = lock(directory, Duration::ZERO).unwrap();
+        let error = lock(directory, Duration::from_millis(30)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Busy);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| set(&path, Key::Timeout, Some("5m")));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!waiting.is_finished());
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
     }
 
     #[test]

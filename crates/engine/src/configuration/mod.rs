@@ -23,7 +23,8 @@ use parse::Value;
 use precedence::{Layer, Layers};
 use variables::{Key, SETTINGS};
 
-use crate::secret::Secret;
+use crate::execution_mode_named;
+use crate::secret::{Secret, without_secrets};
 
 /// What the front-end knows of the process that asks.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +145,11 @@ impl Configuration {
             if text.is_empty() && key.is_secret() {
                 continue;
             }
-            let value = check(key, &origin, &text)?;
+            let value = match (key, &origin, execution_mode_named(&text)) {
+                // The flag names every mode, the setting only those that no other setting selects.
+                (Key::ExecutionMode, Origin::Flag(_), Some(mode)) => Value::Choice(mode.name()),
+                _ => check(key, &origin, &text)?,
+            };
             layers[key as usize].set(origin.layer(), Resolved { value, origin });
         }
         for setting in SETTINGS {
@@ -249,6 +254,12 @@ impl Configuration {
     /// # Errors
     /// `bad_configuration` for settings that contradict each other, naming both.
     pub fn target(&self) -> Result<(ExecutionMode, Option<&Origin>)> {
+        if let Some(found) = self.get(Key::ExecutionMode)
+            && let (Value::Choice(word), Origin::Flag(_)) = (&found.value, &found.origin)
+            && let Some(mode) = execution_mode_named(word)
+        {
+            return Ok((mode, Some(&found.origin)));
+        }
         let set = |key: Key| self.get(key).filter(|found| found.origin != Origin::Default);
         let values = DECIDING.map(|key| match &set(key)?.value {
             Value::Choice(word) => Some(*word),
@@ -333,7 +344,11 @@ pub fn file_path(surroundings: &Surroundings) -> Result<PathBuf> {
 pub fn check(key: Key, origin: &Origin, text: &str) -> Result<Value> {
     let setting = key.setting();
     setting.kind.parse(text).map_err(|error| {
-        let shown = if key.is_secret() { "its value".to_owned() } else { format!("\"{text}\"") };
+        let shown = if key.is_secret() {
+            "its value".to_owned()
+        } else {
+            format!("\"{}\"", without_secrets(text))
+        };
         bad(format!("{} ({origin}): {shown} is not valid: {error}", setting.name))
             .with_detail("setting", setting.name)
             .with_detail("origin", origin.to_string())
@@ -345,10 +360,27 @@ pub fn check(key: Key, origin: &Origin, text: &str) -> Result<Value> {
 /// Variables whose names begin as stigmer's do and that are no setting, each with what may have
 /// been meant: `STIGMER_EXECUTON_MODE=sandbox` would otherwise run on the host in silence.
 pub fn unknown_variables(surroundings: &Surroundings) -> Vec<(String, Option<&'static str>)> {
-    let names = surroundings.environment.iter().filter_map(|(name, _)| name.to_str());
+    let names = surroundings.environment.iter().map(|(name, _)| name.to_string_lossy());
     let ours =
         names.filter(|name| name.starts_with("STIGMER_") && Key::of_variable(name).is_none());
-    ours.map(|name| (name.to_owned(), Key::near_variable(name))).collect()
+    ours.map(|name| (name.to_string(), Key::near_variable(&name))).collect()
+}
+
+/// Refuses variables that are no setting and seem to say where commands run: to pass over one may
+/// be to run on the host what was to be isolated.
+///
+/// # Errors
+/// `bad_configuration`, naming the variable and what may have been meant.
+pub fn refuse_unknown_modes(surroundings: &Surroundings) -> Result<()> {
+    let unknown = unknown_variables(surroundings);
+    let Some((name, near)) = unknown.into_iter().find(|(name, _)| variables::says_mode(name))
+    else {
+        return Ok(());
+    };
+    let near = near.unwrap_or(Key::ExecutionMode.setting().variable);
+    Err(bad(format!("{name} is no setting, and may be meant to say where commands run"))
+        .with_detail("variable", name.as_str())
+        .with_hint(format!("did you mean {near}? Otherwise `unset {name}`, or say `--mode`")))
 }
 
 fn from_environment(surroundings: &Surroundings) -> Result<Vec<(Key, Origin, String)>> {

@@ -152,6 +152,42 @@ fn the_placeholder_is_no_key_and_no_secret_is_shown() {
 }
 
 #[test]
+fn the_flag_names_every_mode_and_overrules_every_setting() {
+    let home = tempfile::tempdir().unwrap();
+    let with_flag = |text: &str| {
+        let surroundings =
+            surroundings(home.path(), &[("STIGMER_EXECUTION_MODE", "sandbox"), ("MODE", "cloud")]);
+        let flags = vec![(Key::ExecutionMode, "--mode", text.to_owned())];
+        Configuration::load(&Sources { flags, surroundings, ..Sources::default() })
+    };
+    for mode in crate::EXECUTION_MODES {
+        let configuration = with_flag(mode.name()).unwrap();
+        assert_eq!(configuration.target().unwrap(), (mode, Some(&Origin::Flag("--mode"))));
+        let found = configuration.get(Key::ExecutionMode).unwrap();
+        assert_eq!(found.value.to_string(), mode.name());
+    }
+    assert!(with_flag("Local").is_err());
+    let elsewhere = load(home.path(), &[("STIGMER_EXECUTION_MODE", "firecracker")]);
+    assert!(elsewhere.is_err(), "only the flag names every mode");
+}
+
+/// What is refused may be refused for the password in it.
+#[test]
+fn a_refused_address_is_quoted_without_its_password() {
+    let home = tempfile::tempdir().unwrap();
+    for setting in SETTINGS {
+        for value in ["https://me:hunter2@x.io", "redis://:hunter2@h:1", "me:hunter2@h/x"] {
+            let Err(error) = load(home.path(), &[(setting.variable, value)]) else { continue };
+            assert!(!format!("{error:?}").contains("hunter2"), "{}: {error:?}", setting.name);
+        }
+    }
+    for variable in ["DAYTONA_API_URL", "REDIS_HOST", "STIGMER_SANDBOX_IMAGE"] {
+        let error = load(home.path(), &[(variable, "https://me:hunter2@x.io")]).unwrap_err();
+        assert!(error.message.contains("\"https://…@x.io\" is not valid"), "{error}");
+    }
+}
+
+#[test]
 fn a_mistyped_variable_is_found() {
     let surroundings = surroundings(
         Path::new("/x"),

@@ -198,15 +198,26 @@ impl Key {
         found.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Variables that somebody who wrote `wrong` may have meant.
+    /// The variable that somebody who wrote `wrong` may have meant.
     pub fn near_variable(wrong: &str) -> Option<&'static str> {
-        SETTINGS
+        let near = SETTINGS
             .iter()
             .map(|setting| (distance(wrong, setting.variable), setting.variable))
             .min()
             .filter(|(away, _)| *away <= NEAR)
-            .map(|(_, variable)| variable)
+            .map(|(_, variable)| variable);
+        // `STIGMER_MODE` is not `STIGMER_HOME`: not all variables have the prefix.
+        let bare = wrong.strip_prefix("STIGMER_").and_then(Self::of_variable);
+        let bare = bare.map(|key| key.setting().variable);
+        // `STIGMER_EXEC_MODE`: no slip of the keyboard, and yet there is but one that is meant.
+        let mode = || says_mode(wrong).then_some(Self::ExecutionMode.setting().variable);
+        bare.or(near).or_else(mode)
     }
+}
+
+/// Whether a variable's name is one that says where commands run.
+pub fn says_mode(name: &str) -> bool {
+    name.replace("MODEL", "").contains("MODE")
 }
 
 /// How many letters must be put in, taken out or changed to make one word of the other.
@@ -282,7 +293,11 @@ mod tests {
         assert!(Key::near("image").contains(&"sandbox_image"));
         assert!(Key::near("zzzzzzzz").is_empty());
         assert_eq!(Key::near_variable("STIGMER_EXECUTON_MODE"), Some("STIGMER_EXECUTION_MODE"));
+        assert_eq!(Key::near_variable("STIGMER_EXEC_MODE"), Some("STIGMER_EXECUTION_MODE"));
+        assert_eq!(Key::near_variable("STIGMER_AGENT_MODE"), Some("AGENT_MODE"));
+        assert_eq!(Key::near_variable("STIGMER_MODE"), Some("MODE"));
         assert_eq!(Key::near_variable("STIGMER_SOMETHING_ELSE"), None);
+        assert_eq!(Key::near_variable("STIGMER_LANGUAGE_MODEL"), None);
     }
 
     #[test]

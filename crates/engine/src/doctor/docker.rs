@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 use super::{Check, NeededFor, PATIENCE};
 use crate::configuration::Surroundings;
+use crate::secret::without_secrets;
 
 const NAME: &str = "docker";
 
@@ -22,7 +23,7 @@ pub(super) fn check(surroundings: &Surroundings) -> Check {
                 return Check::warning(
                     NAME,
                     NeededFor::Sandbox,
-                    format!("DOCKER_HOST={address} is remote and was not asked"),
+                    format!("DOCKER_HOST={} is remote and was not asked", without_secrets(address)),
                     "`docker version` asks it",
                 );
             }
@@ -136,11 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_engine_is_not_asked() {
+    fn a_remote_engine_is_not_asked_and_its_password_not_shown() {
         let surroundings = Surroundings {
-            environment: vec![("DOCKER_HOST".into(), "tcp://10.0.0.1:2375".into())],
+            environment: vec![("DOCKER_HOST".into(), "tcp://u:hunter2@10.0.0.1:2375".into())],
             home: None,
         };
-        assert_eq!(check(&surroundings).status, Status::Warning);
+        let check = check(&surroundings);
+        assert_eq!(check.status, Status::Warning);
+        assert!(check.found.contains("tcp://…@10.0.0.1:2375"), "{check:?}");
+        assert!(!format!("{check:?}").contains("hunter2"), "{check:?}");
     }
 }

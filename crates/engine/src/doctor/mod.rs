@@ -115,8 +115,9 @@ pub fn local_mode_works(checks: &[Check]) -> bool {
 }
 
 /// Looks at everything.
-pub fn examine(surroundings: &Surroundings) -> Vec<Check> {
-    let mut checks = vec![settings(surroundings)];
+pub fn examine(sources: &Sources) -> Vec<Check> {
+    let surroundings = &sources.surroundings;
+    let mut checks = vec![settings(sources)];
     checks.extend(unknown_variables(surroundings));
     checks.extend(machine::state(surroundings));
     checks.extend(kernel::checks());
@@ -125,10 +126,9 @@ pub fn examine(surroundings: &Surroundings) -> Vec<Check> {
     checks
 }
 
-fn settings(surroundings: &Surroundings) -> Check {
+fn settings(sources: &Sources) -> Check {
     let name = "configuration";
-    let sources = Sources { surroundings: surroundings.clone(), ..Sources::default() };
-    let target = Configuration::load(&sources)
+    let target = Configuration::load(sources)
         .and_then(|configuration| configuration.target().map(|(mode, _)| mode));
     match target {
         Ok(mode) => Check::ok(name, NeededFor::Local, format!("execution mode {mode}")),
@@ -222,7 +222,7 @@ mod tests {
             ],
             home: Some(home.path().to_owned()),
         };
-        let checks = examine(&surroundings);
+        let checks = examine(&Sources { surroundings, ..Sources::default() });
         for (index, check) in checks.iter().enumerate() {
             assert_eq!(check.status == Status::Ok, check.fix.is_none(), "{check:?}");
             assert!(!check.found.is_empty(), "{check:?}");
@@ -247,7 +247,8 @@ mod tests {
     fn bad_settings_are_a_lack() {
         let surroundings =
             Surroundings { environment: vec![("MODE".into(), "x".into())], home: None };
-        assert_eq!(settings(&surroundings).status, Status::Missing);
+        let sources = Sources { surroundings, ..Sources::default() };
+        assert_eq!(settings(&sources).status, Status::Missing);
     }
 
     #[test]
