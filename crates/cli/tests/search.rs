@@ -76,6 +76,22 @@ fn ripgrep_itself_prints_the_same() {
     }
 }
 
+/// ripgrep says the same with more words, and `WARNING` for a file that nobody named.
+#[test]
+fn grep_says_that_a_binary_file_matches() {
+    let place = Place::new();
+    let early = format!("needle\n{}\0\nneedle\n", "hay\n".repeat(50_000));
+    place.write("early", early);
+    place.write("named", "\0\nneedle\n");
+    place.write("none", "\0\nhay\n");
+    place.run(&["grep", "needle"]).ok().prints("early:1:needle\nearly: binary file matches\n");
+    let named = place.run(&["grep", "needle", "none", "named"]).ok();
+    named.prints("named: binary file matches\n");
+    let json = place.run(&["grep", "--json", "needle", "named"]).ok().json();
+    assert_eq!((&json["matches"], &json["binary"]), (&json!([]), &json!(["named"])));
+    place.run(&["grep", "needle", "none"]).exits(1).prints("");
+}
+
 #[test]
 fn find_prints_paths() {
     let place = tree();
