@@ -33,6 +33,7 @@ fn grep_prints_as_ripgrep_does() {
         .ok()
         .prints("ignored.rs:1:fn ignored() {}\n");
     place.run(&["grep", "fn", "--limit", "1"]).ok().prints("a.rs:1:fn one() {}\n").says(&["more"]);
+    place.run(&["grep", "fn", "--limit", "0"]).exits(2).says(&["--limit"]);
     place.run(&["grep", "absent"]).exits(1).prints("");
     place.run(&["grep", "("]).exits(2).says(&["error: "]);
     place.run(&["grep", "--", "--flag"]).exits(1);
@@ -100,6 +101,7 @@ fn find_prints_paths() {
     place.run(&["find", "--glob", "*.rs", "src", "-0"]).ok().prints("src/c.rs\0");
     place.run(&["find", "sbtxt"]).ok().prints("src/b.txt\n");
     place.run(&["find", "--glob", "*", "-n", "1"]).ok().prints("a.rs\n").says(&["there are more"]);
+    place.run(&["find", "a", "-n", "0"]).exits(2).says(&["--limit"]);
     place.run(&["find", "--glob", "[", "--json"]).exits(2);
     let json = place.run(&["find", "--glob", "a.*", "--json"]).ok().json();
     assert_eq!(json, json!({ "paths": ["a.rs"], "truncated": false }));

@@ -4,7 +4,7 @@ use clap::Args;
 use stigmer_core::search::{QueryKind, SearchFiles};
 use stigmer_core::{ByteString, limits};
 
-use crate::arguments::bytes;
+use crate::arguments::{at_least_one, bytes};
 use crate::context::Context;
 use crate::output::{Failure, Output};
 
@@ -29,7 +29,7 @@ pub(crate) struct Find {
     #[arg(short, long)]
     glob: bool,
     /// The most paths to print [default: 100; all for a glob]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one())]
     limit: Option<usize>,
     /// Search hidden files and those that ignore rules name, too
     #[arg(short, long)]

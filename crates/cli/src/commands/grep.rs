@@ -6,7 +6,7 @@ use clap::Args;
 use stigmer_core::search::{CaseRule, GrepMatch, GrepMatches, GrepSearch};
 use stigmer_core::{ByteString, FilePath};
 
-use crate::arguments::bytes;
+use crate::arguments::{at_least_one, bytes};
 use crate::context::Context;
 use crate::output::{Failure, Output};
 
@@ -58,7 +58,7 @@ pub(crate) struct Grep {
     #[arg(short = 'C', long, value_name = "N")]
     context: Option<u32>,
     /// The most matches in all [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
     limit: Option<usize>,
     /// Search hidden files and those that ignore rules name, too
     #[arg(long)]
