@@ -107,3 +107,16 @@ fn find_prints_paths() {
     assert_eq!(json, json!({ "paths": ["a.rs"], "truncated": false }));
     place.run(&["find", "absent"]).ok().prints("");
 }
+
+#[test]
+fn a_directory_that_cannot_be_looked_into_is_named() {
+    let place = tree();
+    std::os::unix::fs::symlink("/dev/zero", place.work().join("src/.ignore")).unwrap();
+    let why = ["warning: src/.ignore: is a device"];
+    place.run(&["find", "--glob", "*.rs"]).exits(2).prints("a.rs\n").says(&why);
+    place.run(&["fs", "ls", "--depth", "2"]).exits(2).prints("a.rs\nsrc/\n").says(&why);
+    place.run(&["fs", "ls"]).ok().prints("a.rs\nsrc/\n");
+    place.run(&["grep", "one"]).exits(2).prints("a.rs:1:fn one() {}\n").says(&why);
+    let json = place.run(&["find", "--glob", "*.rs", "--json"]).exits(2).json();
+    assert_eq!(json["unreadable"].as_array().unwrap().len(), 1);
+}

@@ -12,8 +12,6 @@ use crate::output::{Failure, Output};
 
 /// Exit code without a match, as every grep has it.
 const EXIT_NO_MATCH: u8 = 1;
-/// Exit code when a file could not be searched, as ripgrep has it.
-const EXIT_UNREADABLE: u8 = 2;
 
 /// Finds lines by content, as ripgrep does.
 #[derive(Debug, Args)]
@@ -104,18 +102,12 @@ impl Grep {
         } else {
             print(&found, with_context, &mut |bytes| output.bytes(bytes))?;
         }
-        for file in &found.unreadable {
-            output.warn(file);
-        }
+        let unreadable = output.unreadable(&found.unreadable);
         if found.truncated {
             output.talk(format_args!("there are more; these are {}", found.matches.len()));
         }
         let nothing = found.matches.is_empty() && found.binary.is_empty();
-        Ok(match (found.unreadable.is_empty(), nothing) {
-            (false, _) => EXIT_UNREADABLE,
-            (true, true) => EXIT_NO_MATCH,
-            (true, false) => 0,
-        })
+        Ok(unreadable.unwrap_or(if nothing { EXIT_NO_MATCH } else { 0 }))
     }
 }
 

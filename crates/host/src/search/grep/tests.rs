@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use proptest::prelude::*;
+use stigmer_core::ByteString;
 use stigmer_core::search::GrepMatch;
 
 use super::*;
