@@ -165,7 +165,7 @@ impl Worker {
         };
         // Read, never mapped: ripgrep maps files when few are named, but one that somebody truncates
         // meanwhile would kill the whole process with SIGBUS.
-        self.hits.begin(relative.into());
+        self.hits.begin(relative.as_os_str().len());
         let mut reader = Counted { reader: &file, count: 0 };
         let sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
         let searched = self.searcher.search_reader(&self.matcher, &mut reader, sink);
@@ -262,20 +262,33 @@ impl Results {
         let files: Vec<_> = files.collect();
         let end = if truncated { files.last().map(|(path, _)| path.clone()) } else { None };
 
-        let total: usize = files.iter().map(|(_, found)| found.hits.len()).sum();
-        let mut matches = Vec::with_capacity(total.min(self.max_matches));
+        let mut matches = Vec::new();
         let mut binary = Vec::new();
         let mut bytes = 0;
-        'files: for (path, found) in files {
-            if found.binary {
-                binary.push(FilePath::from(path));
+        for (path, FileHits { mut hits, binary: is_binary, .. }) in files {
+            let path = FilePath::from(path);
+            let room = self.max_matches - matches.len();
+            let shown = hits.iter().take(room).take_while(|hit| {
+                bytes += match_bytes(hit, path.len());
+                bytes <= self.max_bytes
+            });
+            let shown = shown.count();
+            let cut = shown < hits.len();
+            hits.truncate(shown);
+            for hit in &mut hits {
+                hit.path = path.clone();
             }
-            for hit in found.hits {
-                bytes += match_bytes(&hit);
-                if matches.len() == self.max_matches || bytes > self.max_bytes {
-                    break 'files;
-                }
-                matches.push(hit);
+            // The first file's are not copied: it may be the only one, with millions.
+            if matches.is_empty() {
+                matches = hits;
+            } else {
+                matches.append(&mut hits);
+            }
+            if is_binary {
+                binary.push(path);
+            }
+            if cut {
+                break;
             }
         }
         // Whether something beyond the end of a truncated result was looked at is chance.
