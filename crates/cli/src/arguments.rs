@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{
-    OsStringValueParser, PossibleValuesParser, StringValueParser, TypedValueParser,
+    OsStringValueParser, PossibleValuesParser, RangedU64ValueParser, StringValueParser,
+    TypedValueParser,
 };
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -126,6 +127,11 @@ fn mode() -> impl TypedValueParser<Value = ExecutionMode> {
 /// Text that may not be text: paths and patterns.
 pub(crate) fn bytes() -> impl TypedValueParser<Value = ByteString> {
     OsStringValueParser::new().map(|text: OsString| ByteString::from(text))
+}
+
+/// A limit that lets something through: with none at all, "nothing found" would be no answer.
+pub(crate) fn at_least_one() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<usize>::new().range(1..)
 }
 
 /// A time, `None` for no limit.

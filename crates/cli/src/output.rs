@@ -9,12 +9,15 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use stigmer_core::ToolError;
 use stigmer_core::limits::EXIT_STIGMER_FAILED;
 use stigmer_core::process::ExitStatus;
+use stigmer_core::{ByteString, ToolError};
 
 /// Exit code when whoever read standard output went away: as a shell shows death by SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
+
+/// Exit code when something could not be looked into, as ripgrep has it.
+const EXIT_UNREADABLE: u8 = 2;
 
 /// Bytes gathered before they are written: a pipe's capacity.
 const BUFFER: usize = 64 << 10;
@@ -101,6 +104,14 @@ impl Output {
     /// A warning, with `--json` too.
     pub(crate) fn warn(&mut self, warning: impl Display) {
         Output::to_stderr(format_args!("{}: {warning}", styled("warning", "33")));
+    }
+
+    /// Names what could not be read. Returns the exit code if there was any, as ripgrep has it.
+    pub(crate) fn unreadable(&mut self, unreadable: &[ByteString]) -> Option<u8> {
+        for reason in unreadable {
+            self.warn(reason);
+        }
+        (!unreadable.is_empty()).then_some(EXIT_UNREADABLE)
     }
 
     /// One line on standard error. Nobody can be told that it cannot be written to.

@@ -33,6 +33,7 @@ fn grep_prints_as_ripgrep_does() {
         .ok()
         .prints("ignored.rs:1:fn ignored() {}\n");
     place.run(&["grep", "fn", "--limit", "1"]).ok().prints("a.rs:1:fn one() {}\n").says(&["more"]);
+    place.run(&["grep", "fn", "--limit", "0"]).exits(2).says(&["--limit"]);
     place.run(&["grep", "absent"]).exits(1).prints("");
     place.run(&["grep", "("]).exits(2).says(&["error: "]);
     place.run(&["grep", "--", "--flag"]).exits(1);
@@ -76,6 +77,22 @@ fn ripgrep_itself_prints_the_same() {
     }
 }
 
+/// ripgrep says the same with more words, and `WARNING` for a file that nobody named.
+#[test]
+fn grep_says_that_a_binary_file_matches() {
+    let place = Place::new();
+    let early = format!("needle\n{}\0\nneedle\n", "hay\n".repeat(50_000));
+    place.write("early", early);
+    place.write("named", "\0\nneedle\n");
+    place.write("none", "\0\nhay\n");
+    place.run(&["grep", "needle"]).ok().prints("early:1:needle\nearly: binary file matches\n");
+    let named = place.run(&["grep", "needle", "none", "named"]).ok();
+    named.prints("named: binary file matches\n");
+    let json = place.run(&["grep", "--json", "needle", "named"]).ok().json();
+    assert_eq!((&json["matches"], &json["binary"]), (&json!([]), &json!(["named"])));
+    place.run(&["grep", "needle", "none"]).exits(1).prints("");
+}
+
 #[test]
 fn find_prints_paths() {
     let place = tree();
@@ -84,8 +101,22 @@ fn find_prints_paths() {
     place.run(&["find", "--glob", "*.rs", "src", "-0"]).ok().prints("src/c.rs\0");
     place.run(&["find", "sbtxt"]).ok().prints("src/b.txt\n");
     place.run(&["find", "--glob", "*", "-n", "1"]).ok().prints("a.rs\n").says(&["there are more"]);
+    place.run(&["find", "a", "-n", "0"]).exits(2).says(&["--limit"]);
     place.run(&["find", "--glob", "[", "--json"]).exits(2);
     let json = place.run(&["find", "--glob", "a.*", "--json"]).ok().json();
     assert_eq!(json, json!({ "paths": ["a.rs"], "truncated": false }));
     place.run(&["find", "absent"]).ok().prints("");
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_into_is_named() {
+    let place = tree();
+    std::os::unix::fs::symlink("/dev/zero", place.work().join("src/.ignore")).unwrap();
+    let why = ["warning: src/.ignore: is a device"];
+    place.run(&["find", "--glob", "*.rs"]).exits(2).prints("a.rs\n").says(&why);
+    place.run(&["fs", "ls", "--depth", "2"]).exits(2).prints("a.rs\nsrc/\n").says(&why);
+    place.run(&["fs", "ls"]).ok().prints("a.rs\nsrc/\n");
+    place.run(&["grep", "one"]).exits(2).prints("a.rs:1:fn one() {}\n").says(&why);
+    let json = place.run(&["find", "--glob", "*.rs", "--json"]).exits(2).json();
+    assert_eq!(json["unreadable"].as_array().unwrap().len(), 1);
 }

@@ -241,4 +241,7 @@ pub struct Listing {
     pub entries: Vec<DirectoryEntry>,
     /// Whether there are more than the limit.
     pub truncated: bool,
+    /// Directories that could not be looked into, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<ByteString>,
 }

@@ -78,7 +78,7 @@ pub const MAX_LINE_BYTES: usize = 32 << 20;
 /// The most lines of context on each side of a match.
 pub const MAX_CONTEXT_LINES: u32 = 1_000;
 
-/// The most unreadable files that `grep_search` names.
+/// The most unreadable files or directories that one listing or search names.
 pub const MAX_UNREADABLE: usize = 1_000;
 
 /// The largest `.gitignore` (or its like) that is read: every rule is compiled and held in memory.

@@ -42,6 +42,9 @@ pub struct FoundFiles {
     pub paths: Vec<FilePath>,
     /// Whether there are more than the limit.
     pub truncated: bool,
+    /// Directories that could not be looked into, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<ByteString>,
 }
 
 /// Finds lines by content, with ripgrep's engine and its rules on what to leave out.

@@ -4,7 +4,7 @@ use clap::Args;
 use stigmer_core::search::{QueryKind, SearchFiles};
 use stigmer_core::{ByteString, limits};
 
-use crate::arguments::bytes;
+use crate::arguments::{at_least_one, bytes};
 use crate::context::Context;
 use crate::output::{Failure, Output};
 
@@ -12,7 +12,8 @@ use crate::output::{Failure, Output};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The characters of QUERY may have gaps between them; the best match comes first. Paths are relative
-to the workspace. What .gitignore names and hidden files are left out unless --all is given.
+to the workspace. What .gitignore names and hidden files are left out unless --all is given. Exit
+code 2 if a directory could not be looked into.
 
 Examples:
   stigmer find mainrs
@@ -29,7 +30,7 @@ pub(crate) struct Find {
     #[arg(short, long)]
     glob: bool,
     /// The most paths to print [default: 100; all for a glob]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one())]
     limit: Option<usize>,
     /// Search hidden files and those that ignore rules name, too
     #[arg(short, long)]
@@ -53,16 +54,16 @@ impl Find {
         let found = context.executor.search_files(request).await?;
         if output.is_json() {
             output.json(&found)?;
-            return Ok(0);
+        } else {
+            let end: &[u8] = if self.null { b"\0" } else { b"\n" };
+            for path in &found.paths {
+                output.bytes(path.as_bytes())?;
+                output.bytes(end)?;
+            }
+            if found.truncated {
+                output.talk(format_args!("there are more; these are {}", found.paths.len()));
+            }
         }
-        let end: &[u8] = if self.null { b"\0" } else { b"\n" };
-        for path in &found.paths {
-            output.bytes(path.as_bytes())?;
-            output.bytes(end)?;
-        }
-        if found.truncated {
-            output.talk(format_args!("there are more; these are {}", found.paths.len()));
-        }
-        Ok(0)
+        Ok(output.unreadable(&found.unreadable).unwrap_or(0))
     }
 }

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use stigmer_core::search::{CaseRule, GrepMatch, GrepSearch};
+use stigmer_core::search::{CaseRule, GrepMatch, GrepMatches, GrepSearch};
 use stigmer_core::{ByteString, FilePath};
 
-use crate::arguments::bytes;
+use crate::arguments::{at_least_one, bytes};
 use crate::context::Context;
 use crate::output::{Failure, Output};
 
 /// Exit code without a match, as every grep has it.
 const EXIT_NO_MATCH: u8 = 1;
-/// Exit code when a file could not be searched, as ripgrep has it.
-const EXIT_UNREADABLE: u8 = 2;
 
 /// Finds lines by content, as ripgrep does.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints path:line:text, and path-line-text for lines of context, as `rg -n --no-heading` does.
+Prints path:line:text, and path-line-text for lines of context, as `rg -n --no-heading` does, and
+`path: binary file matches` for a file that holds a NUL byte, of which not all lines are shown.
 PATHS, and those that are printed, are relative to the workspace. Exit code 1 without a match, 2 if
 a file could not be searched.
 
@@ -57,7 +56,7 @@ pub(crate) struct Grep {
     #[arg(short = 'C', long, value_name = "N")]
     context: Option<u32>,
     /// The most matches in all [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
     limit: Option<usize>,
     /// Search hidden files and those that ignore rules name, too
     #[arg(long)]
@@ -100,30 +99,47 @@ impl Grep {
         let found = context.executor.grep_search(request).await?;
         if output.is_json() {
             output.json(&found)?;
-        } else if with_context {
-            print_groups(&found.matches, &mut |bytes| output.bytes(bytes))?;
         } else {
-            for found in &found.matches {
-                print_line(&found.path, found.line, b':', &found.text, &mut |bytes| {
-                    output.bytes(bytes)
-                })?;
-            }
+            print(&found, with_context, &mut |bytes| output.bytes(bytes))?;
         }
-        for file in &found.unreadable {
-            output.warn(file);
-        }
+        let unreadable = output.unreadable(&found.unreadable);
         if found.truncated {
             output.talk(format_args!("there are more; these are {}", found.matches.len()));
         }
-        Ok(match (found.unreadable.is_empty(), found.matches.is_empty()) {
-            (false, _) => EXIT_UNREADABLE,
-            (true, true) => EXIT_NO_MATCH,
-            (true, false) => 0,
-        })
+        let nothing = found.matches.is_empty() && found.binary.is_empty();
+        Ok(unreadable.unwrap_or(if nothing { EXIT_NO_MATCH } else { 0 }))
     }
 }
 
 type Write<'a> = dyn FnMut(&[u8]) -> Result<(), Failure> + 'a;
+
+/// Prints matches in order, and after those of a binary file that there may be more.
+fn print(found: &GrepMatches, with_context: bool, write: &mut Write<'_>) -> Result<(), Failure> {
+    let mut binary = found.binary.iter().peekable();
+    let mut begun = false;
+    for file in found.matches.chunk_by(|left, right| left.path == right.path) {
+        let Some(path) = file.first().map(|found| &found.path) else { continue };
+        while let Some(earlier) = binary.next_if(|binary| *binary < path) {
+            print_binary(earlier, write)?;
+        }
+        if with_context {
+            print_groups(file, &mut begun, write)?;
+        } else {
+            for found in file {
+                print_line(path, found.line, b':', &found.text, write)?;
+            }
+        }
+        if let Some(path) = binary.next_if_eq(&path) {
+            print_binary(path, write)?;
+        }
+    }
+    binary.try_for_each(|path| print_binary(path, write))
+}
+
+fn print_binary(path: &FilePath, write: &mut Write<'_>) -> Result<(), Failure> {
+    write(path.as_bytes())?;
+    write(b": binary file matches\n")
+}
 
 fn print_line(
     path: &FilePath,
@@ -140,32 +156,34 @@ fn print_line(
     write(b"\n")
 }
 
-/// Prints matches with the lines around them, each line once, `--` between what is not adjacent.
-fn print_groups(matches: &[GrepMatch], write: &mut Write<'_>) -> Result<(), Failure> {
-    let mut begun = false;
-    for file in matches.chunk_by(|left, right| left.path == right.path) {
-        // A line can be one match's context and a match itself; a match it is then.
-        let mut lines: BTreeMap<u64, (u8, &ByteString)> = BTreeMap::new();
-        for found in file {
-            let first = found.line.saturating_sub(found.before.len() as u64);
-            for (number, text) in (first..).zip(&found.before) {
-                lines.entry(number).or_insert((b'-', text));
-            }
-            lines.insert(found.line, (b':', &found.text));
-            for (number, text) in (found.line + 1..).zip(&found.after) {
-                lines.entry(number).or_insert((b'-', text));
-            }
+/// Prints one file's matches with the lines around them, each line once, `--` between what is not
+/// adjacent; also before the first, if something was printed already.
+fn print_groups(
+    file: &[GrepMatch],
+    begun: &mut bool,
+    write: &mut Write<'_>,
+) -> Result<(), Failure> {
+    // A line can be one match's context and a match itself; a match it is then.
+    let mut lines: BTreeMap<u64, (u8, &ByteString)> = BTreeMap::new();
+    for found in file {
+        let first = found.line.saturating_sub(found.before.len() as u64);
+        for (number, text) in (first..).zip(&found.before) {
+            lines.entry(number).or_insert((b'-', text));
         }
-        let mut next = None;
-        for (number, (mark, text)) in lines {
-            if begun && next != Some(number) {
-                write(b"--\n")?;
-            }
-            begun = true;
-            next = Some(number + 1);
-            if let Some(found) = file.first() {
-                print_line(&found.path, number, mark, text, write)?;
-            }
+        lines.insert(found.line, (b':', &found.text));
+        for (number, text) in (found.line + 1..).zip(&found.after) {
+            lines.entry(number).or_insert((b'-', text));
+        }
+    }
+    let mut next = None;
+    for (number, (mark, text)) in lines {
+        if *begun && next != Some(number) {
+            write(b"--\n")?;
+        }
+        *begun = true;
+        next = Some(number + 1);
+        if let Some(found) = file.first() {
+            print_line(&found.path, number, mark, text, write)?;
         }
     }
     Ok(())
@@ -187,9 +205,15 @@ mod tests {
         }
     }
 
-    fn printed(matches: &[GrepMatch]) -> String {
+    fn printed(matches: &[GrepMatch], binary: &[&str]) -> String {
         let mut text = Vec::new();
-        print_groups(matches, &mut |bytes| {
+        let found = GrepMatches {
+            matches: matches.to_vec(),
+            truncated: false,
+            binary: binary.iter().map(|path| FilePath::from(*path)).collect(),
+            unreadable: Vec::new(),
+        };
+        print(&found, true, &mut |bytes| {
             text.extend_from_slice(bytes);
             Ok(())
         })
@@ -206,8 +230,17 @@ mod tests {
             found("b", 1, &[], &["2"]),
         ];
         assert_eq!(
-            printed(&matches),
+            printed(&matches, &[]),
             "a-1-1\na:2:match\na:3:match\na-4-4\na-5-5\n--\na-8-8\na:9:match\n--\nb:1:match\nb-2-2\n"
+        );
+    }
+    #[test]
+    fn a_binary_file_is_named_where_its_matches_end() {
+        let matches = [found("b", 2, &[], &[]), found("d", 1, &[], &[])];
+        assert_eq!(
+            printed(&matches, &["a", "b", "c", "e"]),
+            "a: binary file matches\nb:2:match\nb: binary file matches\nc: binary file matches\n--\n\
+             d:1:match\ne: binary file matches\n"
         );
     }
 }

@@ -14,6 +14,7 @@ use stigmer_core::search::{FoundFiles, QueryKind, SearchFiles};
 use stigmer_core::{FilePath, Result, limits};
 
 use super::smallest::Smallest;
+use super::unreadable::Unreadable;
 use super::walk::{self, Rules, Walk};
 use crate::Root;
 
@@ -27,13 +28,19 @@ pub(crate) fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFil
     let found = Found::new(limit.min(limits::MAX_FIND_RESULTS), limits::MAX_SEARCH_BYTES);
     let walk = Walk::new(root, Rules::new(request.ignore_rules));
     let directories = walk::directories(root, &request.directories)?;
+    let unreadable = Unreadable::new();
 
     walk.builder(&directories)?.build_parallel().run(|| {
         let mut scorer = Scorer::new(&query);
-        let (walk, found) = (&walk, &found);
+        let (walk, found, unreadable) = (&walk, &found, &unreadable);
         Box::new(move |entry| {
-            // A directory that cannot be read has no names to offer.
-            let Ok(entry) = entry else { return WalkState::Continue };
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    unreadable.insert_error(root, walk, &error);
+                    return WalkState::Continue;
+                }
+            };
             let Some(kind) = entry.file_type() else { return WalkState::Continue };
             if entry.depth() > 0
                 && (kind.is_file() || kind.is_symlink())
@@ -46,8 +53,13 @@ pub(crate) fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFil
         })
     });
 
+    for (directory, error) in walk.unfit() {
+        unreadable.insert(&directory, &error.message);
+    }
+
     let (found, truncated) = found.finish_singles();
-    Ok(FoundFiles { paths: found.into_iter().map(|((_, path), ())| path).collect(), truncated })
+    let paths = found.into_iter().map(|((_, path), ())| path).collect();
+    Ok(FoundFiles { paths, truncated, unreadable: unreadable.finish(None) })
 }
 
 /// Keeps a path if it is among the best, and if it is really there.
@@ -152,7 +164,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use proptest::prelude::*;
-    use stigmer_core::ErrorCode;
+    use stigmer_core::{ByteString, ErrorCode};
 
     use super::*;
 
@@ -213,6 +225,30 @@ mod tests {
         assert_eq!(find(&root, fuzzy("rs search")), ["src/search/grep.rs"]);
         assert_eq!(find(&root, fuzzy("$grep")), [""; 0]);
         assert_eq!(find(&root, fuzzy("")).len(), 4);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_searched_is_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (directory, root) = world(&["a/f", "b/f", "c/f"]);
+        symlink("/dev/zero", directory.path().join("a/.ignore")).unwrap();
+        let lock = |mode| {
+            let path = directory.path().join("b");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        lock(0);
+        let ruled = SearchFiles { ignore_rules: true, ..glob("f") };
+        let found = search_files(&root, ruled).unwrap();
+        lock(0o700);
+        let said: Vec<_> = found.unreadable.iter().map(ByteString::to_string_lossy).collect();
+        assert_eq!(said[0], "a/.ignore: is a device, not a regular file");
+        // Root reads everything; the suites run without it too.
+        if !rustix::process::geteuid().is_root() {
+            assert_eq!(found.paths, ["c/f".into()]);
+            assert_eq!((said.len(), said[1].starts_with("b: ")), (2, true), "{said:?}");
+        }
+        let all = search_files(&root, glob("f")).unwrap();
+        assert_eq!((all.paths.len(), all.unreadable), (3, vec![]));
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use grep_regex::RegexMatcher;
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder};
-use ignore::{DirEntry, Error, WalkState};
+use ignore::{DirEntry, WalkState};
 use stigmer_core::search::{GrepMatches, GrepSearch};
-use stigmer_core::{ByteString, ErrorCode, FilePath, Result, ToolError, limits};
+use stigmer_core::{ErrorCode, FilePath, Result, ToolError, limits};
 
 use super::hits::{FileHits, HitSink, Hits, Wanted, match_bytes};
 use super::pattern;
 use super::smallest::Smallest;
+use super::unreadable::Unreadable;
 use super::walk::{self, Rules, Walk};
 use crate::Root;
 
@@ -48,14 +49,14 @@ pub(crate) fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatche
             Box::new(move |entry| match entry {
                 Ok(entry) => visit(root, walk, scope, results, &mut worker, &entry),
                 Err(error) => {
-                    walk_error(root, walk, results, &error);
+                    results.unreadable.insert_error(root, walk, &error);
                     WalkState::Continue
                 }
             })
         });
     }
     for (directory, error) in walk.unfit() {
-        results.unreadable(&directory, &error.message);
+        results.unreadable.insert(&directory, &error.message);
     }
     Ok(results.finish())
 }
@@ -80,24 +81,6 @@ fn visit(
         return WalkState::Skip;
     }
     WalkState::Continue
-}
-
-/// Reports what a walk could not read, if it is really there.
-fn walk_error(root: &Root, walk: &Walk<'_>, results: &Results, error: &Error) {
-    // Rules that cannot be parsed are passed over, as ripgrep does after a warning.
-    let (Some(path), Some(io)) = (error_path(error), error.io_error()) else { return };
-    let Some(relative) = walk.relative(path) else { return };
-    if io.kind() != io::ErrorKind::NotFound && root.stat(relative).is_ok() {
-        results.unreadable(relative, &format!("{}: {io}", relative.display()));
-    }
-}
-
-fn error_path(error: &Error) -> Option<&Path> {
-    match error {
-        Error::WithPath { path, .. } => Some(path),
-        Error::WithDepth { err, .. } | Error::WithLineNumber { err, .. } => error_path(err),
-        _ => None,
-    }
 }
 
 /// Files and directories to search, relative to the root.
@@ -175,14 +158,14 @@ impl Worker {
             Err(error) => {
                 // What is not there any more, or not beneath the root, is none of our files.
                 if !is_gone(error.code) {
-                    results.unreadable(relative, &error.message);
+                    results.unreadable.insert(relative, &error.message);
                 }
                 return;
             }
         };
         // Read, never mapped: ripgrep maps files when few are named, but one that somebody truncates
         // meanwhile would kill the whole process with SIGBUS.
-        self.hits.begin(relative.into());
+        self.hits.begin(relative.as_os_str().len());
         let mut reader = Counted { reader: &file, count: 0 };
         let sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
         let searched = self.searcher.search_reader(&self.matcher, &mut reader, sink);
@@ -196,7 +179,7 @@ impl Worker {
             Ok(()) => results.found(relative, found),
             // Half of a file's matches would look like all of them.
             Err(error) => {
-                results.unreadable(relative, &format!("{}: {error}", relative.display()));
+                results.unreadable.insert(relative, &format!("{}: {error}", relative.display()));
             }
         }
     }
@@ -237,7 +220,7 @@ fn max_matches(request: &GrepSearch) -> usize {
 /// What all threads found.
 struct Results {
     files: Smallest<Vec<u8>, FileHits>,
-    unreadable: Smallest<Vec<u8>, ByteString>,
+    unreadable: Unreadable,
     max_matches: usize,
     max_bytes: usize,
 }
@@ -247,7 +230,7 @@ impl Results {
         let max_matches = max_matches(request);
         Self {
             files: Smallest::new(max_matches, max_bytes(request)),
-            unreadable: Smallest::new(limits::MAX_UNREADABLE, limits::MAX_SEARCH_BYTES),
+            unreadable: Unreadable::new(),
             max_matches,
             max_bytes: max_bytes(request),
         }
@@ -274,39 +257,42 @@ impl Results {
         }
     }
 
-    fn unreadable(&self, relative: &Path, message: &str) {
-        let path = relative.as_os_str().as_bytes().to_vec();
-        self.unreadable.insert(path, 1, message.len(), ByteString::from(message));
-    }
-
     fn finish(self) -> GrepMatches {
         let (files, truncated) = self.files.finish();
         let files: Vec<_> = files.collect();
         let end = if truncated { files.last().map(|(path, _)| path.clone()) } else { None };
 
-        let total: usize = files.iter().map(|(_, found)| found.hits.len()).sum();
-        let mut matches = Vec::with_capacity(total.min(self.max_matches));
+        let mut matches = Vec::new();
         let mut binary = Vec::new();
         let mut bytes = 0;
-        'files: for (path, found) in files {
-            if found.binary {
-                binary.push(FilePath::from(path));
+        for (path, FileHits { mut hits, binary: is_binary, .. }) in files {
+            let path = FilePath::from(path);
+            let room = self.max_matches - matches.len();
+            let shown = hits.iter().take(room).take_while(|hit| {
+                bytes += match_bytes(hit, path.len());
+                bytes <= self.max_bytes
+            });
+            let shown = shown.count();
+            let cut = shown < hits.len();
+            hits.truncate(shown);
+            for hit in &mut hits {
+                hit.path = path.clone();
             }
-            for hit in found.hits {
-                bytes += match_bytes(&hit);
-                if matches.len() == self.max_matches || bytes > self.max_bytes {
-                    break 'files;
-                }
-                matches.push(hit);
+            // The first file's are not copied: it may be the only one, with millions.
+            if matches.is_empty() {
+                matches = hits;
+            } else {
+                matches.append(&mut hits);
+            }
+            if is_binary {
+                binary.push(path);
+            }
+            if cut {
+                break;
             }
         }
         // Whether something beyond the end of a truncated result was looked at is chance.
-        let (unreadable, _) = self.unreadable.finish_singles();
-        let unreadable = unreadable
-            .into_iter()
-            .filter(|(path, _)| end.as_ref().is_none_or(|end| path <= end))
-            .map(|(_, message)| message)
-            .collect();
+        let unreadable = self.unreadable.finish(end.as_deref());
         GrepMatches { matches, truncated, binary, unreadable }
     }
 }

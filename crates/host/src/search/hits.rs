@@ -9,10 +9,10 @@ use grep_searcher::{Searcher, Sink, SinkContext, SinkMatch};
 use stigmer_core::search::GrepMatch;
 use stigmer_core::{ByteString, FilePath};
 
-/// What a match holds in memory.
-pub(super) fn match_bytes(found: &GrepMatch) -> usize {
+/// What a match holds in memory, together with the path of its file.
+pub(super) fn match_bytes(found: &GrepMatch, path_bytes: usize) -> usize {
     let context: usize = found.before.iter().chain(&found.after).map(line_bytes).sum();
-    size_of::<GrepMatch>() + found.path.len() + found.text.len() + context
+    size_of::<GrepMatch>() + path_bytes + found.text.len() + context
 }
 
 fn line_bytes(line: &ByteString) -> usize {
@@ -32,7 +32,7 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Hits {
     wanted: Wanted,
-    path: FilePath,
+    path_bytes: usize,
     file: FileHits,
     /// The last lines that were seen, the newest last; as many as are wanted before a match.
     recent: VecDeque<(u64, ByteString)>,
@@ -41,6 +41,7 @@ pub(super) struct Hits {
 /// What was found in one file.
 #[derive(Debug, Default)]
 pub(super) struct FileHits {
+    /// Without their path: there may be millions, of which few become part of the result.
     pub(super) hits: Vec<GrepMatch>,
     /// What they held in memory, including any that were dropped again.
     pub(super) bytes: usize,
@@ -52,13 +53,12 @@ pub(super) struct FileHits {
 
 impl Hits {
     pub(super) fn new(wanted: Wanted) -> Self {
-        let path = FilePath::default();
-        Self { wanted, path, file: FileHits::default(), recent: VecDeque::new() }
+        Self { wanted, path_bytes: 0, file: FileHits::default(), recent: VecDeque::new() }
     }
 
-    /// Begins with a file.
-    pub(super) fn begin(&mut self, path: FilePath) {
-        self.path = path;
+    /// Begins with a file whose path has so many bytes.
+    pub(super) fn begin(&mut self, path_bytes: usize) {
+        self.path_bytes = path_bytes;
         self.file = FileHits::default();
         self.recent.clear();
     }
@@ -67,6 +67,8 @@ impl Hits {
     pub(super) fn take(&mut self) -> FileHits {
         let mut file = std::mem::take(&mut self.file);
         file.binary = file.nul && file.matched;
+        // Most files have one or two, and there may be many files.
+        file.hits.shrink_to_fit();
         file
     }
 
@@ -89,9 +91,9 @@ impl Hits {
         if let Some(column) = matched_at.filter(|_| self.file.hits.len() <= max_matches) {
             let recent = self.recent.iter().filter(|(other, _)| other + before >= number);
             let before = recent.map(|(_, line)| line.clone()).collect();
-            let (path, text, after) = (self.path.clone(), text.into(), Vec::new());
+            let (path, text, after) = (FilePath::default(), text.into(), Vec::new());
             let hit = GrepMatch { path, line: number, column, text, before, after };
-            self.file.bytes += match_bytes(&hit);
+            self.file.bytes += match_bytes(&hit, self.path_bytes);
             self.file.hits.push(hit);
         }
         if before > 0 {
@@ -150,4 +152,21 @@ impl Sink for HitSink<'_> {
 
 fn without_line_feed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\n").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_holds_no_memory_that_it_does_not_need() {
+        let wanted = Wanted { before: 0, after: 0, max_matches: 9, max_bytes: usize::MAX };
+        let mut hits = Hits::new(wanted);
+        hits.begin(4);
+        assert!(hits.line(1, b"text", Some(1)));
+        let file = hits.take();
+        assert_eq!((file.hits.len(), file.hits.capacity()), (1, 1));
+        assert!(file.hits[0].path.is_empty());
+        assert_eq!(file.bytes, size_of::<GrepMatch>() + 4 + 4);
+    }
 }

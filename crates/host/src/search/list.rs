@@ -8,6 +8,7 @@ use stigmer_core::file::{DirectoryEntry, ListDirectory, Listing};
 use stigmer_core::{Result, limits};
 
 use super::smallest::Smallest;
+use super::unreadable::Unreadable;
 use super::walk::{Rules, Walk};
 use crate::Root;
 
@@ -25,22 +26,32 @@ pub(crate) fn list_directory(root: &Root, request: ListDirectory) -> Result<List
     let mut builder = walk.builder(&BTreeSet::from([directory.clone()]))?;
     builder.max_depth(Some(depth));
     // One thread: most listings are one directory, and the sequential walker reads even a huge one
-    // without holding it in memory. What it cannot read it passes over; the directory itself is
-    // listed by its parent.
-    for entry in builder.build().flatten() {
-        if entry.depth() > 0
-            && let Some(relative) = walk.relative(entry.path())
-        {
-            keep(root, &entries, relative);
+    // without holding it in memory. A directory that cannot be read is listed by its parent.
+    let unreadable = Unreadable::new();
+    for entry in builder.build() {
+        match entry {
+            Ok(entry) if entry.depth() == 0 => {}
+            Ok(entry) => {
+                if let Some(relative) = walk.relative(entry.path()) {
+                    keep(root, &entries, relative);
+                }
+            }
+            Err(error) => unreadable.insert_error(root, &walk, &error),
         }
     }
-    // Directories that the walk had to leave out exist all the same.
-    for (directory, _) in walk.unfit() {
-        keep(root, &entries, &directory);
+    // Directories that the walk had to leave out exist all the same; at the last level none of
+    // their entries are missed.
+    let levels = directory.components().count().saturating_add(depth);
+    for (left_out, error) in walk.unfit() {
+        keep(root, &entries, &left_out);
+        if left_out.components().count() < levels {
+            unreadable.insert(&left_out, &error.message);
+        }
     }
 
     let (entries, truncated) = entries.finish_singles();
-    Ok(Listing { entries: entries.into_iter().map(|(_, entry)| entry).collect(), truncated })
+    let entries = entries.into_iter().map(|(_, entry)| entry).collect();
+    Ok(Listing { entries, truncated, unreadable: unreadable.finish(None) })
 }
 
 /// Keeps an entry if it is among the first, and if it is really there.
@@ -144,6 +155,12 @@ mod tests {
         let path = FilePath::default();
         let request = ListDirectory { path, depth: 9, ignore_rules: true, limit: None };
         assert_eq!(list(&root, request.clone()).0, ["d", "e"]);
+        let unreadable = |depth| {
+            let request = ListDirectory { depth, ..request.clone() };
+            list_directory(&root, request).unwrap().unreadable
+        };
+        assert_eq!(unreadable(2), ["d/.gitignore: is a fifo, not a regular file".into()]);
+        assert!(unreadable(1).is_empty(), "it would not have been entered");
         fifo(".ignore");
         let error = list_directory(&root, request.clone()).unwrap_err();
         assert_eq!((error.code, error.hint.is_some()), (ErrorCode::NotAFile, true));

@@ -15,6 +15,7 @@ mod ignore_files;
 mod list;
 mod pattern;
 mod smallest;
+mod unreadable;
 mod walk;
 
 pub(crate) use find::search_files;

@@ -75,6 +75,9 @@ impl<'r> Walk<'r> {
             .current_dir(self.root.path())
             .add_custom_ignore_filename(".rgignore");
         for directory in directories {
+            // As the walker does, which looks above the root too, and even with `parents(false)`.
+            // What cannot be found it cannot read either.
+            let Ok(directory) = self.absolute(directory).canonicalize() else { continue };
             for above in directory.ancestors() {
                 self.check_ignore_files(above)?;
             }
@@ -83,14 +86,16 @@ impl<'r> Walk<'r> {
         // `/dev/zero` would eat all memory. It reads them before it shows us the directory, so
         // they are looked at here, which is the last moment before.
         let (prefix, unfit) = (self.prefix.clone(), Arc::clone(&self.unfit));
+        let root = self.root.path().to_owned();
         builder.filter_entry(move |entry| {
             if !entry.file_type().is_some_and(|kind| kind.is_dir()) {
                 return true;
             }
-            let Some((name, error)) = unfit_ignore_file(entry.path()) else { return true };
+            let found = unfit_ignore_file(entry.path(), Some(&root));
+            let Some((name, error)) = found else { return true };
             let Some(directory) = strip(&prefix, entry.path()) else { return false };
             let mut unfit = unfit.lock().unwrap_or_else(PoisonError::into_inner);
-            unfit.push((directory.to_owned(), error.at(&directory.join(name))));
+            unfit.push((directory.to_owned(), error.at(&directory.join(name), &root)));
             false
         });
         Ok(builder)
@@ -117,9 +122,13 @@ impl<'r> Walk<'r> {
         }
     }
 
+    /// Checks a directory by its absolute path; one above the root need not keep to the root, for
+    /// the tree's maker has no say in it.
     fn check_ignore_files(&self, directory: &Path) -> Result<()> {
-        match unfit_ignore_file(&self.absolute(directory)) {
-            Some((name, error)) => Err(error.at(&directory.join(name))),
+        let root = self.root.path();
+        let relative = self.relative(directory);
+        match unfit_ignore_file(directory, relative.map(|_| root)) {
+            Some((name, error)) => Err(error.at(&relative.unwrap_or(directory).join(name), root)),
             None => Ok(()),
         }
     }

@@ -12,7 +12,8 @@ use crate::output::{Failure, Output};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints one path on a line, relative to the workspace, directories with a slash at the end. What
-.gitignore names and hidden files are left out unless --all is given.
+.gitignore names and hidden files are left out unless --all is given. Exit code 2 if a directory on
+the way could not be looked into.
 
 Examples:
   stigmer fs ls
@@ -52,7 +53,7 @@ impl Ls {
         let listing = context.executor.list_directory(request).await?;
         if output.is_json() {
             output.json(&listing)?;
-            return Ok(0);
+            return Ok(output.unreadable(&listing.unreadable).unwrap_or(0));
         }
         for entry in &listing.entries {
             if self.long {
@@ -67,6 +68,6 @@ impl Ls {
         if listing.truncated {
             output.talk(format_args!("there are more; these are {}", listing.entries.len()));
         }
-        Ok(0)
+        Ok(output.unreadable(&listing.unreadable).unwrap_or(0))
     }
 }

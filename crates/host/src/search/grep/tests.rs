@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use proptest::prelude::*;
+use stigmer_core::ByteString;
 use stigmer_core::search::GrepMatch;
 
 use super::*;
@@ -94,6 +95,31 @@ fn a_result_is_no_larger_than_its_limit_in_bytes() {
     assert!(bytes <= limits::MAX_SEARCH_BYTES);
     assert_eq!(found.matches.len(), 63);
     assert_eq!(found.matches[62].path, "d".into());
+}
+
+#[test]
+fn an_ignore_file_above_the_root_that_would_hang_is_refused() {
+    let (directory, _) = world(&[("ws/f", "a"), ("ws/d/f", "a")]);
+    let root = Root::open(&directory.path().join("ws"), None).unwrap();
+    symlink("/dev/zero", directory.path().join(".ignore")).unwrap();
+    for paths in [vec![], vec!["d".into()]] {
+        let error = grep_search(&root, GrepSearch { paths, ..request("a") }).unwrap_err();
+        assert_eq!((error.code, error.hint.is_some()), (ErrorCode::NotAFile, true));
+        assert!(error.message.starts_with('/'), "{error}");
+    }
+    let all = grep_search(&root, GrepSearch { no_ignore: true, ..request("a") }).unwrap();
+    assert_eq!(places(&all), ["d/f:1:1", "f:1:1"]);
+}
+
+#[test]
+fn an_ignore_file_that_lies_outside_is_not_read() {
+    let (directory, _) = world(&[("ws/d/f", "a"), ("ws/e", "a"), ("secret", "e")]);
+    let root = Root::open(&directory.path().join("ws"), None).unwrap();
+    symlink("../../secret", directory.path().join("ws/d/.ignore")).unwrap();
+    let found = grep_search(&root, request("a")).unwrap();
+    assert_eq!(places(&found), ["e:1:1"]);
+    let said = found.unreadable[0].to_string_lossy();
+    assert!(said.starts_with("d/.ignore: is outside the workspace"), "{said}");
 }
 
 #[test]
