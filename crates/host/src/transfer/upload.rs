@@ -36,7 +36,7 @@ pub(crate) async fn upload(
         let target = Target { root: &root, locks: &locks };
         match request.format {
             TransferFormat::Tar => Unpacking::new(target, relative, incoming.state()).run(incoming),
-            TransferFormat::File => target.one_file(&relative, incoming),
+            TransferFormat::File => target.one_file(&relative, request.mode, incoming),
         }
     })
     .await
@@ -49,7 +49,12 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn one_file(self, relative: &Path, mut incoming: Incoming) -> Result<UploadSummary> {
+    fn one_file(
+        self,
+        relative: &Path,
+        mode: Option<u32>,
+        mut incoming: Incoming,
+    ) -> Result<UploadSummary> {
         let state = incoming.state();
         let fail = |errno| self.root.io_error("write", relative, errno);
         let spot = self.root.final_spot(relative, true)?;
@@ -64,7 +69,8 @@ impl Target<'_> {
             Err(errno) => Err(fail(errno)),
         };
         let before = kept(&spot)?;
-        let mode = before.map_or(0o666, |stat| stat.st_mode & 0o777);
+        let mode = mode.unwrap_or(0o666);
+        let mode = before.map_or(mode, |stat| stat.st_mode) & 0o777;
         let mut staged = Staged::new(&spot, mode).map_err(fail)?;
         let bytes = copy(&mut incoming, staged.file(), false).map_err(|error| match error {
             Copy::Read(error) => state.failure.take().unwrap_or_else(|| {

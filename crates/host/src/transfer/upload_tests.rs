@@ -31,7 +31,7 @@ impl World {
         pieces: Vec<Result<Bytes>>,
     ) -> Result<UploadSummary> {
         let content = Box::pin(futures_util::stream::iter(pieces));
-        let request = Upload { path: path.into(), format };
+        let request = Upload { path: path.into(), format, mode: None };
         upload(Arc::clone(&self.root), Arc::clone(&self.locks), request, content).await
     }
 
@@ -255,7 +255,7 @@ async fn an_upload_that_is_given_up_leaves_nothing() {
     let content = Box::pin(futures_util::stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|piece| (piece, receiver))
     }));
-    let request = Upload { path: "f".into(), format: TransferFormat::File };
+    let request = Upload { path: "f".into(), format: TransferFormat::File, mode: None };
     let running = upload(Arc::clone(&world.root), Arc::clone(&world.locks), request, content);
     let running = tokio::spawn(running);
     sender.send(Ok(Bytes::from_static(b"half"))).await.unwrap();
