@@ -177,6 +177,13 @@ impl<'a> Unpacking<'a> {
         if kind == EntryType::XGlobalHeader {
             return Ok(());
         }
+        if let Some(extensions) = entry.pax_extensions().ok().flatten() {
+            for extension in extensions.flatten() {
+                if extension.key_bytes().starts_with(b"GNU.sparse.") {
+                    return Err(sparse(name));
+                }
+            }
+        }
         let path = self.beneath(name)?;
         match kind {
             EntryType::Directory => self.directory(entry, &path),
@@ -335,6 +342,14 @@ fn truncated(last: Option<&Path>) -> ToolError {
     };
     ToolError::invalid_argument("archive", format!("is truncated: {place}, without an end mark"))
         .with_hint("send the whole archive; what arrived whole was kept")
+}
+
+/// The newer form of a sparse file: its content, and in some versions its name, are not what they
+/// seem to who does not know it, and the archive's reader does not.
+fn sparse(name: &Path) -> ToolError {
+    let reason = format!("its entry {} is a sparse file in the PAX format", name.display());
+    ToolError::invalid_argument("archive", reason)
+        .with_hint("make the archive with `tar --format=gnu`, or without `--sparse` (-S)")
 }
 
 fn link_target(entry: &Entry<'_, Incoming>, path: &Path) -> Result<PathBuf> {

@@ -149,6 +149,24 @@ async fn sparse_files_arrive() {
 }
 
 #[tokio::test]
+async fn sparse_files_of_the_newer_form_are_refused() {
+    for keys in [
+        &[("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0"), ("mtime", b"1")][..],
+        &[("mtime", b"1"), ("GNU.sparse.map", b"0,1,9,1")],
+    ] {
+        let world = world();
+        let mut builder = Builder::new(Vec::new());
+        builder.append_pax_extensions(keys.iter().copied()).unwrap();
+        entry(&mut builder, Regular, b"GNUSparseFile.0/f", b"", b"1\n0\n");
+        let error = world.tar(&builder.into_inner().unwrap()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+        assert!(error.message.contains("GNUSparseFile.0/f"), "{error}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("--format=gnu")));
+        assert_eq!(world.names(), ["in"]);
+    }
+}
+
+#[tokio::test]
 async fn nothing_leads_out() {
     let world = world();
     symlink("../../out", world.root.path().join("there")).unwrap();
