@@ -69,8 +69,8 @@ impl Target<'_> {
             Err(errno) => Err(fail(errno)),
         };
         let before = kept(&spot)?;
-        let mode = mode.unwrap_or(0o666);
-        let mode = before.map_or(mode, |stat| stat.st_mode) & 0o777;
+        let mode = mode.unwrap_or(0o666) & 0o777;
+        let mode = before.map_or(mode, |stat| stat.st_mode & 0o700);
         let mut staged = Staged::new(&spot, mode).map_err(fail)?;
         let bytes = copy(&mut incoming, staged.file(), false).map_err(|error| match error {
             Copy::Read(error) => state.failure.take().unwrap_or_else(|| {
@@ -80,7 +80,10 @@ impl Target<'_> {
         })?;
         let _lock = self.locks.lock(relative, &spot)?;
         if let Some(stat) = kept(&spot)? {
-            staged.take_over(&stat).map_err(fail)?;
+            // A file that may not be read can still be replaced.
+            let old = self.root.open_at(relative, &spot).ok().flatten();
+            let old = old.filter(|(_, now)| (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino));
+            staged.take_over(&stat, old.as_ref().map(|(file, _)| file)).map_err(fail)?;
         }
         staged.put().map_err(fail)?;
         Ok(UploadSummary { files: 1, bytes, ..UploadSummary::default() })
