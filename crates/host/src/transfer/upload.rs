@@ -128,15 +128,24 @@ struct Unpacking<'a> {
     /// Directories whose mode and time are set at the end: until then they must be writable, and
     /// what is put into them changes their time.
     directories: Vec<(PathBuf, u32, Timespec)>,
+    /// Links made, which are looked at again at the end: what they pass through may have come later.
+    links: Vec<PathBuf>,
 }
 
 impl<'a> Unpacking<'a> {
     fn new(target: Target<'a>, base: PathBuf, state: Rc<State>) -> Self {
-        let (summary, directories) = (UploadSummary::default(), Vec::new());
-        Self { target, base, state, summary, directories }
+        let (summary, directories, links) = (UploadSummary::default(), Vec::new(), Vec::new());
+        Self { target, base, state, summary, directories, links }
     }
 
     fn run(mut self, incoming: Incoming) -> Result<UploadSummary> {
+        let unpacked = self.unpack(incoming);
+        // Also of what a broken archive has left.
+        self.check_links()?;
+        unpacked.map(|()| self.summary)
+    }
+
+    fn unpack(&mut self, incoming: Incoming) -> Result<()> {
         self.target.root.make_directories(&self.base)?;
         let mut archive = Archive::new(incoming);
         let mut entries = archive.entries().map_err(|error| self.broken(None, &error))?;
@@ -172,7 +181,33 @@ impl<'a> Unpacking<'a> {
         let mut rest = archive.into_inner();
         std::io::copy(&mut rest, &mut std::io::sink())
             .map_err(|error| self.broken(last.as_deref(), &error))?;
-        Ok(self.summary)
+        Ok(())
+    }
+
+    /// Removes the links that lead out now that all is in its place.
+    fn check_links(&mut self) -> Result<()> {
+        let root = self.target.root;
+        let mut checked = Ok(());
+        for path in std::mem::take(&mut self.links) {
+            // What is gone, or cannot be reached any more, leads nowhere.
+            let Ok(Some(spot)) = root.spot(&path, false) else { continue };
+            let Ok(target) = rustix::fs::readlinkat(&spot.directory, &spot.name, Vec::new()) else {
+                continue;
+            };
+            let target = crate::root::owned(target.into_bytes());
+            if root.link_leads_out(path.parent().unwrap_or(Path::new("")), &target) {
+                rustix::fs::unlinkat(&spot.directory, &spot.name, AtFlags::empty())
+                    .map_err(|errno| root.io_error("remove the link", &path, errno))?;
+                checked = checked.and(Err(self.link_outside(&path, &target)));
+            }
+        }
+        checked
+    }
+
+    fn link_outside(&self, path: &Path, target: &Path) -> ToolError {
+        let link = format!("{} (a link to {})", path.display(), target.display());
+        let error = self.target.root.outside(Path::new(&link));
+        error.with_detail("path", path.to_string_lossy())
     }
 
     fn entry(&mut self, entry: &mut Entry<'_, Incoming>, name: &Path) -> Result<()> {
@@ -279,13 +314,13 @@ impl<'a> Unpacking<'a> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let spot = self.spot(path)?;
         if root.link_leads_out(parent, &target) {
-            let link = format!("{} (a link to {})", path.display(), target.display());
-            return Err(root.outside(Path::new(&link)).with_detail("path", path.to_string_lossy()));
+            return Err(self.link_outside(path, &target));
         }
         let temporary = temporary_name();
         rustix::fs::symlinkat(&target, &spot.directory, &temporary)
             .map_err(|errno| root.io_error("make the link", path, errno))?;
         self.rename(&spot, &temporary, path)?;
+        self.links.push(path.to_owned());
         self.summary.symlinks += 1;
         Ok(())
     }
@@ -300,7 +335,16 @@ impl<'a> Unpacking<'a> {
             .map_err(fail)?;
         let spot = self.spot(path)?;
         match kind_of(&stat) {
-            FileKind::File | FileKind::Symlink => {}
+            FileKind::File => {}
+            FileKind::Symlink => {
+                // It is another link where it is now: its text begins in another directory.
+                let target = rustix::fs::readlinkat(&source.directory, &source.name, Vec::new());
+                let target = crate::root::owned(target.map_err(fail)?.into_bytes());
+                if root.link_leads_out(path.parent().unwrap_or(Path::new("")), &target) {
+                    return Err(self.link_outside(path, &target));
+                }
+                self.links.push(path.to_owned());
+            }
             kind => return Err(ToolError::not_a_file(&original.into(), kind.name())),
         }
         let temporary = temporary_name();

@@ -198,6 +198,35 @@ async fn nothing_leads_out() {
 }
 
 #[tokio::test]
+async fn no_link_leads_out_by_what_comes_after_it() {
+    let later = &[
+        (Symlink, &b"l1"[..], &b"d/../../out"[..], &b""[..]),
+        (Symlink, b"l2", b"d/../../secret", b""),
+        (Symlink, b"d", b".", b""),
+    ][..];
+    // The link stays beneath where it is deep, and leads out where it is not.
+    let moved = &[
+        (Directory, &b"a/b/"[..], &b""[..], &b""[..]),
+        (Symlink, b"a/b/l", b"../../../f", b""),
+        (Link, b"h", b"a/b/l", b""),
+    ];
+    for (entries, kept) in [(later, &["d", "in"][..]), (moved, &["a", "b", "in", "l"])] {
+        let world = world();
+        for cut in [0, 1024] {
+            let bytes = archive(entries);
+            let error = world.tar(&bytes[..bytes.len() - cut]).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::OutsideWorkspace, "{error}");
+            assert_eq!(world.names(), kept, "{entries:?}");
+        }
+    }
+    // Others stay, and so do links to what is not there.
+    let world = world();
+    let good = [(Symlink, &b"l"[..], &b"d/../f"[..], &b""[..]), (Symlink, b"d", b"e", b"")];
+    world.tar(&archive(&good)).await.unwrap();
+    assert_eq!(world.names(), ["d", "in", "l"]);
+}
+
+#[tokio::test]
 async fn what_is_no_file_is_refused() {
     for kind in [Fifo, EntryType::Char, EntryType::Block, EntryType::new(b'Z')] {
         let world = world();
