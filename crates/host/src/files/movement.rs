@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use stigmer_core::file::{FileKind, MovePath};
 use stigmer_core::{ErrorCode, Result, ToolError};
 
-use super::WriteLocks;
+use super::{WriteLocks, check_writable};
 use crate::Root;
 use crate::root::{Spot, kind_of};
 
@@ -24,6 +24,13 @@ pub(crate) fn move_path(root: &Root, locks: &WriteLocks, request: MovePath) -> R
     let source = root.spot(&from, false)?.ok_or_else(|| whole("from"))?;
     let target = root.spot(&to, false)?.ok_or_else(|| whole("to"))?;
     let _locks = locks.lock_both((&from, &source), (&to, &target))?;
+    if request.replace {
+        let stat = rustix::fs::statat(&target.directory, &target.name, AtFlags::SYMLINK_NOFOLLOW);
+        // A link is replaced itself and not what it leads to.
+        if stat.is_ok_and(|stat| kind_of(&stat) == FileKind::File) {
+            check_writable(root, &to, &target)?;
+        }
+    }
     let moved = if request.replace {
         replace(&source, &target)
     } else {
@@ -153,6 +160,26 @@ mod tests {
         let locks = WriteLocks::new(&folder.path().join("state"));
         move_path(&root, &locks, request).unwrap();
         assert!(!folder.path().join("a").exists() && folder.path().join("b").exists());
+    }
+
+    #[test]
+    fn a_write_protected_file_is_not_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path(), None).unwrap();
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        std::fs::write(folder.path().join("a"), "a").unwrap();
+        let b = folder.path().join("b");
+        std::fs::write(&b, "b").unwrap();
+        std::fs::set_permissions(&b, PermissionsExt::from_mode(0o444)).unwrap();
+        let request = MovePath { from: "a".into(), to: "b".into(), replace: true };
+        let moved = move_path(&root, &locks, request);
+        if rustix::process::geteuid().is_root() {
+            assert!(moved.is_ok(), "root may");
+            return;
+        }
+        assert_eq!(moved.unwrap_err().code, ErrorCode::PermissionDenied);
+        assert_eq!(std::fs::read(b).unwrap(), b"b");
     }
 
     #[test]

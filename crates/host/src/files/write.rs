@@ -129,7 +129,7 @@ impl Place<'_> {
         else {
             return Ok(None);
         };
-        self.check_writable()?;
+        check_writable(self.root, self.relative, self.spot)?;
         let mut old = Old { content: None, sha256: None, lines: 0, stat, file };
         let size = size_of(&stat);
         if size > MAX_WRITE_BYTES {
@@ -206,18 +206,6 @@ impl Place<'_> {
         }
     }
 
-    /// Renaming needs no permission to write the file that goes. A file without it was protected on
-    /// purpose.
-    fn check_writable(&self) -> Result<()> {
-        let Spot { directory, name } = self.spot;
-        match rustix::fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS) {
-            Err(errno @ (Errno::ACCESS | Errno::ROFS | Errno::PERM)) => {
-                Err(self.errno("write", errno).with_hint("the file is write-protected"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn changed(&self, how: &str) -> ToolError {
         let path = self.relative;
         ToolError::new(ErrorCode::Busy, format!("{}: {how}", path.display()))
@@ -231,6 +219,18 @@ impl Place<'_> {
 
     fn failed(&self, operation: &str, error: &std::io::Error) -> ToolError {
         io_failed(self.root, operation, self.relative, error)
+    }
+}
+
+/// Fails if the regular file at a spot may not be written. Renaming needs no permission to write
+/// the file that goes; a file without it was protected on purpose.
+pub(crate) fn check_writable(root: &Root, relative: &Path, spot: &Spot) -> Result<()> {
+    let Spot { directory, name } = spot;
+    match rustix::fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS) {
+        Err(errno @ (Errno::ACCESS | Errno::ROFS | Errno::PERM)) => Err(root
+            .io_error("write", relative, errno)
+            .with_hint("the file is write-protected; change its mode first (`chmod u+w`)")),
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::incoming::{Incoming, State, read_with};
 use crate::Root;
-use crate::files::{Staged, WriteLocks, io_failed, temporary_name};
+use crate::files::{Staged, WriteLocks, check_writable, io_failed, temporary_name};
 use crate::root::{Spot, kind_of};
 
 /// The most that the headers of one entry may take: long names, extended attributes and the map of
@@ -64,7 +64,11 @@ impl Target<'_> {
             &spot.name,
             AtFlags::SYMLINK_NOFOLLOW,
         ) {
-            Ok(stat) => crate::root::regular(relative, &stat).map(|()| Some(stat)),
+            Ok(stat) => {
+                crate::root::regular(relative, &stat)?;
+                check_writable(self.root, relative, spot)?;
+                Ok(Some(stat))
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(fail(errno)),
         };

@@ -296,6 +296,21 @@ async fn a_single_file_is_streamed() {
 }
 
 #[tokio::test]
+async fn a_write_protected_file_is_not_replaced() {
+    let world = world();
+    std::fs::write(world.at("f"), "old").unwrap();
+    std::fs::set_permissions(world.at("f"), std::os::unix::fs::PermissionsExt::from_mode(0o444))
+        .unwrap();
+    let done = world.send("f", TransferFormat::File, vec![Ok(Bytes::from_static(b"new"))]).await;
+    if rustix::process::geteuid().is_root() {
+        assert!(done.is_ok(), "root may");
+        return;
+    }
+    assert_eq!(done.unwrap_err().code, ErrorCode::PermissionDenied);
+    assert_eq!(std::fs::read(world.at("f")).unwrap(), b"old");
+}
+
+#[tokio::test]
 async fn an_upload_that_is_given_up_leaves_nothing() {
     let world = world();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes>>(1);
