@@ -227,6 +227,23 @@ fn what_is_at_the_target_of_a_download_keeps_its_nature() {
 }
 
 #[test]
+fn a_tree_is_not_copied_into_itself() {
+    let place = Place::new();
+    place.write("d/f", "x");
+    std::os::unix::fs::symlink("d", place.work().join("link")).unwrap();
+    for [from, to] in
+        [[".", "backup"], [".", "."], [".", "d/new/er"], ["d", "d/e"], ["link", "d/e"]]
+    {
+        place.run(&["fs", "upload", from, to]).exits(2).says(&["holds the target", "hint: "]);
+        place.run(&["fs", "download", from, to]).exits(2).says(&["holds the target"]);
+    }
+    assert!(!there(&place.work().join("backup")) && !there(&place.work().join("d/e")));
+    place.run(&["fs", "upload", "d", "copy"]).ok();
+    place.run(&["fs", "download", "d", "dd"]).ok();
+    assert_eq!((place.read("copy/f"), place.read("dd/f")), ("x".to_owned(), "x".to_owned()));
+}
+
+#[test]
 fn an_uploaded_file_has_the_mode_it_had() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();

@@ -13,7 +13,7 @@ use stigmer_core::limits::MAX_SYMLINKS;
 use stigmer_core::transfer::{Download as Request, TransferFormat};
 use stigmer_core::{ByteStream, ByteString, ErrorCode, ToolError};
 
-use super::{archive, count};
+use super::{archive, count, refuse_nested};
 use crate::arguments::bytes;
 use crate::context::{Context, io};
 use crate::output::{Failure, Output};
@@ -68,7 +68,14 @@ impl Download {
                 let mode = mode_of(context, &self.remote).await.unwrap_or(0o600);
                 (1, save(content, &target, mode).await?)
             }
-            TransferFormat::Tar => archive::extract(content, &self.local).await?,
+            TransferFormat::Tar => {
+                let source = context.workspace.root().join(self.remote.as_path());
+                // With --tar it may be a file.
+                if source.is_dir() {
+                    refuse_nested(context, ("remote", &source), &self.local)?;
+                }
+                archive::extract(content, &self.local).await?
+            }
         };
         if output.is_json() {
             output.json(&json!({ "files": files, "bytes": bytes }))?;

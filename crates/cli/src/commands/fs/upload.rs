@@ -11,7 +11,7 @@ use futures_util::stream;
 use stigmer_core::transfer::{TransferFormat, Upload as Request};
 use stigmer_core::{ByteStream, ByteString, ToolError};
 
-use super::{archive, count};
+use super::{archive, count, refuse_nested};
 use crate::arguments::bytes;
 use crate::context::{Context, io};
 use crate::output::{Failure, Output};
@@ -43,6 +43,8 @@ impl Upload {
             let request = Request { path: self.remote, ..Request::default() };
             (request, stream_of(std::io::stdin(), "standard input".to_owned()))
         } else if self.local.is_dir() {
+            let target = context.workspace.root().join(self.remote.as_path());
+            refuse_nested(context, ("local", &self.local), &target)?;
             let request = Request { path: self.remote, ..Request::default() };
             (request, archive::build(self.local))
         } else {
