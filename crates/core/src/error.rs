@@ -162,7 +162,7 @@ impl ToolError {
     }
 
     fn at(code: ErrorCode, path: &ByteString, what: &str) -> Self {
-        Self::new(code, format!("{path}: {what}")).with_detail("path", path.to_string_lossy())
+        Self::new(code, format!("{path}: {what}")).with_detail("path", path)
     }
 
     /// The path does not exist.
@@ -189,7 +189,7 @@ impl ToolError {
     /// The path leads out of the workspace at `root`.
     pub fn outside_workspace(path: &ByteString, root: &ByteString) -> Self {
         Self::at(ErrorCode::OutsideWorkspace, path, &format!("is outside the workspace {root}"))
-            .with_detail("workspace", root.to_string_lossy())
+            .with_detail("workspace", root)
             .with_hint("name a path beneath the workspace, or choose another workspace")
     }
 
@@ -325,6 +325,16 @@ mod tests {
         let error = ToolError::too_large(&path, 11, 10);
         let json = serde_json::to_string(&error).unwrap();
         assert_eq!(serde_json::from_str::<ToolError>(&json).unwrap(), error);
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_loses_no_byte() {
+        let path = ByteString::from(&b"a\xff"[..]);
+        let error = ToolError::not_found(&path);
+        assert_eq!(error.details["path"], serde_json::to_value(&path).unwrap());
+        assert_eq!(ToolError::not_found(&"f".into()).details["path"], "f");
+        let error = ToolError::outside_workspace(&"f".into(), &path);
+        assert_eq!(error.details["workspace"], serde_json::json!({ "base64": "Yf8=" }));
     }
 
     #[test]

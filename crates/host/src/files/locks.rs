@@ -123,7 +123,7 @@ fn busy(relative: &Path) -> ToolError {
     let path = relative.display();
     let message = format!("{path}: another writer has held it for {seconds} seconds");
     ToolError::new(ErrorCode::Busy, message)
-        .with_detail("path", relative.to_string_lossy())
+        .with_detail("path", stigmer_core::ByteString::from(relative))
         .with_hint("repeat the request when the other writer is done")
 }
 

@@ -99,7 +99,7 @@ fn failed(root: &Root, from: &Path, to: &Path, errno: Errno) -> ToolError {
                 to.display()
             );
             ToolError::new(ErrorCode::InvalidArgument, message)
-                .with_detail("path", from.to_string_lossy())
+                .with_detail("path", stigmer_core::ByteString::from(from))
                 .with_hint("copy it there and then delete it here")
         }
         _ => root.io_error("move", from, errno),

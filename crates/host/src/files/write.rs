@@ -209,7 +209,7 @@ impl Place<'_> {
     fn changed(&self, how: &str) -> ToolError {
         let path = self.relative;
         ToolError::new(ErrorCode::Busy, format!("{}: {how}", path.display()))
-            .with_detail("path", path.to_string_lossy())
+            .with_detail("path", stigmer_core::ByteString::from(path))
             .with_detail(CHANGED, true)
     }
 

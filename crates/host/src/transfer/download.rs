@@ -234,7 +234,7 @@ impl<W: Write> Packing<'_, W> {
 fn shrank(path: &Path, missing: u64) -> ToolError {
     let message = format!("{}: shrank by {missing} bytes while it was read", path.display());
     ToolError::new(ErrorCode::Busy, message)
-        .with_detail("path", path.to_string_lossy())
+        .with_detail("path", stigmer_core::ByteString::from(path))
         .with_hint("repeat the download when nobody writes the file")
 }
 

@@ -211,7 +211,7 @@ impl<'a> Unpacking<'a> {
     fn link_outside(&self, path: &Path, target: &Path) -> ToolError {
         let link = format!("{} (a link to {})", path.display(), target.display());
         let error = self.target.root.outside(Path::new(&link));
-        error.with_detail("path", path.to_string_lossy())
+        error.with_detail("path", stigmer_core::ByteString::from(path))
     }
 
     fn entry(&mut self, entry: &mut Entry<'_, Incoming>, name: &Path) -> Result<()> {
