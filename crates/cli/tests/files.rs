@@ -22,7 +22,7 @@ fn read_prints_the_bytes_as_they_are() {
     assert_eq!(json["total_lines"], 3);
     assert_eq!(json["next_line"], 3);
     place.run(&["fs", "read", "none"]).exits(3).prints("").says(&["none: no such file"]);
-    place.run(&["fs", "read", "."]).exits(4);
+    place.run(&["fs", "read", "."]).exits(4).says(&[".: is a directory", "hint: list it with"]);
     place.run(&["fs", "read", "../home"]).exits(5).says(&["outside the workspace"]);
     place.run(&["fs", "read", "f", "--lines", "2:1"]).exits(2);
 }
