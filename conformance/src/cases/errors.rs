@@ -38,7 +38,7 @@ async fn each(place: &Fixture, path: &ByteString) -> Vec<(&'static str, Result<(
     let list = ListDirectory { path: at(), depth: 1, ..ListDirectory::default() };
     let find = SearchFiles { query: "x".into(), directories: vec![at()], ..SearchFiles::default() };
     let grep = GrepSearch { pattern: "x".into(), paths: vec![at()], ..GrepSearch::default() };
-    let into = |format| Upload { path: at(), format };
+    let into = |format| Upload { path: at(), format, mode: None };
     let out = |format| Download { path: at(), format };
     let archive = Archive::new().file("evil", "x").bytes();
     let mut start = StartProcess::argv(["true"]);

@@ -132,7 +132,7 @@ async fn every_file_of_a_source_tree_is_what_the_kernel_says(place: Fixture) {
     if place.host_view.is_none() {
         let mut archive = tar::Builder::new(Vec::new());
         archive.append_dir_all(".", &root).unwrap();
-        let request = Upload { path: "tree".into(), format: TransferFormat::Tar };
+        let request = Upload { path: "tree".into(), format: TransferFormat::Tar, mode: None };
         let bytes = archive.into_inner().unwrap();
         place.executor.upload(request, stream(bytes, 1 << 18)).await.unwrap();
     }

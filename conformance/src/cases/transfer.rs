@@ -32,7 +32,7 @@ cases! {
 }
 
 async fn upload(place: &Fixture, path: &str, bytes: impl Into<Vec<u8>>) -> Result<UploadSummary> {
-    let request = Upload { path: path.into(), format: TransferFormat::Tar };
+    let request = Upload { path: path.into(), format: TransferFormat::Tar, mode: None };
     place.executor.upload(request, stream(bytes, 1000)).await
 }
 
@@ -115,7 +115,7 @@ async fn the_machines_tar_understands_our_archives(place: Fixture) {
 }
 
 async fn one_file(place: &Fixture, path: &str, bytes: &[u8]) -> Result<UploadSummary> {
-    let request = Upload { path: path.into(), format: TransferFormat::File };
+    let request = Upload { path: path.into(), format: TransferFormat::File, mode: None };
     place.executor.upload(request, stream(bytes, 4000)).await
 }
 
@@ -245,7 +245,7 @@ async fn a_stream_that_fails_leaves_no_half_file(place: Fixture) {
     ] {
         let failure = ToolError::new(ErrorCode::Busy, "the sender is tired");
         let failing = stream(bytes, 1000).chain(futures_util::stream::iter([Err(failure)]));
-        let request = Upload { path: path.into(), format };
+        let request = Upload { path: path.into(), format, mode: None };
         let result = place.executor.upload(request, Box::pin(failing)).await;
         refused(result, ErrorCode::Busy, &["tired"]);
         assert_eq!(place.bytes("f").await, b"old");
@@ -260,7 +260,7 @@ async fn a_hundred_thousand_entries_are_unpacked(place: Fixture) {
         all = all.special(EntryType::Symlink, &format!("d{}/l{number}", number % 50), "f");
     }
     let bytes = all.bytes();
-    let request = Upload { path: "many".into(), format: TransferFormat::Tar };
+    let request = Upload { path: "many".into(), format: TransferFormat::Tar, mode: None };
     let done = place.executor.upload(request, stream(bytes, 1 << 16)).await.unwrap();
     assert_eq!(done.symlinks, 100_000);
     assert_eq!(place.text("ls many/d7 | wc -l; ls many | wc -l").await, "2000\n50");
@@ -269,7 +269,7 @@ async fn a_hundred_thousand_entries_are_unpacked(place: Fixture) {
 async fn a_large_file_is_streamed(place: Fixture) {
     // Larger than what is read or written at once.
     let bytes = crate::random::Random::new(4).bytes(80 << 20);
-    let request = Upload { path: "large".into(), format: TransferFormat::File };
+    let request = Upload { path: "large".into(), format: TransferFormat::File, mode: None };
     place.executor.upload(request, stream(bytes.clone(), 1 << 18)).await.unwrap();
     let sum = place.text("sha256sum < large").await;
     assert_eq!(sum, format!("{}  -", crate::check::sha256(&bytes)));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use stigmer_core::{ByteString, ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_core::{ByteString, ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
 use stigmer_engine::configuration::variables::Key;
 use stigmer_engine::{
     Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace,
@@ -63,5 +63,13 @@ pub(crate) fn sources(globals: &Globals) -> Sources {
 
 /// What the operating system said of a thing of ours.
 pub(crate) fn io(operation: &str, what: &str, error: &std::io::Error) -> ToolError {
-    ToolError::from_io(operation, &ByteString::from(what), error)
+    let mut error = ToolError::from_io(operation, &ByteString::from(what), error);
+    // Hints about a missing file or a directory are about those in the workspace.
+    if matches!(
+        error.code,
+        ErrorCode::NotFound | ErrorCode::IsDirectory | ErrorCode::NotADirectory | ErrorCode::Exists
+    ) {
+        error.hint = None;
+    }
+    error
 }

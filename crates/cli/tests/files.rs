@@ -22,7 +22,7 @@ fn read_prints_the_bytes_as_they_are() {
     assert_eq!(json["total_lines"], 3);
     assert_eq!(json["next_line"], 3);
     place.run(&["fs", "read", "none"]).exits(3).prints("").says(&["none: no such file"]);
-    place.run(&["fs", "read", "."]).exits(4);
+    place.run(&["fs", "read", "."]).exits(4).says(&[".: is a directory", "hint: list it with"]);
     place.run(&["fs", "read", "../home"]).exits(5).says(&["outside the workspace"]);
     place.run(&["fs", "read", "f", "--lines", "2:1"]).exits(2);
 }
@@ -177,6 +177,88 @@ fn trees_go_up_and_down() {
     assert!(archive.status.success());
     place.run_fed(&archive.stdout, &["fs", "upload", "-", "again"]).ok();
     assert_eq!(place.read("again/d/f"), "deep");
+}
+
+#[test]
+fn what_is_at_the_target_of_a_download_keeps_its_nature() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+    let place = Place::new();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    place.write("private", "secret");
+    set(&place.work().join("private"), 0o600);
+    place.write("open", "text");
+    let down = place.beside("down");
+    std::fs::create_dir(&down).unwrap();
+    let at = |name: &str| down.join(name);
+    let take = |name: &str, to: &str| {
+        place.run(&["fs", "download", name, at(to).to_str().unwrap()]).ok();
+    };
+
+    take("private", "new");
+    assert_eq!(mode(&at("new")), 0o600, "the source's mode");
+    symlink("private", place.work().join("link")).unwrap();
+    take("link", "new-by-link");
+    assert_eq!(mode(&at("new-by-link")), 0o600, "not the link's mode");
+    take("open", "new");
+    assert_eq!(mode(&at("new")), 0o600, "the target's mode");
+    assert_eq!(std::fs::read_to_string(at("new")).unwrap(), "text");
+
+    std::fs::create_dir(at("elsewhere")).unwrap();
+    for (link, target) in [("link", "elsewhere/there"), ("dangling", "elsewhere/missing")] {
+        symlink(target, at(link)).unwrap();
+        take("open", link);
+        assert!(at(link).is_symlink());
+        assert_eq!(std::fs::read_to_string(at(target)).unwrap(), "text");
+        take("private", link);
+        assert_eq!(std::fs::read_to_string(at(target)).unwrap(), "secret");
+    }
+
+    symlink("/dev/null", at("null")).unwrap();
+    take("open", "null");
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    assert!(at("null").is_symlink());
+    place.run(&["fs", "download", "open", "/dev/stdout"]).ok().prints("text");
+    let left = std::fs::read_dir(&down).unwrap().chain(std::fs::read_dir(at("elsewhere")).unwrap());
+    let part = |name: &std::ffi::OsString| name.as_bytes().ends_with(b".part");
+    assert!(!left.map(|entry| entry.unwrap().file_name()).any(|name| part(&name)));
+}
+
+#[test]
+fn a_tree_is_not_copied_into_itself() {
+    let place = Place::new();
+    place.write("d/f", "x");
+    std::os::unix::fs::symlink("d", place.work().join("link")).unwrap();
+    for [from, to] in
+        [[".", "backup"], [".", "."], [".", "d/new/er"], ["d", "d/e"], ["link", "d/e"]]
+    {
+        place.run(&["fs", "upload", from, to]).exits(2).says(&["holds the target", "hint: "]);
+        place.run(&["fs", "download", from, to]).exits(2).says(&["holds the target"]);
+    }
+    assert!(!there(&place.work().join("backup")) && !there(&place.work().join("d/e")));
+    place.run(&["fs", "upload", "d", "copy"]).ok();
+    place.run(&["fs", "download", "d", "dd"]).ok();
+    assert_eq!((place.read("copy/f"), place.read("dd/f")), ("x".to_owned(), "x".to_owned()));
+}
+
+#[test]
+fn an_uploaded_file_has_the_mode_it_had() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let (private, script) = (place.beside("private"), place.beside("script"));
+    for (path, mode) in [(&private, 0o600), (&script, 0o755)] {
+        std::fs::write(path, "x").unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let mode =
+        |name: &str| place.work().join(name).metadata().unwrap().permissions().mode() & 0o7777;
+    place.run(&["fs", "upload", private.to_str().unwrap(), "a"]).ok();
+    place.run(&["fs", "upload", script.to_str().unwrap(), "b"]).ok();
+    assert_eq!((mode("a"), mode("b")), (0o600, 0o755));
+    place.run(&["fs", "upload", script.to_str().unwrap(), "a"]).ok();
+    assert_eq!(mode("a"), 0o600, "what is there keeps its mode");
 }
 
 #[test]

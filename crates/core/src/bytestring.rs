@@ -120,6 +120,21 @@ impl From<&OsStr> for ByteString {
     }
 }
 
+/// As it is serialised: no byte is lost.
+impl From<&ByteString> for serde_json::Value {
+    fn from(bytes: &ByteString) -> Self {
+        match bytes.as_str() {
+            Some(text) => text.into(),
+            None => serde_json::json!({ "base64": STANDARD.encode(&bytes.0) }),
+        }
+    }
+}
+impl From<ByteString> for serde_json::Value {
+    fn from(bytes: ByteString) -> Self {
+        Self::from(&bytes)
+    }
+}
+
 impl Serialize for ByteString {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.as_str() {

@@ -162,22 +162,28 @@ impl ToolError {
     }
 
     fn at(code: ErrorCode, path: &ByteString, what: &str) -> Self {
-        Self::new(code, format!("{path}: {what}")).with_detail("path", path.to_string_lossy())
+        // Relative to the workspace, the workspace itself has an empty path.
+        let root = ByteString::from(".");
+        let path = if path.is_empty() { &root } else { path };
+        Self::new(code, format!("{path}: {what}")).with_detail("path", path)
     }
 
     /// The path does not exist.
     pub fn not_found(path: &ByteString) -> Self {
         Self::at(ErrorCode::NotFound, path, "no such file or directory")
+            .with_hint("`stigmer find` looks for names")
     }
 
     /// The path is a directory.
     pub fn is_directory(path: &ByteString) -> Self {
         Self::at(ErrorCode::IsDirectory, path, "is a directory")
+            .with_hint("list it with `stigmer fs ls`")
     }
 
     /// The path is not a directory.
     pub fn not_a_directory(path: &ByteString) -> Self {
         Self::at(ErrorCode::NotADirectory, path, "is not a directory")
+            .with_hint("name the directory that holds it")
     }
 
     /// The path is a FIFO, socket or device; `kind` names which.
@@ -189,13 +195,14 @@ impl ToolError {
     /// The path leads out of the workspace at `root`.
     pub fn outside_workspace(path: &ByteString, root: &ByteString) -> Self {
         Self::at(ErrorCode::OutsideWorkspace, path, &format!("is outside the workspace {root}"))
-            .with_detail("workspace", root.to_string_lossy())
+            .with_detail("workspace", root)
             .with_hint("name a path beneath the workspace, or choose another workspace")
     }
 
     /// The path exists already.
     pub fn exists(path: &ByteString) -> Self {
         Self::at(ErrorCode::Exists, path, "exists already")
+            .with_hint("choose another name, or ask to replace it if its content may go")
     }
 
     /// The directory has entries.
@@ -325,6 +332,26 @@ mod tests {
         let error = ToolError::too_large(&path, 11, 10);
         let json = serde_json::to_string(&error).unwrap();
         assert_eq!(serde_json::from_str::<ToolError>(&json).unwrap(), error);
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_loses_no_byte() {
+        let path = ByteString::from(&b"a\xff"[..]);
+        let error = ToolError::not_found(&path);
+        assert_eq!(error.details["path"], serde_json::to_value(&path).unwrap());
+        assert_eq!(ToolError::not_found(&"f".into()).details["path"], "f");
+        let error = ToolError::outside_workspace(&"f".into(), &path);
+        assert_eq!(error.details["workspace"], serde_json::json!({ "base64": "Yf8=" }));
+    }
+
+    #[test]
+    fn the_root_has_a_name() {
+        let error = ToolError::is_directory(&"".into());
+        assert_eq!(
+            (error.message.as_str(), &error.details["path"]),
+            (".: is a directory", &".".into())
+        );
+        assert!(error.hint.is_some_and(|hint| hint.contains("fs ls")));
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct Upload {
     /// What the stream is.
     #[serde(default)]
     pub format: TransferFormat,
+    /// Permission bits for a single file that is not there yet, as the umask allows; the entries of
+    /// an archive have their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
 }
 
 /// What [`Upload`] did.

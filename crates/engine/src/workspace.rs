@@ -24,8 +24,10 @@ impl Workspace {
         }
         let path = named.map_or_else(|| current.to_owned(), |named| current.join(named));
         let shown = ByteString::from(path.as_path());
-        let root =
-            path.canonicalize().map_err(|error| ToolError::from_io("open", &shown, &error))?;
+        let root = path.canonicalize().map_err(|error| {
+            ToolError::from_io("open", &shown, &error)
+                .with_hint("name a directory that exists as the workspace")
+        })?;
         if !root.is_dir() {
             return Err(ToolError::not_a_directory(&shown));
         }

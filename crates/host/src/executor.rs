@@ -114,10 +114,12 @@ impl ToolExecutor for HostExecutor {
         self.blocking(move |root| files::edit_file(root, &locks, request)).await
     }
     async fn delete_file(&self, request: DeleteFile) -> Result<DeleteSummary> {
-        self.blocking(|root| files::delete_file(root, request)).await
+        let locks = Arc::clone(&self.locks);
+        self.blocking(move |root| files::delete_file(root, &locks, request)).await
     }
     async fn move_path(&self, request: MovePath) -> Result<()> {
-        self.blocking(|root| files::move_path(root, request)).await
+        let locks = Arc::clone(&self.locks);
+        self.blocking(move |root| files::move_path(root, &locks, request)).await
     }
     async fn make_directory(&self, request: MakeDirectory) -> Result<()> {
         self.blocking(|root| files::make_directory(root, request)).await

@@ -122,7 +122,7 @@ async fn upload(
     bytes: Vec<u8>,
 ) -> Result<()> {
     let content = Box::pin(futures_util::stream::iter([Ok(Bytes::from(bytes))]));
-    executor.upload(Upload { path: path(to), format }, content).await.map(drop)
+    executor.upload(Upload { path: path(to), format, mode: None }, content).await.map(drop)
 }
 
 async fn download(executor: &HostExecutor, from: &str, format: TransferFormat) -> Result<Vec<u8>> {
@@ -461,7 +461,7 @@ async fn any_name_works_in_every_operation() {
             let request = Download { path: at(name), format: TransferFormat::Tar };
             let stream = executor.download(request).await.unwrap();
             let to = [name, b"3"].concat();
-            let request = Upload { path: at(&to), format: TransferFormat::Tar };
+            let request = Upload { path: at(&to), format: TransferFormat::Tar, mode: None };
             executor.upload(request, stream).await.unwrap();
             let file = world.folder.path().join("w").join(OsStr::from_bytes(&to)).join("2");
             assert_eq!(std::fs::read(file).unwrap(), b"b");

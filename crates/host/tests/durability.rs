@@ -151,7 +151,7 @@ fn child_on_a_full_disk(place: &Path) {
         let edit = EditFile { path: "f".into(), edits, expected_sha256: None };
         check("edit", executor.edit_file(edit).await.unwrap_err().code);
         let content = Box::pin(futures_util::stream::iter([Ok(Bytes::from(large.clone()))]));
-        let request = Upload { path: "f".into(), format: TransferFormat::File };
+        let request = Upload { path: "f".into(), format: TransferFormat::File, mode: None };
         check("upload", executor.upload(request, content).await.unwrap_err().code);
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
@@ -160,7 +160,7 @@ fn child_on_a_full_disk(place: &Path) {
         builder.append_data(&mut header, "f", large.as_bytes()).unwrap();
         let bytes = Bytes::from(builder.into_inner().unwrap());
         let content = Box::pin(futures_util::stream::iter([Ok(bytes)]));
-        let request = Upload { path: "".into(), format: TransferFormat::Tar };
+        let request = Upload { path: "".into(), format: TransferFormat::Tar, mode: None };
         check("upload tar", executor.upload(request, content).await.unwrap_err().code);
     });
     eprintln!("CHECKED");

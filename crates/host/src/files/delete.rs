@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use stigmer_core::file::{DeleteFile, DeleteSummary};
 use stigmer_core::{ErrorCode, Result, ToolError};
 
-use super::temporary_name;
+use super::{WriteLocks, temporary_name};
 use crate::Root;
 use crate::root::{Spot, open_child_directory};
 
@@ -23,7 +23,11 @@ const DEEPEST: usize = 64;
 const PASSES: usize = 64;
 
 /// Deletes a path; a link itself, never what it leads to.
-pub(crate) fn delete_file(root: &Root, request: DeleteFile) -> Result<DeleteSummary> {
+pub(crate) fn delete_file(
+    root: &Root,
+    locks: &WriteLocks,
+    request: DeleteFile,
+) -> Result<DeleteSummary> {
     let relative = root.relative(&request.path)?;
     let deleted = DeleteSummary { was_already_deleted: false };
     let spot = match root.spot(&relative, false) {
@@ -34,7 +38,16 @@ pub(crate) fn delete_file(root: &Root, request: DeleteFile) -> Result<DeleteSumm
         }
         Err(error) => return Err(error),
     };
-    match remove_leaf(spot.directory.as_fd(), &spot.name) {
+    // An edit that has read the file would bring it back. A full disk may have no room for the lock,
+    // and deleting is what helps.
+    let lock = match locks.lock(&relative, &spot) {
+        Err(error) if error.code == ErrorCode::DiskFull => None,
+        lock => Some(lock?),
+    };
+    let removed = remove_leaf(spot.directory.as_fd(), &spot.name);
+    // A tree may take longer than a writer of another file waits.
+    drop(lock);
+    match removed {
         Ok(()) => Ok(deleted),
         Err(Errno::NOENT) => Ok(DeleteSummary { was_already_deleted: true }),
         Err(Errno::NOTEMPTY | Errno::EXIST) if request.recursive => {
@@ -171,7 +184,9 @@ mod tests {
     }
 
     fn delete(root: &Root, path: &str, recursive: bool) -> Result<bool, ErrorCode> {
-        delete_file(root, DeleteFile { path: path.into(), recursive })
+        let state = tempfile::tempdir().unwrap();
+        let locks = WriteLocks::new(state.path());
+        delete_file(root, &locks, DeleteFile { path: path.into(), recursive })
             .map(|summary| summary.was_already_deleted)
             .map_err(|error| error.code)
     }
@@ -205,6 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_is_waited_for() {
+        let (folder, root) = workspace();
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        std::fs::write(root.path().join("f"), "").unwrap();
+        let spot = root.spot(Path::new("f"), false).unwrap().unwrap();
+        let lock = locks.lock(Path::new("f"), &spot).unwrap();
+        std::thread::scope(|scope| {
+            let request = DeleteFile { path: "f".into(), recursive: false };
+            let deleting = scope.spawn(|| delete_file(&root, &locks, request));
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            assert!(root.path().join("f").exists());
+            drop(lock);
+            deleting.join().unwrap().unwrap();
+        });
+        assert!(!root.path().join("f").exists());
+    }
+
+    #[test]
     fn a_tree_deeper_than_the_limit_of_descriptors_goes() {
         let (_folder, root) = workspace();
         let mut directory = root.make_directories(Path::new("d")).unwrap();
@@ -218,11 +251,12 @@ mod tests {
 
     #[test]
     fn what_may_not_be_read_is_named() {
-        let (_folder, root) = workspace();
+        let (folder, root) = workspace();
+        let locks = WriteLocks::new(&folder.path().join("state"));
         let closed = root.path().join("d/closed");
         std::fs::create_dir_all(closed.join("x")).unwrap();
         std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
-        let done = delete_file(&root, DeleteFile { path: "d".into(), recursive: true });
+        let done = delete_file(&root, &locks, DeleteFile { path: "d".into(), recursive: true });
         if rustix::process::geteuid().is_root() {
             assert!(done.is_ok(), "root may");
             return;

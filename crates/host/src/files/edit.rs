@@ -64,7 +64,7 @@ fn failed(relative: &Path, edits: &[Edit], problem: Problem) -> ToolError {
     let at = |code, index: usize, what: &str| {
         let which = if edits.len() > 1 { format!(" of edit {index}") } else { String::new() };
         ToolError::new(code, format!("{path}: the text to replace{which} {what}"))
-            .with_detail("path", relative.to_string_lossy())
+            .with_detail("path", stigmer_core::ByteString::from(relative))
             .with_detail("edit", index)
     };
     match problem {

@@ -63,9 +63,33 @@ impl WriteLocks {
     /// # Errors
     /// `busy` after five seconds.
     pub(crate) fn lock(&self, relative: &Path, spot: &Spot) -> Result<WriteLock> {
+        self.lock_bucket(relative, bucket_of(relative, spot)?)
+    }
+
+    /// Waits for the locks of two names, always in the same order: two movers never wait for each
+    /// other in a circle.
+    ///
+    /// # Errors
+    /// `busy` after five seconds for one of them.
+    pub(crate) fn lock_both(
+        &self,
+        one: (&Path, &Spot),
+        other: (&Path, &Spot),
+    ) -> Result<(WriteLock, Option<WriteLock>)> {
+        let mut first = (bucket_of(one.0, one.1)?, one.0);
+        let mut second = (bucket_of(other.0, other.1)?, other.0);
+        if second.0 < first.0 {
+            std::mem::swap(&mut first, &mut second);
+        }
+        let lock = self.lock_bucket(first.1, first.0)?;
+        // A second descriptor of a file that is locked would wait for the first.
+        let differ = second.0 != first.0;
+        let another = differ.then(|| self.lock_bucket(second.1, second.0)).transpose()?;
+        Ok((lock, another))
+    }
+
+    fn lock_bucket(&self, relative: &Path, bucket: u8) -> Result<WriteLock> {
         let fail = |errno: Errno| ToolError::from_io("lock", &relative.into(), &errno.into());
-        let stat = rustix::fs::fstat(&spot.directory).map_err(fail)?;
-        let bucket = bucket(stat.st_dev, stat.st_ino, spot.name.as_bytes());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = rustix::fs::openat(self.directory()?, format!("{bucket:02x}"), flags, mode)
@@ -99,8 +123,14 @@ fn busy(relative: &Path) -> ToolError {
     let path = relative.display();
     let message = format!("{path}: another writer has held it for {seconds} seconds");
     ToolError::new(ErrorCode::Busy, message)
-        .with_detail("path", relative.to_string_lossy())
+        .with_detail("path", stigmer_core::ByteString::from(relative))
         .with_hint("repeat the request when the other writer is done")
+}
+
+fn bucket_of(relative: &Path, spot: &Spot) -> Result<u8> {
+    let stat = rustix::fs::fstat(&spot.directory)
+        .map_err(|errno| ToolError::from_io("lock", &relative.into(), &errno.into()))?;
+    Ok(bucket(stat.st_dev, stat.st_ino, spot.name.as_bytes()))
 }
 
 /// FNV-1a, which will be the same in every version of this program that shares the directory.
@@ -135,6 +165,25 @@ mod tests {
         assert!(start.elapsed() >= PATIENCE);
         drop(held);
         assert!(there.lock(path, &spot).is_ok());
+    }
+
+    #[test]
+    fn two_names_are_locked_in_any_order_and_one_name_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path(), None).unwrap();
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        let spot = |name: &str| root.spot(Path::new(name), false).unwrap().unwrap();
+        let (a, b) = (spot("a"), spot("b"));
+        let (a, b) = ((Path::new("a"), &a), (Path::new("b"), &b));
+        assert!(locks.lock_both(a, a).unwrap().1.is_none());
+        std::thread::scope(|scope| {
+            for (one, other) in [(a, b), (b, a)] {
+                let locks = &locks;
+                scope.spawn(move || (0..500).for_each(|_| drop(locks.lock_both(one, other))));
+            }
+        });
+        drop(locks.lock_both(a, b).unwrap());
+        assert!(locks.lock_both(b, a).is_ok());
     }
 
     #[test]

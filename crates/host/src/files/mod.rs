@@ -30,7 +30,7 @@ pub(crate) use locks::WriteLocks;
 pub(crate) use movement::move_path;
 pub(crate) use read::read_file;
 pub(crate) use staged::{Staged, temporary_name};
-pub(crate) use write::write_file;
+pub(crate) use write::{check_writable, write_file};
 
 use crate::Root;
 

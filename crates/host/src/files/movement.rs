@@ -7,11 +7,15 @@ use rustix::io::Errno;
 use stigmer_core::file::{FileKind, MovePath};
 use stigmer_core::{ErrorCode, Result, ToolError};
 
+use super::{WriteLocks, check_writable};
 use crate::Root;
 use crate::root::{Spot, kind_of};
 
 /// Moves a path, in one step of the kernel.
-pub(crate) fn move_path(root: &Root, request: MovePath) -> Result<()> {
+///
+/// Under the locks of both names: an edit that has read what goes, or what is replaced, would write
+/// over what was moved.
+pub(crate) fn move_path(root: &Root, locks: &WriteLocks, request: MovePath) -> Result<()> {
     let (from, to) = (root.relative(&request.from)?, root.relative(&request.to)?);
     if to != from && to.starts_with(&from) {
         return Err(into_itself(&from));
@@ -19,6 +23,14 @@ pub(crate) fn move_path(root: &Root, request: MovePath) -> Result<()> {
     let whole = |name| ToolError::invalid_argument(name, "is the workspace itself");
     let source = root.spot(&from, false)?.ok_or_else(|| whole("from"))?;
     let target = root.spot(&to, false)?.ok_or_else(|| whole("to"))?;
+    let _locks = locks.lock_both((&from, &source), (&to, &target))?;
+    if request.replace {
+        let stat = rustix::fs::statat(&target.directory, &target.name, AtFlags::SYMLINK_NOFOLLOW);
+        // A link is replaced itself and not what it leads to.
+        if stat.is_ok_and(|stat| kind_of(&stat) == FileKind::File) {
+            check_writable(root, &to, &target)?;
+        }
+    }
     let moved = if request.replace {
         replace(&source, &target)
     } else {
@@ -87,7 +99,7 @@ fn failed(root: &Root, from: &Path, to: &Path, errno: Errno) -> ToolError {
                 to.display()
             );
             ToolError::new(ErrorCode::InvalidArgument, message)
-                .with_detail("path", from.to_string_lossy())
+                .with_detail("path", stigmer_core::ByteString::from(from))
                 .with_hint("copy it there and then delete it here")
         }
         _ => root.io_error("move", from, errno),
@@ -107,10 +119,12 @@ mod tests {
     fn a_path_is_moved_and_nothing_is_replaced_unasked() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path(), None).unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let locks = WriteLocks::new(state.path());
         let at = |path: &str| folder.path().join(path);
         let go = |from: &str, to: &str, replace| {
             let request = MovePath { from: from.into(), to: to.into(), replace };
-            move_path(&root, request).map_err(|error| error.code)
+            move_path(&root, &locks, request).map_err(|error| error.code)
         };
         std::fs::create_dir_all(at("d/e")).unwrap();
         std::fs::write(at("a"), "a").unwrap();
@@ -143,7 +157,49 @@ mod tests {
         std::fs::write(folder.path().join("a"), "a").unwrap();
         std::fs::hard_link(folder.path().join("a"), folder.path().join("b")).unwrap();
         let request = MovePath { from: "a".into(), to: "b".into(), replace: true };
-        move_path(&root, request).unwrap();
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        move_path(&root, &locks, request).unwrap();
         assert!(!folder.path().join("a").exists() && folder.path().join("b").exists());
+    }
+
+    #[test]
+    fn a_write_protected_file_is_not_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path(), None).unwrap();
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        std::fs::write(folder.path().join("a"), "a").unwrap();
+        let b = folder.path().join("b");
+        std::fs::write(&b, "b").unwrap();
+        std::fs::set_permissions(&b, PermissionsExt::from_mode(0o444)).unwrap();
+        let request = MovePath { from: "a".into(), to: "b".into(), replace: true };
+        let moved = move_path(&root, &locks, request);
+        if rustix::process::geteuid().is_root() {
+            assert!(moved.is_ok(), "root may");
+            return;
+        }
+        assert_eq!(moved.unwrap_err().code, ErrorCode::PermissionDenied);
+        assert_eq!(std::fs::read(b).unwrap(), b"b");
+    }
+
+    #[test]
+    fn a_move_waits_for_the_writers_of_both_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path(), None).unwrap();
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        for held in ["a", "b"] {
+            std::fs::write(folder.path().join("a"), "a").unwrap();
+            let spot = root.spot(Path::new(held), false).unwrap().unwrap();
+            let lock = locks.lock(Path::new(held), &spot).unwrap();
+            std::thread::scope(|scope| {
+                let request = MovePath { from: "a".into(), to: "b".into(), replace: true };
+                let moving = scope.spawn(|| move_path(&root, &locks, request));
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                assert!(folder.path().join("a").exists(), "{held} is held");
+                drop(lock);
+                moving.join().unwrap().unwrap();
+            });
+            assert!(!folder.path().join("a").exists());
+        }
     }
 }

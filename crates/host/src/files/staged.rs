@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Stat, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
 use crate::root::{Spot, proc_path, proc_works};
@@ -42,9 +43,13 @@ impl<'a> Staged<'a> {
         &mut self.file
     }
 
-    /// Takes over the permissions of the file that is to be replaced, and its owner if that is
-    /// allowed. Not setuid and setgid: the kernel too takes them from a file that is written.
-    pub(crate) fn take_over(&self, old: &Stat) -> Result<()> {
+    /// Takes over the permissions of the file that is to be replaced, its access list and its
+    /// users' attributes, and its owner if that is allowed. Not setuid and setgid: the kernel too
+    /// takes them from a file that is written.
+    ///
+    /// `source` is the old file, if it can be opened. Beside an access list the group's bits are the
+    /// list's mask and not the group's own: without the list they are not given.
+    pub(crate) fn take_over(&self, old: &Stat, source: Option<&File>) -> Result<()> {
         let own = rustix::fs::fstat(&self.file)?;
         if (own.st_uid, own.st_gid) != (old.st_uid, old.st_gid) {
             let (owner, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
@@ -54,7 +59,11 @@ impl<'a> Staged<'a> {
                 let _ = rustix::fs::fchown(&self.file, None, Some(group));
             }
         }
-        self.set_mode(old.st_mode)
+        let listed = source.is_some_and(|source| copy_access_list(source, &self.file).is_ok());
+        if let Some(source) = source {
+            copy_users_attributes(source, &self.file);
+        }
+        self.set_mode(if listed { old.st_mode } else { old.st_mode & !0o070 })
     }
 
     /// Sets the permission bits, whatever the umask.
@@ -113,6 +122,45 @@ impl Drop for Staged<'_> {
         if let Some(name) = &self.temporary {
             // If it cannot be removed now, nobody is left who could.
             let _ = rustix::fs::unlinkat(&self.spot.directory, name, AtFlags::empty());
+        }
+    }
+}
+
+const ACCESS_LIST: &str = "system.posix_acl_access";
+
+/// The most that Linux allows for an attribute's value and for the list of their names.
+const ATTRIBUTE_BYTES: usize = 64 << 10;
+
+/// Gives a file the access list of another, or none if that has none: a new file may have one from
+/// its directory.
+fn copy_access_list(from: &File, to: &File) -> Result<()> {
+    let mut list = vec![0; ATTRIBUTE_BYTES];
+    let done = match rustix::fs::fgetxattr(from, ACCESS_LIST, &mut list[..]) {
+        Ok(length) => {
+            rustix::fs::fsetxattr(to, ACCESS_LIST, &list[..length], XattrFlags::empty())?;
+            return Ok(());
+        }
+        Err(Errno::NODATA) => rustix::fs::fremovexattr(to, ACCESS_LIST),
+        Err(errno) => Err(errno),
+    };
+    match done {
+        // Nothing to take over, or a file system without access lists.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => done,
+    }
+}
+
+/// Copies what can be copied: a file system need not take them, and nobody's access hangs on them.
+fn copy_users_attributes(from: &File, to: &File) {
+    let mut names = vec![0; ATTRIBUTE_BYTES];
+    let Ok(length) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
+    for name in names[..length].split(|byte| *byte == 0) {
+        if !name.starts_with(b"user.") {
+            continue;
+        }
+        let (name, mut value) = (OsStr::from_bytes(name), vec![0; ATTRIBUTE_BYTES]);
+        if let Ok(length) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
+            let _ = rustix::fs::fsetxattr(to, name, &value[..length], XattrFlags::empty());
         }
     }
 }
@@ -177,10 +225,67 @@ mod tests {
             let path = folder.join("f");
             std::fs::write(&path, "old").unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o705)).unwrap();
-            staged.take_over(&rustix::fs::stat(&path).unwrap()).unwrap();
+            let old = File::open(&path).unwrap();
+            staged.take_over(&rustix::fs::fstat(&old).unwrap(), Some(&old)).unwrap();
             staged.replace().unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"new");
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o705);
+        });
+    }
+
+    /// Owner rw, user 12345 r, the group nothing, mask r, others nothing.
+    fn access_list() -> Vec<u8> {
+        let none = u32::MAX;
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 6, none), (2, 4, 12345), (4, 0, none), (16, 4, none), (32, 0, none)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in entries {
+            list.extend(tag.to_le_bytes());
+            list.extend(permissions.to_le_bytes());
+            list.extend(id.to_le_bytes());
+        }
+        list
+    }
+
+    #[test]
+    fn access_lists_and_users_attributes_are_kept() {
+        both(|folder, _, mut staged| {
+            let path = folder.join("f");
+            let old = File::create(&path).unwrap();
+            let set = |name: &str, value: &[u8]| {
+                rustix::fs::fsetxattr(&old, name, value, XattrFlags::empty())
+            };
+            let (list, attribute) = (set(ACCESS_LIST, &access_list()), set("user.note", b"kept"));
+            let stat = rustix::fs::fstat(&old).unwrap();
+            staged.take_over(&stat, Some(&old)).unwrap();
+            staged.replace().unwrap();
+            let new = File::open(&path).unwrap();
+            let get = |name: &str| {
+                let mut value = vec![0; 1000];
+                let length = rustix::fs::fgetxattr(&new, name, &mut value[..]).unwrap();
+                value.truncate(length);
+                value
+            };
+            // Not every file system has them.
+            if list.is_ok() {
+                assert_eq!(get(ACCESS_LIST), access_list());
+                assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+            }
+            if attribute.is_ok() {
+                assert_eq!(get("user.note"), b"kept");
+            }
+        });
+    }
+
+    #[test]
+    fn the_group_gets_nothing_when_the_access_list_is_not_known() {
+        both(|folder, _, mut staged| {
+            let path = folder.join("f");
+            std::fs::write(&path, "old").unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
+            staged.take_over(&rustix::fs::stat(&path).unwrap(), None).unwrap();
+            staged.replace().unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o604);
         });
     }
 

@@ -108,6 +108,7 @@ pub(super) struct Old {
     sha256: Option<String>,
     lines: u64,
     stat: Stat,
+    file: File,
 }
 
 /// A file's place, with its lock held.
@@ -121,22 +122,23 @@ impl Place<'_> {
     /// Reads the file that is there, if any.
     pub(super) fn read(&self, hash: bool) -> Result<Option<Old>> {
         let opened = self.root.open_at(self.relative, self.spot);
-        let Some((mut file, stat)) = opened.map_err(|error| match error.code {
+        let Some((file, stat)) = opened.map_err(|error| match error.code {
             ErrorCode::Busy => error.with_detail(CHANGED, true),
             _ => error,
         })?
         else {
             return Ok(None);
         };
-        self.check_writable()?;
-        let mut old = Old { content: None, sha256: None, lines: 0, stat };
+        check_writable(self.root, self.relative, self.spot)?;
+        let mut old = Old { content: None, sha256: None, lines: 0, stat, file };
         let size = size_of(&stat);
         if size > MAX_WRITE_BYTES {
-            old.stream(&mut file, hash).map_err(|error| self.failed("read", &error))?;
+            old.stream(hash).map_err(|error| self.failed("read", &error))?;
             return Ok(Some(old));
         }
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(MAX_WRITE_BYTES + 1)
+        (&old.file)
+            .take(MAX_WRITE_BYTES + 1)
             .read_to_end(&mut content)
             .map_err(|error| self.failed("read", &error))?;
         if content.len() as u64 > MAX_WRITE_BYTES {
@@ -167,8 +169,9 @@ impl Place<'_> {
         unchanged: bool,
     ) -> Result<()> {
         let fail = |errno: Errno| self.errno("write", errno);
-        // Never wider than the old file, not even before the exact mode is set.
-        let mode = old.map_or(0o666, |old| old.stat.st_mode & 0o777);
+        // Never wider than the old file, not even before the exact mode is set; what the group's bits
+        // mean depends on its access list.
+        let mode = old.map_or(0o666, |old| old.stat.st_mode & 0o700);
         let mut staged = Staged::new(self.spot, mode).map_err(fail)?;
         staged.file().write_all(content).map_err(|error| self.failed("write", &error))?;
         match old {
@@ -178,7 +181,7 @@ impl Place<'_> {
                 created => created.map_err(fail),
             },
             Some(old) => {
-                staged.take_over(&old.stat).map_err(fail)?;
+                staged.take_over(&old.stat, Some(&old.file)).map_err(fail)?;
                 let now = self.look()?;
                 if !now.is_some_and(|now| {
                     if unchanged {
@@ -203,22 +206,10 @@ impl Place<'_> {
         }
     }
 
-    /// Renaming needs no permission to write the file that goes. A file without it was protected on
-    /// purpose.
-    fn check_writable(&self) -> Result<()> {
-        let Spot { directory, name } = self.spot;
-        match rustix::fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS) {
-            Err(errno @ (Errno::ACCESS | Errno::ROFS | Errno::PERM)) => {
-                Err(self.errno("write", errno).with_hint("the file is write-protected"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn changed(&self, how: &str) -> ToolError {
         let path = self.relative;
         ToolError::new(ErrorCode::Busy, format!("{}: {how}", path.display()))
-            .with_detail("path", path.to_string_lossy())
+            .with_detail("path", stigmer_core::ByteString::from(path))
             .with_detail(CHANGED, true)
     }
 
@@ -231,6 +222,18 @@ impl Place<'_> {
     }
 }
 
+/// Fails if the regular file at a spot may not be written. Renaming needs no permission to write
+/// the file that goes; a file without it was protected on purpose.
+pub(crate) fn check_writable(root: &Root, relative: &Path, spot: &Spot) -> Result<()> {
+    let Spot { directory, name } = spot;
+    match rustix::fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS) {
+        Err(errno @ (Errno::ACCESS | Errno::ROFS | Errno::PERM)) => Err(root
+            .io_error("write", relative, errno)
+            .with_hint("the file is write-protected; change its mode first (`chmod u+w`)")),
+        _ => Ok(()),
+    }
+}
+
 impl Old {
     /// Size in bytes.
     pub(super) fn size(&self) -> u64 {
@@ -238,12 +241,12 @@ impl Old {
     }
 
     /// Counts and hashes a file that is too large to be held.
-    fn stream(&mut self, file: &mut File, hash: bool) -> std::io::Result<()> {
+    fn stream(&mut self, hash: bool) -> std::io::Result<()> {
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 128 << 10];
         let mut last = b'\n';
         loop {
-            let count = file.read(&mut buffer)?;
+            let count = (&self.file).read(&mut buffer)?;
             let chunk = &buffer[..count];
             let Some(end) = chunk.last() else { break };
             last = *end;

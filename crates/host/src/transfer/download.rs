@@ -91,8 +91,8 @@ fn send(
         }
         (_, Source::File(file, stat)) => {
             let name = Path::new(relative.file_name().unwrap_or(OsStr::new("file")));
-            let mut packing =
-                Packing { root, base: relative, builder: Builder::new(&mut outgoing) };
+            let base = relative.parent().unwrap_or(relative);
+            let mut packing = Packing { root, base, builder: Builder::new(&mut outgoing) };
             packing.file(name, file, &stat).and_then(|()| Ok(packing.builder.finish()?))
         }
         (_, Source::Directory(directory)) => {
@@ -222,9 +222,20 @@ impl<W: Write> Packing<'_, W> {
     fn file(&mut self, path: &Path, file: File, stat: &Stat) -> Result<(), Fault> {
         let size = size_of(stat);
         let mut header = header_of(EntryType::Regular, size, stat);
-        self.builder.append_data(&mut header, path, Exactly { file, left: size })?;
-        Ok(())
+        let mut content = Exactly { file, left: size, shrank: false };
+        let added = self.builder.append_data(&mut header, path, &mut content);
+        if content.shrank {
+            return Err(shrank(&self.base.join(path), content.left).into());
+        }
+        Ok(added?)
     }
+}
+
+fn shrank(path: &Path, missing: u64) -> ToolError {
+    let message = format!("{}: shrank by {missing} bytes while it was read", path.display());
+    ToolError::new(ErrorCode::Busy, message)
+        .with_detail("path", stigmer_core::ByteString::from(path))
+        .with_hint("repeat the download when nobody writes the file")
 }
 
 fn header_of(kind: EntryType, size: u64, stat: &Stat) -> Header {
@@ -238,21 +249,21 @@ fn header_of(kind: EntryType, size: u64, stat: &Stat) -> Header {
     header
 }
 
-/// As many bytes of a file as its header has promised. A file that grows is cut; one that shrinks
-/// is filled with zeros, as tar does, because what is already sent cannot be taken back.
+/// As many bytes of a file as its header has promised. A file that grows is cut. One that shrinks is
+/// an error: what is sent cannot be taken back, and zeros would pass for its content.
 struct Exactly {
     file: File,
     left: u64,
+    shrank: bool,
 }
 
 impl Read for Exactly {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = &mut buffer[..most];
-        let mut count = self.file.read(buffer)?;
-        if count == 0 {
-            buffer.fill(0);
-            count = most;
+        let count = self.file.read(&mut buffer[..most])?;
+        if count == 0 && most > 0 {
+            self.shrank = true;
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;
         Ok(count)

@@ -93,26 +93,42 @@ async fn what_goes_out_can_come_in() {
     assert_eq!(std::fs::read(root.path().join("e/link")).unwrap().len(), 3 << 20);
 }
 
-#[tokio::test]
-async fn files_that_change_meanwhile_do_not_break_the_archive() {
+/// Takes a tree in which a large file gets another size after the first piece.
+async fn take_while_it_becomes(size: u64) -> (Vec<u8>, Result<()>) {
     let (_folder, root) = world();
     let path = root.path().join("d/f");
     std::fs::write(&path, vec![b'x'; 8 << 20]).unwrap();
     std::fs::write(root.path().join("d/g"), "after").unwrap();
-    for size in [0, 16 << 20] {
-        let request = Download { path: "".into(), format: TransferFormat::Tar };
-        let mut stream = download(Arc::clone(&root), request).await.unwrap();
-        let mut bytes = stream.next().await.unwrap().unwrap().to_vec();
-        let before = std::fs::metadata(&path).unwrap().len();
-        let file = File::options().write(true).open(&path).unwrap();
-        file.set_len(size).unwrap();
-        while let Some(piece) = stream.next().await {
-            bytes.extend_from_slice(&piece.unwrap());
+    let request = Download { path: "".into(), format: TransferFormat::Tar };
+    let mut stream = download(Arc::clone(&root), request).await.unwrap();
+    let mut bytes = stream.next().await.unwrap().unwrap().to_vec();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(size).unwrap();
+    while let Some(piece) = stream.next().await {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(error) => return (bytes, Err(error)),
         }
-        let got = unpack(&bytes);
-        assert_eq!(got[&b"d/f"[..]].2.len() as u64, before);
-        assert_eq!(got[&b"d/g"[..]].2, b"after");
     }
+    (bytes, Ok(()))
+}
+
+#[tokio::test]
+async fn a_file_that_grows_meanwhile_does_not_break_the_archive() {
+    let (bytes, done) = take_while_it_becomes(16 << 20).await;
+    done.unwrap();
+    let got = unpack(&bytes);
+    assert_eq!(got[&b"d/f"[..]].2.len(), 8 << 20);
+    assert_eq!(got[&b"d/g"[..]].2, b"after");
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_meanwhile_ends_the_stream_with_an_error() {
+    let (bytes, done) = take_while_it_becomes(0).await;
+    let error = done.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy);
+    assert!(error.message.starts_with("d/f: shrank"), "{error}");
+    assert!(bytes.len() < 8 << 20, "nothing is made up");
 }
 
 #[tokio::test]

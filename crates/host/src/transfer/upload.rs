@@ -15,7 +15,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::incoming::{Incoming, State, read_with};
 use crate::Root;
-use crate::files::{Staged, WriteLocks, io_failed, temporary_name};
+use crate::files::{Staged, WriteLocks, check_writable, io_failed, temporary_name};
 use crate::root::{Spot, kind_of};
 
 /// The most that the headers of one entry may take: long names, extended attributes and the map of
@@ -36,7 +36,7 @@ pub(crate) async fn upload(
         let target = Target { root: &root, locks: &locks };
         match request.format {
             TransferFormat::Tar => Unpacking::new(target, relative, incoming.state()).run(incoming),
-            TransferFormat::File => target.one_file(&relative, incoming),
+            TransferFormat::File => target.one_file(&relative, request.mode, incoming),
         }
     })
     .await
@@ -49,7 +49,12 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn one_file(self, relative: &Path, mut incoming: Incoming) -> Result<UploadSummary> {
+    fn one_file(
+        self,
+        relative: &Path,
+        mode: Option<u32>,
+        mut incoming: Incoming,
+    ) -> Result<UploadSummary> {
         let state = incoming.state();
         let fail = |errno| self.root.io_error("write", relative, errno);
         let spot = self.root.final_spot(relative, true)?;
@@ -59,12 +64,17 @@ impl Target<'_> {
             &spot.name,
             AtFlags::SYMLINK_NOFOLLOW,
         ) {
-            Ok(stat) => crate::root::regular(relative, &stat).map(|()| Some(stat)),
+            Ok(stat) => {
+                crate::root::regular(relative, &stat)?;
+                check_writable(self.root, relative, spot)?;
+                Ok(Some(stat))
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(fail(errno)),
         };
         let before = kept(&spot)?;
-        let mode = before.map_or(0o666, |stat| stat.st_mode & 0o777);
+        let mode = mode.unwrap_or(0o666) & 0o777;
+        let mode = before.map_or(mode, |stat| stat.st_mode & 0o700);
         let mut staged = Staged::new(&spot, mode).map_err(fail)?;
         let bytes = copy(&mut incoming, staged.file(), false).map_err(|error| match error {
             Copy::Read(error) => state.failure.take().unwrap_or_else(|| {
@@ -74,7 +84,10 @@ impl Target<'_> {
         })?;
         let _lock = self.locks.lock(relative, &spot)?;
         if let Some(stat) = kept(&spot)? {
-            staged.take_over(&stat).map_err(fail)?;
+            // A file that may not be read can still be replaced.
+            let old = self.root.open_at(relative, &spot).ok().flatten();
+            let old = old.filter(|(_, now)| (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino));
+            staged.take_over(&stat, old.as_ref().map(|(file, _)| file)).map_err(fail)?;
         }
         staged.put().map_err(fail)?;
         Ok(UploadSummary { files: 1, bytes, ..UploadSummary::default() })
@@ -119,15 +132,24 @@ struct Unpacking<'a> {
     /// Directories whose mode and time are set at the end: until then they must be writable, and
     /// what is put into them changes their time.
     directories: Vec<(PathBuf, u32, Timespec)>,
+    /// Links made, which are looked at again at the end: what they pass through may have come later.
+    links: Vec<PathBuf>,
 }
 
 impl<'a> Unpacking<'a> {
     fn new(target: Target<'a>, base: PathBuf, state: Rc<State>) -> Self {
-        let (summary, directories) = (UploadSummary::default(), Vec::new());
-        Self { target, base, state, summary, directories }
+        let (summary, directories, links) = (UploadSummary::default(), Vec::new(), Vec::new());
+        Self { target, base, state, summary, directories, links }
     }
 
     fn run(mut self, incoming: Incoming) -> Result<UploadSummary> {
+        let unpacked = self.unpack(incoming);
+        // Also of what a broken archive has left.
+        self.check_links()?;
+        unpacked.map(|()| self.summary)
+    }
+
+    fn unpack(&mut self, incoming: Incoming) -> Result<()> {
         self.target.root.make_directories(&self.base)?;
         let mut archive = Archive::new(incoming);
         let mut entries = archive.entries().map_err(|error| self.broken(None, &error))?;
@@ -163,13 +185,46 @@ impl<'a> Unpacking<'a> {
         let mut rest = archive.into_inner();
         std::io::copy(&mut rest, &mut std::io::sink())
             .map_err(|error| self.broken(last.as_deref(), &error))?;
-        Ok(self.summary)
+        Ok(())
+    }
+
+    /// Removes the links that lead out now that all is in its place.
+    fn check_links(&mut self) -> Result<()> {
+        let root = self.target.root;
+        let mut checked = Ok(());
+        for path in std::mem::take(&mut self.links) {
+            // What is gone, or cannot be reached any more, leads nowhere.
+            let Ok(Some(spot)) = root.spot(&path, false) else { continue };
+            let Ok(target) = rustix::fs::readlinkat(&spot.directory, &spot.name, Vec::new()) else {
+                continue;
+            };
+            let target = crate::root::owned(target.into_bytes());
+            if root.link_leads_out(path.parent().unwrap_or(Path::new("")), &target) {
+                rustix::fs::unlinkat(&spot.directory, &spot.name, AtFlags::empty())
+                    .map_err(|errno| root.io_error("remove the link", &path, errno))?;
+                checked = checked.and(Err(self.link_outside(&path, &target)));
+            }
+        }
+        checked
+    }
+
+    fn link_outside(&self, path: &Path, target: &Path) -> ToolError {
+        let link = format!("{} (a link to {})", path.display(), target.display());
+        let error = self.target.root.outside(Path::new(&link));
+        error.with_detail("path", stigmer_core::ByteString::from(path))
     }
 
     fn entry(&mut self, entry: &mut Entry<'_, Incoming>, name: &Path) -> Result<()> {
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
             return Ok(());
+        }
+        if let Some(extensions) = entry.pax_extensions().ok().flatten() {
+            for extension in extensions.flatten() {
+                if extension.key_bytes().starts_with(b"GNU.sparse.") {
+                    return Err(sparse(name));
+                }
+            }
         }
         let path = self.beneath(name)?;
         match kind {
@@ -263,13 +318,13 @@ impl<'a> Unpacking<'a> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let spot = self.spot(path)?;
         if root.link_leads_out(parent, &target) {
-            let link = format!("{} (a link to {})", path.display(), target.display());
-            return Err(root.outside(Path::new(&link)).with_detail("path", path.to_string_lossy()));
+            return Err(self.link_outside(path, &target));
         }
         let temporary = temporary_name();
         rustix::fs::symlinkat(&target, &spot.directory, &temporary)
             .map_err(|errno| root.io_error("make the link", path, errno))?;
         self.rename(&spot, &temporary, path)?;
+        self.links.push(path.to_owned());
         self.summary.symlinks += 1;
         Ok(())
     }
@@ -284,7 +339,16 @@ impl<'a> Unpacking<'a> {
             .map_err(fail)?;
         let spot = self.spot(path)?;
         match kind_of(&stat) {
-            FileKind::File | FileKind::Symlink => {}
+            FileKind::File => {}
+            FileKind::Symlink => {
+                // It is another link where it is now: its text begins in another directory.
+                let target = rustix::fs::readlinkat(&source.directory, &source.name, Vec::new());
+                let target = crate::root::owned(target.map_err(fail)?.into_bytes());
+                if root.link_leads_out(path.parent().unwrap_or(Path::new("")), &target) {
+                    return Err(self.link_outside(path, &target));
+                }
+                self.links.push(path.to_owned());
+            }
             kind => return Err(ToolError::not_a_file(&original.into(), kind.name())),
         }
         let temporary = temporary_name();
@@ -329,6 +393,14 @@ fn truncated(last: Option<&Path>) -> ToolError {
     };
     ToolError::invalid_argument("archive", format!("is truncated: {place}, without an end mark"))
         .with_hint("send the whole archive; what arrived whole was kept")
+}
+
+/// The newer form of a sparse file: its content, and in some versions its name, are not what they
+/// seem to who does not know it, and the archive's reader does not.
+fn sparse(name: &Path) -> ToolError {
+    let reason = format!("its entry {} is a sparse file in the PAX format", name.display());
+    ToolError::invalid_argument("archive", reason)
+        .with_hint("make the archive with `tar --format=gnu`, or without `--sparse` (-S)")
 }
 
 fn link_target(entry: &Entry<'_, Incoming>, path: &Path) -> Result<PathBuf> {

@@ -31,7 +31,7 @@ impl World {
         pieces: Vec<Result<Bytes>>,
     ) -> Result<UploadSummary> {
         let content = Box::pin(futures_util::stream::iter(pieces));
-        let request = Upload { path: path.into(), format };
+        let request = Upload { path: path.into(), format, mode: None };
         upload(Arc::clone(&self.root), Arc::clone(&self.locks), request, content).await
     }
 
@@ -149,6 +149,24 @@ async fn sparse_files_arrive() {
 }
 
 #[tokio::test]
+async fn sparse_files_of_the_newer_form_are_refused() {
+    for keys in [
+        &[("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0"), ("mtime", b"1")][..],
+        &[("mtime", b"1"), ("GNU.sparse.map", b"0,1,9,1")],
+    ] {
+        let world = world();
+        let mut builder = Builder::new(Vec::new());
+        builder.append_pax_extensions(keys.iter().copied()).unwrap();
+        entry(&mut builder, Regular, b"GNUSparseFile.0/f", b"", b"1\n0\n");
+        let error = world.tar(&builder.into_inner().unwrap()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+        assert!(error.message.contains("GNUSparseFile.0/f"), "{error}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("--format=gnu")));
+        assert_eq!(world.names(), ["in"]);
+    }
+}
+
+#[tokio::test]
 async fn nothing_leads_out() {
     let world = world();
     symlink("../../out", world.root.path().join("there")).unwrap();
@@ -177,6 +195,35 @@ async fn nothing_leads_out() {
     // The link itself is replaced, never what it leads to.
     world.tar(&archive(&[(Regular, b"preset", b"", b"x")])).await.unwrap();
     assert!(world.at("in/preset").is_file());
+}
+
+#[tokio::test]
+async fn no_link_leads_out_by_what_comes_after_it() {
+    let later = &[
+        (Symlink, &b"l1"[..], &b"d/../../out"[..], &b""[..]),
+        (Symlink, b"l2", b"d/../../secret", b""),
+        (Symlink, b"d", b".", b""),
+    ][..];
+    // The link stays beneath where it is deep, and leads out where it is not.
+    let moved = &[
+        (Directory, &b"a/b/"[..], &b""[..], &b""[..]),
+        (Symlink, b"a/b/l", b"../../../f", b""),
+        (Link, b"h", b"a/b/l", b""),
+    ];
+    for (entries, kept) in [(later, &["d", "in"][..]), (moved, &["a", "b", "in", "l"])] {
+        let world = world();
+        for cut in [0, 1024] {
+            let bytes = archive(entries);
+            let error = world.tar(&bytes[..bytes.len() - cut]).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::OutsideWorkspace, "{error}");
+            assert_eq!(world.names(), kept, "{entries:?}");
+        }
+    }
+    // Others stay, and so do links to what is not there.
+    let world = world();
+    let good = [(Symlink, &b"l"[..], &b"d/../f"[..], &b""[..]), (Symlink, b"d", b"e", b"")];
+    world.tar(&archive(&good)).await.unwrap();
+    assert_eq!(world.names(), ["d", "in", "l"]);
 }
 
 #[tokio::test]
@@ -249,13 +296,28 @@ async fn a_single_file_is_streamed() {
 }
 
 #[tokio::test]
+async fn a_write_protected_file_is_not_replaced() {
+    let world = world();
+    std::fs::write(world.at("f"), "old").unwrap();
+    std::fs::set_permissions(world.at("f"), std::os::unix::fs::PermissionsExt::from_mode(0o444))
+        .unwrap();
+    let done = world.send("f", TransferFormat::File, vec![Ok(Bytes::from_static(b"new"))]).await;
+    if rustix::process::geteuid().is_root() {
+        assert!(done.is_ok(), "root may");
+        return;
+    }
+    assert_eq!(done.unwrap_err().code, ErrorCode::PermissionDenied);
+    assert_eq!(std::fs::read(world.at("f")).unwrap(), b"old");
+}
+
+#[tokio::test]
 async fn an_upload_that_is_given_up_leaves_nothing() {
     let world = world();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes>>(1);
     let content = Box::pin(futures_util::stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|piece| (piece, receiver))
     }));
-    let request = Upload { path: "f".into(), format: TransferFormat::File };
+    let request = Upload { path: "f".into(), format: TransferFormat::File, mode: None };
     let running = upload(Arc::clone(&world.root), Arc::clone(&world.locks), request, content);
     let running = tokio::spawn(running);
     sender.send(Ok(Bytes::from_static(b"half"))).await.unwrap();

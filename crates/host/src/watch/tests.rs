@@ -151,6 +151,47 @@ async fn what_cannot_be_watched_is_an_error_at_once() {
     }
 }
 
+/// The changes up to the error that ends a stream, and its code.
+async fn to_its_end(mut stream: ChangeStream) -> (Vec<(String, ChangeKind)>, ErrorCode) {
+    let mut changes = Vec::new();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
+        match next.await.expect("the end in time").expect("an error before the end") {
+            Ok(change) => changes.push((change.path.to_string_lossy().into_owned(), change.kind)),
+            Err(error) => {
+                assert!(stream.next().await.is_none());
+                return (changes, error.code);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_what_it_watches_is_removed() {
+    for removed in ["w", "w/a"] {
+        let world = world();
+        let watched: &[&str] = if removed == "w" { &[] } else { &["a"] };
+        let stream = world.watch(watched, false).await;
+        std::fs::remove_dir_all(world.at(removed)).unwrap();
+        let (changes, code) = to_its_end(stream).await;
+        assert_eq!(code, ErrorCode::NotFound, "{removed}");
+        assert!(is(&changes, "a", Removed), "{changes:?}");
+    }
+    // Others go on.
+    let world = world();
+    std::fs::create_dir(world.at("w/b")).unwrap();
+    let mut stream = world.watch(&["a", "b"], false).await;
+    std::fs::remove_dir(world.at("w/a")).unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    world.put("w/b/f");
+    let mut changes = Vec::new();
+    while !is(&changes, "b/f", Created) {
+        let change = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+        let change = change.unwrap().unwrap().unwrap();
+        changes.push((change.path.to_string_lossy().into_owned(), change.kind));
+    }
+}
+
 #[tokio::test]
 async fn lost_changes_are_admitted() {
     let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();

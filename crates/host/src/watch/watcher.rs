@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
@@ -31,6 +31,9 @@ const EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::ONLYDIR)
     // What goes on in a file that was removed concerns nobody.
     .union(WatchFlags::EXCL_UNLINK);
+
+/// How often the root is looked after when nothing happens.
+const LOOK_AFTER_ROOT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Watches on a set of trees.
 #[derive(Debug)]
@@ -85,11 +88,15 @@ impl Watcher {
         loop {
             let mut ready =
                 [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
-            match poll(&mut ready, None) {
+            match poll(&mut ready, Some(&LOOK_AFTER_ROOT)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
             if !ready[1].revents().is_empty() {
+                return;
+            }
+            if let Some(gone) = self.gone() {
+                let _ = sender.blocking_send(Err(gone));
                 return;
             }
             if !ready[0].revents().contains(PollFlags::IN) {
@@ -108,6 +115,19 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Why there is nothing to watch any more, if so.
+    fn gone(&self) -> Option<ToolError> {
+        if self.watched.is_empty() {
+            let tree = self.trees.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+            return Some(unwatched(ToolError::not_found(&tree.into())));
+        }
+        // Of a directory that is held open, as the root is, no event says that it was removed.
+        let place = std::fs::read_link(proc_path(&self.root.base())).ok()?;
+        let removed = place.as_os_str().as_bytes().ends_with(b" (deleted)")
+            && std::fs::symlink_metadata(&place).is_err();
+        removed.then(|| unwatched(ToolError::not_found(&self.root.path().into())))
     }
 
     fn read(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<Event> {
@@ -315,6 +335,10 @@ impl Watcher {
 fn is_temporary(name: &Path) -> bool {
     let name = name.as_os_str().as_bytes();
     name.len() == 29 && name.starts_with(b".stigmer-") && name.ends_with(b".tmp")
+}
+
+fn unwatched(error: ToolError) -> ToolError {
+    error.with_hint("what was watched is gone; watch again when it is back")
 }
 
 fn exhausted(setting: &str) -> ToolError {

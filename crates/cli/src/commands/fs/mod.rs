@@ -14,9 +14,10 @@ mod watch;
 mod write;
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use stigmer_core::{ToolError, limits};
+use stigmer_core::{ExecutionMode, ToolError, limits};
 
 use crate::context::{Context, io};
 use crate::output::{Failure, Output};
@@ -93,4 +94,34 @@ fn stdin() -> Result<Vec<u8>, ToolError> {
 /// `1 file`, `2 files`.
 fn count(number: u64, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Refuses to copy a tree into itself: what is written would be read again, without end. Only where
+/// the workspace is a directory of this machine.
+fn refuse_nested(context: &Context, source: (&str, &Path), target: &Path) -> Result<(), ToolError> {
+    let here =
+        matches!(context.mode, ExecutionMode::Local | ExecutionMode::Auto | ExecutionMode::Sandbox);
+    let Ok(from) = source.1.canonicalize() else { return Ok(()) };
+    if here && real(target).starts_with(&from) {
+        let reason = format!("{} holds the target {}", source.1.display(), target.display());
+        return Err(ToolError::invalid_argument(source.0, reason)
+            .with_hint("choose a target beside it: the copy would be copied again"));
+    }
+    Ok(())
+}
+
+/// A path without links as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    for above in path.ancestors() {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
+            return real.join(rest);
+        }
+        if above == Path::new(".")
+            && let Ok(real) = above.canonicalize()
+        {
+            return real.join(path);
+        }
+    }
+    path.to_owned()
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use futures_util::stream;
 use stigmer_core::transfer::{TransferFormat, Upload as Request};
 use stigmer_core::{ByteStream, ByteString, ToolError};
 
-use super::{archive, count};
+use super::{archive, count, refuse_nested};
 use crate::arguments::bytes;
 use crate::context::{Context, io};
 use crate::output::{Failure, Output};
@@ -39,15 +40,20 @@ impl Upload {
     pub(super) async fn run(self, context: &Context, output: &mut Output) -> Result<u8, Failure> {
         let shown = self.local.to_string_lossy().into_owned();
         let (request, content) = if self.local == Path::new("-") {
-            let request = Request { path: self.remote, format: TransferFormat::Tar };
+            let request = Request { path: self.remote, ..Request::default() };
             (request, stream_of(std::io::stdin(), "standard input".to_owned()))
         } else if self.local.is_dir() {
-            let request = Request { path: self.remote, format: TransferFormat::Tar };
+            let target = context.workspace.root().join(self.remote.as_path());
+            refuse_nested(context, ("local", &self.local), &target)?;
+            let request = Request { path: self.remote, ..Request::default() };
             (request, archive::build(self.local))
         } else {
             let file = File::open(&self.local).map_err(|error| io("read", &shown, &error))?;
+            let metadata = file.metadata().map_err(|error| io("read", &shown, &error))?;
+            // Of a pipe or a device the mode says nothing about a file.
+            let mode = metadata.is_file().then(|| metadata.mode() & 0o777);
             let path = within(self.remote, &self.local);
-            (Request { path, format: TransferFormat::File }, stream_of(file, shown))
+            (Request { path, format: TransferFormat::File, mode }, stream_of(file, shown))
         };
         let summary = context.executor.upload(request, content).await?;
         if output.is_json() {
