@@ -548,10 +548,11 @@ fn typed_input_has_an_end_and_a_closed_terminal_can_be_opened_again() {
 #[test]
 fn standard_output_comes_before_standard_error_when_both_are_there() {
     let place = Place::new();
-    let stigmer = env!("CARGO_BIN_EXE_stigmer");
-    let mut shell = std::process::Command::new("bash");
-    let line = format!("'{stigmer}' run 'echo out; echo err >&2' 2>&1");
-    let shell =
-        shell.args(["-c", &line]).current_dir(place.work()).env("STIGMER_HOME", place.home());
-    assert_eq!(shell.output().unwrap().stdout, b"out\nerr\n");
+    // The supervisor is stopped while both are written, so that it finds both.
+    let line = "kill -STOP $PPID; echo out; echo err >&2; kill -CONT $PPID";
+    let id = detach(&place, &[line]);
+    place.run(&["wait", &id]).exits(0);
+    let events = place.run(&["logs", "--json", &id]).ok().stdout;
+    let first: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
+    assert_eq!(first["output"]["stream"], "stdout", "{events}");
 }
