@@ -1,13 +1,15 @@
 //! Being the client of a command: its output to ours, our signals and input to it.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::fs::FileType;
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use stigmer_core::process::{
     ExitStatus, GapReason, OutputEvent, OutputKind, ReadOutput, SignalRequest,
 };
@@ -289,6 +291,7 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failur
     })
 }
 
+/// Writes a piece out; `written` follows byte by byte, so that a session that is stopped knows where.
 fn write_out(
     stream: OutputKind,
     mut bytes: &[u8],
@@ -300,14 +303,18 @@ fn write_out(
         OutputKind::Stderr => rustix::stdio::stderr(),
         OutputKind::Stdout | OutputKind::Terminal => rustix::stdio::stdout(),
     };
+    let is_pipe = rustix::fs::fstat(target)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
     while !bytes.is_empty() {
-        match rustix::io::write(target, bytes) {
+        let result =
+            if is_pipe { write_pipe(target, bytes) } else { rustix::io::write(target, bytes) };
+        match result {
             Ok(count) => {
                 bytes = &bytes[count..];
                 written.store(end - bytes.len() as u64, Ordering::Release);
             }
             Err(Errno::INTR) => {}
-            // Somebody who shares our output has made it non-blocking.
+            // The pipe is full, or somebody who shares our output has made it non-blocking.
             Err(Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::new(&target, PollFlags::OUT)], None);
             }
@@ -315,6 +322,23 @@ fn write_out(
         }
     }
     Ok(())
+}
+
+/// Writes as much as a pipe takes now. An ordinary write would block until it has taken all, and
+/// nobody could tell meanwhile how much it has.
+fn write_pipe(target: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    /// The current position (`pwritev2(2)`): a pipe has no other.
+    const HERE: u64 = u64::MAX;
+    /// What a pipe that can be polled for writing takes without blocking (`pipe(7)`, PIPE_BUF).
+    const ATOMIC: usize = 4096;
+    match pwritev2(target, &[IoSlice::new(bytes)], HERE, ReadWriteFlags::NOWAIT) {
+        // Kernels before 6.4.
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::SPIPE) => {
+            poll(&mut [PollFd::new(&target, PollFlags::OUT)], None)?;
+            rustix::io::write(target, &bytes[..bytes.len().min(ATOMIC)])
+        }
+        result => result,
+    }
 }
 
 /// Sends what comes on our standard input to the command.
