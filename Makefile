@@ -26,7 +26,8 @@ fmt: ## format the code
 	cargo fmt --all
 
 bench: build ## measure the budgets and write docs/benchmarks.md
-	cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
+	STIGMER_BIN=target/release/stigmer \
+		cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
 
 soak: ## a million race tries, a thousand kills, 10 GiB of output, ten minutes of each fuzz target
 	@STIGMER_RACE_TRIES=1000000 STIGMER_KILLS=1000 STIGMER_STREAM_BYTES=10737418240 \

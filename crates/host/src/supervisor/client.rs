@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use serde::Serialize;
@@ -77,16 +78,16 @@ impl Client {
 
     /// Reads what is there.
     pub(crate) fn receive(&mut self) {
-        // Enough for any request but a large piece of standard input.
-        let mut buffer = [0; 16 << 10];
         loop {
-            match rustix::net::recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
+            // Enough for any request but a large piece of standard input.
+            self.received.reserve(16 << 10);
+            let space = spare_capacity(&mut self.received);
+            match rustix::net::recv(&self.socket, space, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => {
                     self.closed = true;
                     return;
                 }
-                Ok((count, _)) => {
-                    self.received.extend_from_slice(&buffer[..count]);
+                Ok(_) => {
                     if !self.has_room() {
                         return;
                     }

@@ -60,7 +60,9 @@ impl Outputs {
             .into_iter()
             .map(|(kind, descriptor)| Output { kind, descriptor, grown: false })
             .collect();
-        Self { open, buffer: Vec::new() }
+        // Made zero by the kernel, page by page as it is used: a command that writes nothing pays
+        // for none.
+        Self { open, buffer: vec![0; READ_SIZE] }
     }
 
     /// What to wait for.
@@ -128,7 +130,6 @@ impl Outputs {
 
     /// Reads one output once; at most `limit` bytes.
     fn read(&mut self, index: usize, limit: usize, log: &mut LogWriter) -> Read {
-        self.buffer.resize(READ_SIZE, 0);
         let limit = limit.min(READ_SIZE).min(log.chunk_limit());
         let output = &mut self.open[index];
         match rustix::io::read(&output.descriptor, &mut self.buffer[..limit]) {

@@ -103,7 +103,10 @@ impl LogReader {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         // The header is read again for a frame that was not whole: its length may have been
         // corrected since.
-        self.buffer.resize(READ_SIZE, 0);
+        if self.buffer.is_empty() {
+            // Made zero by the kernel, page by page as it is used.
+            self.buffer = vec![0; READ_SIZE];
+        }
         let mut filled = 0;
         if segment.taken > 0 {
             filled = read_at(&segment.file, &mut self.buffer[..HEADER_LENGTH], segment.frame)?;
