@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use stigmer_core::ToolExecutor;
 use stigmer_core::process::{Execute, StartProcess};
 
+use stigmer_host::HostExecutor;
+
 use crate::measure::{Budget, Row, compare, time};
 use crate::{Bench, Outcome};
 
@@ -15,22 +17,33 @@ fn bare(program: &str, arguments: &[&str]) -> Outcome<()> {
     if done.success() { Ok(()) } else { Err(format!("{program}: {done}").into()) }
 }
 
-fn embedded(bench: &Bench) -> Outcome<()> {
+fn embedded(bench: &Bench, executor: &HostExecutor) -> Outcome<()> {
     let request = Execute::new(StartProcess::argv(["true"]));
-    let done = bench.runtime.block_on(bench.executor.execute(request))?;
+    let done = bench.runtime.block_on(executor.execute(request))?;
     if done.exit.code == 0 { Ok(()) } else { Err(format!("{:?}", done.exit).into()) }
 }
 
-/// The engine in process, `true`, against a bare fork and exec.
+/// The engine in process, `true`, against a bare fork and exec. Each command has a directory with a
+/// record of its own, so where the state lies makes a difference: both are measured.
 pub(crate) fn execute(bench: &Bench) -> Outcome<Vec<Row>> {
-    Ok(vec![compare(
-        "execute `true`, embedded",
-        "fork + exec",
-        Budget::ExtraMs(0.5),
-        (bench.options.runs, bench.repeat(200)),
-        || time(|| embedded(bench)),
-        || time(|| bare("true", &[])),
-    )?])
+    let against_bare = |what: &str, executor: &HostExecutor| {
+        compare(
+            what,
+            "fork + exec",
+            Budget::ExtraMs(0.5),
+            (bench.options.runs, bench.repeat(200)),
+            || time(|| embedded(bench, executor)),
+            || time(|| bare("true", &[])),
+        )
+    };
+    let mut rows = vec![against_bare("execute `true`, embedded, state on disk", &bench.executor)?];
+    if let Ok(memory) = tempfile::tempdir_in("/dev/shm") {
+        let root = memory.path().join("workspace");
+        std::fs::create_dir(&root)?;
+        let executor = bench.executor_in(&root, memory.path())?;
+        rows.push(against_bare("execute `true`, embedded, state in memory", &executor)?);
+    }
+    Ok(rows)
 }
 
 /// Runs `subprocess.run` whenever a line comes, and says how many seconds it took.
@@ -59,7 +72,7 @@ pub(crate) fn python(bench: &Bench) -> Outcome<Vec<Row>> {
         "Python `subprocess.run`",
         Budget::None,
         (bench.options.runs, bench.repeat(100)),
-        || time(|| embedded(bench)),
+        || time(|| embedded(bench, &bench.executor)),
         || {
             input.write_all(b"\n")?;
             let mut line = String::new();

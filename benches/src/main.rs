@@ -161,9 +161,9 @@ impl Bench {
         Ok(path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?)
     }
 
-    /// An executor in another directory.
-    fn executor_in(&self, root: &std::path::Path) -> Outcome<HostExecutor> {
-        open(root, self.home.path(), &self.launcher)
+    /// An executor in another directory, with its state beneath `home`.
+    fn executor_in(&self, root: &std::path::Path, home: &std::path::Path) -> Outcome<HostExecutor> {
+        open(root, home, &self.launcher)
     }
 }
 

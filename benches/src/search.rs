@@ -32,7 +32,7 @@ pub(crate) fn grep(bench: &Bench) -> Outcome<Vec<Row>> {
         .status()
         .map_err(|error| format!("yardstick missing: rg: {error}"))?;
     let tree = tree(bench)?;
-    let executor = bench.executor_in(&tree)?;
+    let executor = bench.executor_in(&tree, bench.home.path())?;
     let size = (bench.options.runs, bench.repeat(10));
     let mut rows = Vec::new();
     for (name, pattern) in PATTERNS {
