@@ -556,3 +556,34 @@ fn standard_output_comes_before_standard_error_when_both_are_there() {
     let first: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
     assert_eq!(first["output"]["stream"], "stdout", "{events}");
 }
+
+#[test]
+fn a_reader_who_stopped_keeps_no_ended_command_open_past_its_time() {
+    let place = Place::new();
+    // Fills the log and its pipe without ever waiting, and ends by itself.
+    place.write(
+        "fill.py",
+        "import fcntl, os, time\n\
+         fcntl.fcntl(1, fcntl.F_SETFL, os.O_NONBLOCK)\n\
+         begin = time.time()\n\
+         while time.time() - begin < 0.5:\n    \
+             try: os.write(1, b'x' * 4096)\n    \
+             except BlockingIOError: time.sleep(0.01)\n\
+         os._exit(3)\n",
+    );
+    let arguments = ["run", "--output-cap", "64KiB", "--timeout", "2s", "python3 fill.py"];
+    let mut client = place.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    let ended = loop {
+        let list = place.run(&["ps", "--all", "--json"]).ok().json();
+        if list[0]["state"] == "exited" {
+            break list[0]["exit"].clone();
+        }
+        assert!(started.elapsed() < SOON, "{list}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    // Its own end is told, not the time that ran out for its reader.
+    assert_eq!((&ended["code"], &ended["reason"]), (&3.into(), &"exited".into()), "{ended}");
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
