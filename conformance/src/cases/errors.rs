@@ -3,7 +3,7 @@
 use stigmer_core::file::{
     DeleteFile, Edit, EditFile, ListDirectory, MakeDirectory, MovePath, ReadFile, WriteFile,
 };
-use stigmer_core::process::StartProcess;
+use stigmer_core::process::{Caller, StartProcess};
 use stigmer_core::search::{GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, TransferFormat, Upload, Watch};
 use stigmer_core::{ByteString, Capability, ErrorCode, Result};
@@ -141,7 +141,7 @@ async fn a_capability_that_is_lacking_is_an_error(place: Fixture) {
     let table: [(Capability, Ask); 4] = [
         (Capability::User, |start| start.user = Some("nobody".to_owned())),
         (Capability::Terminal, |start| start.terminal = Some(Default::default())),
-        (Capability::CallerEnvironment, |start| start.caller_environment = Some(Vec::new())),
+        (Capability::CallerEnvironment, |start| start.caller = Some(Caller::default())),
         (Capability::ResourceLimits, |start| start.limits.open_files = Some(64)),
     ];
     for (capability, ask) in table.into_iter().filter(|(one, _)| !capabilities.has(*one)) {

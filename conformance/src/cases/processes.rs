@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use stigmer_core::process::{EndReason, Execute, ResourceLimits, StartProcess};
+use stigmer_core::process::{Caller, EndReason, Execute, ResourceLimits, StartProcess};
 use stigmer_core::{ByteString, Capability, ErrorCode};
 
 use crate::Fixture;
@@ -187,8 +187,8 @@ async fn variables_are_given_and_override(place: Fixture) {
 
 async fn the_callers_environment_is_whole(place: Fixture) {
     let mut start = StartProcess::argv(["/usr/bin/env"]);
-    start.caller_environment =
-        Some(vec![("ONLY".into(), "this".into()), ("TWICE".into(), "caller".into())]);
+    let environment = vec![("ONLY".into(), "this".into()), ("TWICE".into(), "caller".into())];
+    start.caller = Some(Caller::with_environment(environment));
     start.variables = [("TWICE".into(), "declared".into())].into();
     let done = place.executor.execute(Execute::new(start)).await.unwrap();
     let output = done.stdout.head.to_string_lossy().into_owned();
@@ -201,7 +201,7 @@ async fn the_callers_environment_is_whole(place: Fixture) {
 
 async fn an_unbuffered_python_is_the_callers_to_refuse(place: Fixture) {
     let mut start = StartProcess::argv(["/usr/bin/printenv", "PYTHONUNBUFFERED"]);
-    start.caller_environment = Some(vec![("PYTHONUNBUFFERED".into(), "".into())]);
+    start.caller = Some(Caller::with_environment(vec![("PYTHONUNBUFFERED".into(), "".into())]));
     let done = place.executor.execute(Execute::new(start)).await.unwrap();
     assert_eq!(done.stdout.head, "\n".into());
 }

@@ -65,6 +65,8 @@ error_codes! {
     NotFound = "not_found", exit 3, final;
     /// No process has this id.
     UnknownProcess = "unknown_process", exit 3, final;
+    /// No workspace has this id.
+    UnknownWorkspace = "unknown_workspace", exit 3, final;
     /// The text to replace does not occur.
     TextNotFound = "text_not_found", exit 3, final;
     /// The file is not the one the caller read: somebody changed it.
@@ -91,6 +93,8 @@ error_codes! {
     OutsideWorkspace = "outside_workspace", exit 5, final;
     /// The operating system refuses.
     PermissionDenied = "permission_denied", exit 5, final;
+    /// Who asks has not shown that they may: the token is missing or wrong.
+    Unauthenticated = "unauthenticated", exit 5, final;
     /// Larger than a limit; the limit and the size are named.
     TooLarge = "too_large", exit 6, final;
     /// The backend lacks a capability.
@@ -103,6 +107,13 @@ error_codes! {
     OutOfResources = "out_of_resources", exit 8, retry;
     /// Somebody else holds it.
     Busy = "busy", exit 9, retry;
+    /// The server cannot be reached, or takes no more requests; nothing was done.
+    Unavailable = "unavailable", exit 9, retry;
+    /// No answer came in time; nothing was done, or nothing but reading.
+    DeadlineExceeded = "deadline_exceeded", exit 9, retry;
+    /// The request was sent and no answer came: whether it was done is not known. It must not be
+    /// repeated unseen.
+    CompletionUnknown = "completion_unknown", exit 10, final;
     /// The supervisor of the process does not answer.
     SupervisorUnreachable = "supervisor_unreachable", exit 10, final;
     /// The operating system failed in a way that no other code names.

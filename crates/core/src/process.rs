@@ -108,16 +108,48 @@ impl ResourceLimits {
     }
 }
 
+/// The caller's own circumstances, for a command that shall run as if the caller had started it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The whole environment. Never stored or logged.
+    pub environment: Vec<(ByteString, ByteString)>,
+    /// The file mode creation mask; `None` is the executor's own.
+    pub umask: Option<u32>,
+    /// Resource limits; those that are not named are the executor's own.
+    pub limits: Vec<CallerLimit>,
+}
+
+impl Caller {
+    /// A caller of whom nothing but the environment is known.
+    pub fn with_environment(environment: Vec<(ByteString, ByteString)>) -> Self {
+        Self { environment, ..Self::default() }
+    }
+}
+
+/// One of the caller's own resource limits (`getrlimit(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerLimit {
+    /// The kernel's number of the resource, on the machine that caller and executor share.
+    pub resource: u32,
+    /// The limit in force; `None` is none.
+    pub soft: Option<u64>,
+    /// The limit that it may be raised to; `None` is none.
+    pub hard: Option<u64>,
+}
+
 /// Starts a command.
 #[derive(Clone, Debug)]
 pub struct StartProcess {
+    /// The id it shall have; `None` lets the executor choose. The same request with the same id
+    /// starts nothing new: that is how a request is repeated safely.
+    pub id: Option<ProcessId>,
     /// What to run.
     pub command: Command,
     /// Where; empty means the workspace root.
     pub cwd: FilePath,
-    /// The caller's whole environment. Needs
-    /// [`Capability::CallerEnvironment`](crate::Capability). Never stored or logged.
-    pub caller_environment: Option<Vec<(ByteString, ByteString)>>,
+    /// The caller's own circumstances. Needs
+    /// [`Capability::CallerEnvironment`](crate::Capability).
+    pub caller: Option<Caller>,
     /// Variables declared for this command; they override all others.
     pub variables: BTreeMap<ByteString, ByteString>,
     /// Its standard input. With a terminal only [`Stdin::Empty`] and [`Stdin::Stream`], and both
@@ -137,15 +169,18 @@ pub struct StartProcess {
     pub user: Option<String>,
     /// Bytes of output kept on disk; `None` is the executor's setting.
     pub output_cap: Option<u64>,
+    /// The trace that this belongs to: a W3C `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 impl StartProcess {
     /// A command with every option at its default: no time limit, empty input, no terminal.
     pub fn new(command: Command) -> Self {
         Self {
+            id: None,
             command,
             cwd: FilePath::default(),
-            caller_environment: None,
+            caller: None,
             variables: BTreeMap::new(),
             stdin: Stdin::Empty,
             terminal: None,
@@ -155,6 +190,7 @@ impl StartProcess {
             limits: ResourceLimits::default(),
             user: None,
             output_cap: None,
+            traceparent: None,
         }
     }
 

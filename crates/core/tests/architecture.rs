@@ -13,10 +13,13 @@ use toml_edit::{DocumentMut, Item};
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-core", &[]),
     ("stigmer-host", &["stigmer-core"]),
-    ("stigmer-engine", &["stigmer-core", "stigmer-host"]),
-    ("stigmer", &["stigmer-core", "stigmer-engine"]),
+    ("stigmer-api", &["stigmer-core"]),
+    ("stigmer-engine", &["stigmer-core", "stigmer-host", "stigmer-api"]),
+    ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine"]),
+    ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
+    ("stigmer", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-daemon"]),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host"]),
-    ("stigmer-benches", &["stigmer-core", "stigmer-host"]),
+    ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api"]),
 ];
 
 /// Crates that `stigmer-core` may not have: it is words, and every backend and client compiles it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use stigmer_core::limits::DEFAULT_CAPTURE_BYTES;
 use stigmer_core::process::{
-    Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput, StartProcess,
+    Caller, Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput, StartProcess,
     StartedProcess, Stdin,
 };
 use stigmer_core::{ByteString, Capability, Capture, ToolError};
@@ -137,7 +137,7 @@ impl Run {
         start.variables = variables(self.environment).map_err(Failure::Run)?;
         if capabilities.has(Capability::CallerEnvironment) {
             let all = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
-            start.caller_environment = Some(all.collect());
+            start.caller = Some(Caller::with_environment(all.collect()));
         }
         // With --json the output is data for a program: a terminal would colour and wrap it.
         // In the background of a shell the terminal is somebody else's.

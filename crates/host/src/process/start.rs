@@ -87,7 +87,8 @@ impl Processes {
     /// The command's whole environment: the caller's or our own, what agents' tools need, what was
     /// declared.
     fn environment(&self, request: &StartProcess, cwd: &FilePath) -> Vec<(ByteString, ByteString)> {
-        let mut all = request.caller_environment.clone().unwrap_or_else(|| {
+        let caller = request.caller.as_ref().map(|caller| caller.environment.clone());
+        let mut all = caller.unwrap_or_else(|| {
             let mut own = self.options.environment.clone();
             if request.terminal.is_some() {
                 own.push(("TERM".into(), "xterm-256color".into()));

@@ -66,7 +66,7 @@ fn escape(place: &Place, kind: &str, mark: &str) -> StartProcess {
     let mark = place.path(mark);
     let mut start =
         StartProcess::argv([me.as_os_str(), "--escape".as_ref(), kind.as_ref(), mark.as_os_str()]);
-    start.caller_environment = shell("").caller_environment;
+    start.caller = shell("").caller;
     start.termination_grace = Duration::from_millis(200);
     start
 }

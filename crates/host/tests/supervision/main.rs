@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use stigmer_core::ByteString;
-use stigmer_core::process::StartProcess;
+use stigmer_core::process::{Caller, StartProcess};
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
 
 fn main() {
@@ -86,6 +86,6 @@ where
 fn shell(line: impl Into<ByteString>) -> StartProcess {
     let mut request = StartProcess::shell(line);
     let environment = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
-    request.caller_environment = Some(environment.collect());
+    request.caller = Some(Caller::with_environment(environment.collect()));
     request
 }

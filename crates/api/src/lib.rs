@@ -1,0 +1,18 @@
+//! The API of stigmer: one contract, its server and its client.
+//!
+//! The `.proto` files are the only definition. gRPC serves them as they are; HTTP/JSON, SSE,
+//! WebSocket and the OpenAPI document are derived from their descriptors. The daemon and the sidecar
+//! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
+
+pub mod provider;
+
+/// What the contract's compiler made: messages, clients and servers.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
+pub mod wire {
+    tonic::include_proto!("stigmer.v1");
+}
+
+/// The contract as a serialised `FileDescriptorSet`, comments included.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+pub use provider::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};

@@ -1,0 +1,1 @@
+//! The daemon: the engine, served on a unix socket and on TCP.
