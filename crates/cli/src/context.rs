@@ -3,19 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use stigmer_api::client::{Endpoint, RemoteExecutor};
+use stigmer_core::workspace::OpenWorkspace;
 use stigmer_core::{ByteString, ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
 use stigmer_engine::configuration::variables::Key;
 use stigmer_engine::{
-    Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace,
+    Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace, configuration,
 };
 
 use crate::arguments::Globals;
+use crate::connection;
 
 /// An open workspace.
-#[allow(dead_code, reason = "the commands that run processes read the settings")]
 pub(crate) struct Context {
-    /// The engine, and with it the settings.
-    pub(crate) engine: Engine,
+    /// The settings, those of the daemon included.
+    pub(crate) configuration: Configuration,
     /// Where the command works.
     pub(crate) workspace: Workspace,
     /// Where processes run.
@@ -24,20 +26,69 @@ pub(crate) struct Context {
     pub(crate) executor: Arc<dyn ToolExecutor>,
 }
 
-impl Context {
-    /// Reads the settings and opens the workspace.
-    pub(crate) fn open(globals: &Globals, launcher: Option<Launcher>) -> Result<Self> {
-        let sources = Sources { surroundings: surroundings(), ..Sources::default() };
+/// What a context is made of, before a workspace is looked at.
+pub(crate) struct Settings {
+    sources: Sources,
+    configuration: Configuration,
+    /// The server to use; nothing if the engine works in this process.
+    pub(crate) server: Option<Endpoint>,
+}
+
+impl Settings {
+    /// Reads the settings, and looks for a server.
+    pub(crate) fn read(surroundings: Surroundings) -> Result<Self> {
+        let sources = Sources { surroundings, ..Sources::default() };
         let configuration = Configuration::load(&sources)?;
-        // A person looks after their commands from wherever they are.
-        let engine = Engine::new(configuration, launcher, ProcessScope::All);
+        let server = connection::server(&configuration)?;
+        Ok(Self { sources, configuration, server })
+    }
+}
+
+impl Context {
+    /// Opens the workspace. Without a server `launcher` gives the supervisors.
+    pub(crate) async fn open(
+        globals: &Globals,
+        settings: Settings,
+        launcher: Option<Launcher>,
+    ) -> Result<Self> {
+        let Settings { sources, configuration, server } = settings;
         let current =
             std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
-        let named = globals.workspace.as_deref().or(engine.configuration().workspace_directory());
+        let named = globals.workspace.as_deref().or(configuration.workspace_directory());
         let workspace = Workspace::choose(named, &current)?;
-        let mode = engine.mode(globals.mode)?;
-        let executor = engine.executor(globals.mode, &workspace)?;
-        Ok(Self { engine, workspace, mode, executor })
+        match server {
+            Some(endpoint) => {
+                Self::through(globals, endpoint, sources, &configuration, workspace).await
+            }
+            None => {
+                // A person looks after their commands from wherever they are.
+                let engine = Engine::new(configuration.clone(), launcher, ProcessScope::All);
+                let mode = engine.mode(globals.mode)?;
+                let executor = engine.executor(globals.mode, &workspace)?;
+                Ok(Self { configuration, workspace, mode, executor })
+            }
+        }
+    }
+
+    /// Opens the workspace in a server, whose settings count where the caller set nothing.
+    async fn through(
+        globals: &Globals,
+        endpoint: Endpoint,
+        mut sources: Sources,
+        configuration: &Configuration,
+        workspace: Workspace,
+    ) -> Result<Self> {
+        let request = OpenWorkspace {
+            path: workspace.given().into(),
+            mode: connection::mode_to_send(globals.mode, configuration)?,
+        };
+        let client = connection::client(endpoint);
+        let executor = RemoteExecutor::open(client, request).await?.with_all_processes();
+        let opened = executor.workspace();
+        sources.daemon = configuration::of_server(&opened.server_settings)?;
+        let configuration = Configuration::load(&sources)?;
+        let mode = opened.mode;
+        Ok(Self { configuration, workspace, mode, executor: Arc::new(executor) })
     }
 }
 

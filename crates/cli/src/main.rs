@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod connection;
 mod context;
 mod output;
 mod session;
@@ -13,7 +14,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command, Globals, WorkspaceCommand};
-use context::Context;
+use context::{Context, Settings};
 use output::{Failure, Output};
 use stigmer_engine::{Launcher, Reserve, configuration};
 
@@ -30,14 +31,10 @@ fn main() -> ExitCode {
 /// The exit code of the command, or why it failed.
 fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, Failure> {
     match command {
-        Command::InWorkspace(WorkspaceCommand::Run(command)) => {
-            // A supervisor is forked before this process has a second thread or a runtime.
-            let launcher = Launcher::fork(Reserve::One)
-                .map_err(|error| Failure::Run(context::io("fork", "a supervisor", &error)))?;
-            in_workspace(globals, Some(launcher), WorkspaceCommand::Run(command), output)
-                .map_err(Failure::of_run)
+        Command::InWorkspace(command @ WorkspaceCommand::Run(_)) => {
+            in_workspace(globals, command, output).map_err(Failure::of_run)
         }
-        Command::InWorkspace(command) => in_workspace(globals, None, command, output),
+        Command::InWorkspace(command) => in_workspace(globals, command, output),
         Command::Config(command) => command.run(globals, output),
         Command::Doctor(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
@@ -49,13 +46,13 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
 /// has threads of its own, and more would only cost start-up time.
 fn in_workspace(
     globals: &Globals,
-    launcher: Option<Launcher>,
     command: WorkspaceCommand,
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let surroundings = context::surroundings();
     // A flag overrules whatever a variable was to say.
-    if matches!(command, WorkspaceCommand::Run(_)) && globals.mode.is_none() {
+    let runs = matches!(command, WorkspaceCommand::Run(_));
+    if runs && globals.mode.is_none() {
         configuration::refuse_unknown_modes(&surroundings)?;
     }
     for (name, near) in configuration::unknown_variables(&surroundings) {
@@ -64,12 +61,21 @@ fn in_workspace(
             None => output.warn(format_args!("{name} has no effect: it is no setting")),
         }
     }
-    let context = Context::open(globals, launcher)?;
+    let settings = Settings::read(surroundings)?;
+    let launcher = match &settings.server {
+        // A supervisor is forked before this process has a second thread or a runtime.
+        None if runs => Some(
+            Launcher::fork(Reserve::One)
+                .map_err(|error| context::io("fork", "a supervisor", &error))?,
+        ),
+        _ => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| context::io("start", "the runtime", &error))?;
     let result = runtime.block_on(async {
+        let context = Context::open(globals, settings, launcher).await?;
         match command {
             WorkspaceCommand::Run(command) => command.run(&context, output).await,
             WorkspaceCommand::Ps(command) => command.run(&context, output).await,

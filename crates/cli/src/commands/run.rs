@@ -9,12 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use stigmer_core::limits::DEFAULT_CAPTURE_BYTES;
 use stigmer_core::process::{
-    Caller, Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput, StartProcess,
+    Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput, StartProcess,
     StartedProcess, Stdin,
 };
 use stigmer_core::{ByteString, Capability, Capture, ToolError};
 
 use crate::arguments::{ByteCount, TimeLimit, byte_count, bytes, time_limit};
+use crate::connection;
 use crate::context::Context;
 use crate::output::{Failure, Output};
 use crate::session::{BrokenPipe, End, Options, Passing, Session, Sink};
@@ -130,14 +131,13 @@ impl Run {
             Ok([line]) => Command::Shell(line),
             Err(words) => Command::Argv(words),
         };
-        let configuration = context.engine.configuration();
+        let configuration = &context.configuration;
         let capabilities = context.executor.capabilities();
         let mut start = StartProcess::new(command);
         start.cwd = self.cwd.unwrap_or_default();
         start.variables = variables(self.environment).map_err(Failure::Run)?;
         if capabilities.has(Capability::CallerEnvironment) {
-            let all = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
-            start.caller = Some(Caller::with_environment(all.collect()));
+            start.caller = Some(connection::caller());
         }
         // With --json the output is data for a program: a terminal would colour and wrap it.
         // In the background of a shell the terminal is somebody else's.

@@ -6,12 +6,17 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 use serde_json::Value;
+
+/// Whether a daemon does the work: this file is compiled into several programs.
+const WITH_DAEMON: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"with_daemon");
 
 /// A scratch place.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
+    daemon: Once,
 }
 
 /// What came of a command.
@@ -25,7 +30,17 @@ impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("work")).unwrap();
-        Self { directory }
+        Self { directory, daemon: Once::new() }
+    }
+
+    /// Starts the daemon before the first command, when the test has written its settings.
+    fn ready(&self) {
+        if WITH_DAEMON {
+            self.daemon.call_once(|| {
+                let started = self.bare(&["server", "start", "--listen", "none"]).output().unwrap();
+                assert!(started.status.success(), "{started:?}");
+            });
+        }
     }
 
     /// The workspace.
@@ -61,6 +76,11 @@ impl Place {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.ready();
+        self.bare(arguments)
+    }
+
+    fn bare(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stigmer"));
         command
             .args(arguments)
@@ -93,6 +113,14 @@ impl Place {
         let output = child.wait_with_output().unwrap();
         feeder.join().unwrap();
         ran(output)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.daemon.is_completed() {
+            let _ = self.bare(&["server", "stop", "--now"]).output();
+        }
     }
 }
 

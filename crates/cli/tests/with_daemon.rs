@@ -1,0 +1,10 @@
+//! The suites of the command line once more, with a daemon doing the work: nobody shall notice.
+//!
+//! `support` starts a daemon for each place when it is compiled into this program.
+
+#[path = "files.rs"]
+mod files;
+#[path = "processes.rs"]
+mod processes;
+#[path = "search.rs"]
+mod search;
