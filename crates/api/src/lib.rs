@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod message_size;
 pub mod provider;
+pub mod resilience;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
