@@ -5,6 +5,7 @@
 //! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
 
 pub mod provider;
+pub mod serve;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
