@@ -4,6 +4,8 @@
 //! WebSocket and the OpenAPI document are derived from their descriptors. The daemon and the sidecar
 //! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
 
+pub mod convert;
+pub mod message_size;
 pub mod provider;
 pub mod serve;
 
