@@ -63,7 +63,7 @@ impl Admission {
     /// Waits for the turn.
     ///
     /// # Errors
-    /// `busy` if too many wait already, or the turn did not come in time.
+    /// `unavailable` if too many wait already, or the turn did not come in time.
     pub(super) async fn admit(self: &Arc<Self>, class: Class, asker: Asker) -> Result<Permit> {
         match class {
             Class::Free => Ok(self.permit(class)),
@@ -225,7 +225,7 @@ impl Drop for Permit {
 
 fn busy(what: &str, limit: usize) -> ToolError {
     ToolError::new(
-        ErrorCode::Busy,
+        ErrorCode::Unavailable,
         format!("the server has its most {what}, {limit}; nothing was done"),
     )
     .with_detail("limit", limit)
@@ -235,7 +235,7 @@ fn busy(what: &str, limit: usize) -> ToolError {
 fn waited(wait: Duration) -> ToolError {
     let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     ToolError::new(
-        ErrorCode::Busy,
+        ErrorCode::Unavailable,
         format!("the request's turn did not come within {milliseconds} ms; nothing was done"),
     )
     .with_detail("waited_ms", milliseconds)
@@ -311,7 +311,7 @@ mod tests {
         let admission = admission(limits);
         let _held = admission.admit(Class::Quick, asker(0)).await.unwrap();
         let error = admission.admit(Class::Quick, asker(0)).await.unwrap_err();
-        assert!(error.code == ErrorCode::Busy && error.retryable);
+        assert!(error.code == ErrorCode::Unavailable && error.retryable);
         assert_eq!(error.details["waited_ms"], 20);
         let extra = Asker { connection: 1, extra: true };
         let error = admission.admit(Class::Quick, extra).await.unwrap_err();
@@ -355,7 +355,7 @@ mod tests {
         let one = admission.admit(Class::Waiting, asker(1)).await.unwrap();
         assert_eq!(
             admission.admit(Class::Waiting, asker(2)).await.unwrap_err().code,
-            ErrorCode::Busy
+            ErrorCode::Unavailable
         );
         drop(one);
         assert!(admission.admit(Class::Waiting, extra).await.is_err(), "an extra one may not wait");

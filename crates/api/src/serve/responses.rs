@@ -149,10 +149,9 @@ impl Drop for ResponseBody {
         } else {
             self.flight.connection.answer_ends(self.number);
         }
-        if self.done || self.inner.is_end_stream() {
-            if let Some(code) = self.code {
-                self.flight.record.ended(code);
-            }
+        let whole = self.done || self.inner.is_end_stream();
+        if let Some(code) = self.code.filter(|_| whole) {
+            self.flight.record.ended(code);
         }
     }
 }

@@ -26,15 +26,13 @@ use super::record::{self, Record};
 use super::refusal;
 use super::responses::{Flight, Kind, ResponseBody, length};
 use super::shared::Shared;
+use crate::convert::is_traceparent;
 
 const REQUEST_ID: &str = "x-request-id";
 const TRACEPARENT: &str = "traceparent";
 
 /// The longest id of a client's that is taken over: it stands in every line of the log.
 const MAX_REQUEST_ID_BYTES: usize = 64;
-
-/// A W3C traceparent has 55 bytes; a later version may append to it.
-const MAX_TRACEPARENT_BYTES: usize = 128;
 
 /// What answers the requests of one connection.
 #[derive(Clone)]
@@ -281,11 +279,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// The trace that a request belongs to, if it looks like one.
+/// The trace that a request belongs to, if it is one.
 fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
-    let sane = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    (text.len() <= MAX_TRACEPARENT_BYTES && text.bytes().all(sane)).then_some(text)
+    headers.get(TRACEPARENT)?.to_str().ok().filter(|text| is_traceparent(text))
 }
 
 #[cfg(test)]

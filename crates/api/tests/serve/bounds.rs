@@ -50,7 +50,7 @@ async fn a_body_that_makes_no_progress_is_aborted() {
     let begin = head("POST", "/v1/files/edit", "content-length: 100\r\n");
     stream.write_all(format!("{begin}some").as_bytes()).await.unwrap();
     let answer = rest(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("no progress"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("no progress"), "{answer}");
 }
 
 #[tokio::test]
@@ -99,7 +99,10 @@ async fn commands_that_wait_do_not_lock_anybody_out() {
     assert!(server.healthy().await);
     assert!(server.ask("/v1/files/read", "").await.ends_with("content"));
     let refused = server.ask("/v1/processes/execute", "").await;
-    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("\"busy\""), "{refused}");
+    assert!(
+        refused.starts_with("HTTP/1.1 503") && refused.contains("\"unavailable\""),
+        "{refused}"
+    );
     server.gate.add_permits(50);
     for mut stream in waiting {
         let mut answer = [0; 12];
@@ -158,4 +161,32 @@ async fn an_answer_that_nobody_reads_costs_its_peer_the_connection() {
     })
     .await;
     assert!(server.healthy().await);
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_at_once_leave_room_for_a_small_one() {
+    let server = start(Limits::default()).await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let client = server.http2().await;
+        for _ in 0..1_000 {
+            let mut client = client.clone();
+            asked.spawn(async move {
+                let response = client.send_request(request("/v1/processes/execute")).await;
+                response.map(|response| code_of(&response))
+            });
+        }
+    }
+    server.until_begun(Limits::default().waiting).await;
+    assert!(server.healthy().await);
+    assert!(server.ask("/v1/files/read", "").await.ends_with("content"));
+    server.gate.add_permits(10_000);
+    let mut counts = std::collections::BTreeMap::new();
+    while let Some(code) = in_time(asked.join_next()).await {
+        *counts.entry(code.unwrap().unwrap()).or_insert(0) += 1;
+    }
+    // Every one got an answer: done, or that nothing was done.
+    assert_eq!(counts.values().sum::<usize>(), 10_000, "{counts:?}");
+    assert!(counts[&200] >= Limits::default().waiting, "{counts:?}");
+    assert!(counts.keys().all(|code| [200, 503].contains(code)), "{counts:?}");
 }

@@ -4,4 +4,5 @@
 mod access;
 mod bounds;
 mod draining;
+#[allow(dead_code, reason = "the suite of memory uses the rest")]
 mod support;
