@@ -8,6 +8,7 @@ pub mod convert;
 pub mod message_size;
 pub mod provider;
 pub mod serve;
+pub mod server;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
