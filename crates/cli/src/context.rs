@@ -11,6 +11,8 @@ use stigmer_engine::{
     Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace, configuration,
 };
 
+use tokio::runtime::Runtime;
+
 use crate::arguments::Globals;
 use crate::connection;
 
@@ -24,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) mode: ExecutionMode,
     /// The operations.
     pub(crate) executor: Arc<dyn ToolExecutor>,
+    /// The commands of all workspaces: a person looks after them from wherever they are.
+    pub(crate) processes: Arc<dyn ToolExecutor>,
 }
 
 /// What a context is made of, before a workspace is looked at.
@@ -61,11 +65,11 @@ impl Context {
                 Self::through(globals, endpoint, sources, &configuration, workspace).await
             }
             None => {
-                // A person looks after their commands from wherever they are.
                 let engine = Engine::new(configuration.clone(), launcher, ProcessScope::All);
                 let mode = engine.mode(globals.mode)?;
                 let executor = engine.executor(globals.mode, &workspace)?;
-                Ok(Self { configuration, workspace, mode, executor })
+                let processes = Arc::clone(&executor);
+                Ok(Self { configuration, workspace, mode, executor, processes })
             }
         }
     }
@@ -83,13 +87,23 @@ impl Context {
             mode: connection::mode_to_send(globals.mode, configuration)?,
         };
         let client = connection::client(endpoint);
-        let executor = RemoteExecutor::open(client, request).await?.with_all_processes();
-        let opened = executor.workspace();
-        sources.daemon = configuration::of_server(&opened.server_settings)?;
+        let processes = Arc::new(RemoteExecutor::of_all_workspaces(client.clone()));
+        let executor = RemoteExecutor::open(client, request).await?;
+        let info = executor.workspace().cloned().ok_or_else(|| {
+            ToolError::new(ErrorCode::Io, "the server's answer: it names no workspace")
+        })?;
+        sources.daemon = configuration::daemon::from_daemon(&info.server_settings)?;
         let configuration = Configuration::load(&sources)?;
-        let mode = opened.mode;
-        Ok(Self { configuration, workspace, mode, executor: Arc::new(executor) })
+        let executor = Arc::new(executor);
+        Ok(Self { configuration, workspace, mode: info.mode, executor, processes })
     }
+}
+
+/// A runtime of this one thread: blocking work has threads of its own, and more would only cost
+/// start-up time.
+pub(crate) fn runtime() -> Result<Runtime> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| io("start", "the runtime", &error))
 }
 
 /// This process's environment and the user's home, for the engine, which looks at neither.

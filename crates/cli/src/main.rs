@@ -42,8 +42,7 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
     }
 }
 
-/// Opens the workspace and runs a command in it, on a runtime of this one thread: blocking work
-/// has threads of its own, and more would only cost start-up time.
+/// Opens the workspace and runs a command in it.
 fn in_workspace(
     globals: &Globals,
     command: WorkspaceCommand,
@@ -70,10 +69,7 @@ fn in_workspace(
         ),
         _ => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| context::io("start", "the runtime", &error))?;
+    let runtime = context::runtime()?;
     let result = runtime.block_on(async {
         let context = Context::open(globals, settings, launcher).await?;
         match command {

@@ -33,7 +33,7 @@ pub(crate) struct Attach {
 
 impl Attach {
     pub(crate) async fn run(self, context: &Context, output: &mut Output) -> Result<u8, Failure> {
-        let executor = &context.executor;
+        let executor = &context.processes;
         let info = executor.process(&self.id).await?;
         let terminal = info.terminal && terminal::is_interactive() && !output.is_json();
         if let (true, Some(size)) = (terminal, terminal::size()) {

@@ -42,7 +42,7 @@ impl Kill {
         // All are tried; the last failure is the result.
         let mut result = Ok(0);
         for id in &self.ids {
-            match context.executor.signal(id, request).await {
+            match context.processes.signal(id, request).await {
                 Ok(Some(exit)) => {
                     if output.is_json() {
                         output.json(&exit)?;

@@ -45,7 +45,7 @@ impl Logs {
             false => Sink::Write,
         };
         let session = Session::new(false)?;
-        match session.follow(&context.executor, &self.id, options, sink).await? {
+        match session.follow(&context.processes, &self.id, options, sink).await? {
             End::Left { offset } => {
                 output.talk(format_args!("stigmer: stopped at offset {offset} (--since {offset})"));
                 // As a shell shows death by SIGINT.

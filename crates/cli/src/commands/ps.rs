@@ -30,7 +30,7 @@ pub(crate) struct Ps {
 
 impl Ps {
     pub(crate) async fn run(self, context: &Context, output: &mut Output) -> Result<u8, Failure> {
-        let mut list = context.executor.list_processes().await?;
+        let mut list = context.processes.list_processes().await?;
         list.retain(|info| self.all || info.state == ProcessState::Running || info.background > 0);
         if output.is_json() {
             output.json(&list)?;

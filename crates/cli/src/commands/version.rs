@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde_json::{Value, json};
+use stigmer_core::ToolError;
 
 use crate::arguments::Globals;
-use crate::context::Context;
+use crate::context::{Context, Settings, runtime, surroundings};
 use crate::output::{Failure, Output};
 
 /// Prints the version.
@@ -22,9 +23,7 @@ impl Version {
         let version = env!("CARGO_PKG_VERSION");
         let target = format!("{}-{}{ENVIRONMENT}", std::env::consts::ARCH, std::env::consts::OS);
         if output.is_json() {
-            let capabilities = Context::open(globals, None)
-                .ok()
-                .map_or(Value::Null, |context| json!(context.executor.capabilities()));
+            let capabilities = capabilities(globals).unwrap_or(Value::Null);
             let result =
                 json!({ "version": version, "target": target, "capabilities": capabilities });
             output.json(&result)?;
@@ -33,6 +32,13 @@ impl Version {
         }
         Ok(0)
     }
+}
+
+/// What the execution mode in force can do.
+fn capabilities(globals: &Globals) -> Result<Value, ToolError> {
+    let settings = Settings::read(surroundings())?;
+    let context = runtime()?.block_on(Context::open(globals, settings, None))?;
+    Ok(json!(context.executor.capabilities()))
 }
 
 /// The C library, the last part of a target's name.

@@ -26,7 +26,7 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(crate) async fn run(self, context: &Context, output: &mut Output) -> Result<u8, Failure> {
-        let wait = context.executor.wait(&self.id);
+        let wait = context.processes.wait(&self.id);
         let exit = match self.timeout {
             Some(TimeLimit(Some(limit))) => {
                 tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
