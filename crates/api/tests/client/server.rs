@@ -1,20 +1,25 @@
 //! A real server over an executor of the host's, on a unix socket.
 
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use stigmer_api::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
 use stigmer_core::{
     ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceId,
 };
 use stigmer_host::HostExecutor;
-use tokio::net::UnixListener;
+use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
@@ -27,7 +32,8 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(path: &Path, executor: Arc<HostExecutor>) -> Self {
-        let provider = Arc::new(OneWorkspace(executor));
+        let descriptors = Descriptors::listen(path.with_extension("descriptors"));
+        let provider = Arc::new(OneWorkspace { executor, descriptors });
         let task = serve(path, stigmer_api::server::routes(Arc::clone(&provider) as _));
         Self { path: path.to_owned(), provider, task }
     }
@@ -62,7 +68,48 @@ pub(crate) fn serve(path: &Path, routes: Routes) -> tokio::task::JoinHandle<()> 
     })
 }
 
-struct OneWorkspace(Arc<HostExecutor>);
+/// What clients on this machine handed over.
+struct Descriptors {
+    path: PathBuf,
+    taken: Arc<Mutex<HashMap<String, OwnedFd>>>,
+}
+
+impl Descriptors {
+    fn listen(path: PathBuf) -> Self {
+        let listener = UnixListener::bind(&path).unwrap();
+        let taken: Arc<Mutex<HashMap<_, _>>> = Arc::default();
+        let keep = Arc::clone(&taken);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let taking = stream.async_io(Interest::READABLE, || take(&stream)).await;
+                let (ticket, descriptor) = taking.unwrap();
+                keep.lock().unwrap().insert(ticket, descriptor);
+                stream.write_all(b"k").await.unwrap();
+            }
+        });
+        Self { path, taken }
+    }
+}
+
+fn take(stream: &UnixStream) -> io::Result<(String, OwnedFd)> {
+    let mut line = [0; 64];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [io::IoSliceMut::new(&mut line)];
+    let read = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut all) => all.next(),
+        _ => None,
+    });
+    let ticket = std::str::from_utf8(&line[..read]).unwrap().strip_suffix('\n').unwrap();
+    Ok((ticket.to_owned(), descriptor.unwrap()))
+}
+
+struct OneWorkspace {
+    executor: Arc<HostExecutor>,
+    descriptors: Descriptors,
+}
 
 fn nothing<T>() -> Result<T> {
     Err(ToolError::new(ErrorCode::Unsupported, "this server has one workspace"))
@@ -77,12 +124,12 @@ impl Provider for OneWorkspace {
             pid: std::process::id(),
             uid: 0,
             started_ms: 0,
-            descriptor_socket: None,
+            descriptor_socket: Some(self.descriptors.path.clone()),
         }
     }
 
     async fn executor(&self, _: &str, _: &RequestContext) -> Result<Arc<dyn ToolExecutor>> {
-        Ok(Arc::clone(&self.0) as _)
+        Ok(Arc::clone(&self.executor) as _)
     }
 
     async fn open(&self, _: OpenWorkspace, _: &RequestContext) -> Result<WorkspaceInfo> {
@@ -92,9 +139,9 @@ impl Provider for OneWorkspace {
     async fn get(&self, _: &str) -> Result<WorkspaceInfo> {
         Ok(WorkspaceInfo {
             id: WorkspaceId::from_number(1),
-            root: FilePath::from(self.0.root()),
+            root: FilePath::from(self.executor.root()),
             mode: ExecutionMode::Local,
-            capabilities: self.0.capabilities().clone(),
+            capabilities: self.executor.capabilities().clone(),
             opened_ms: 0,
             server_settings: Vec::new(),
         })
@@ -112,7 +159,8 @@ impl Provider for OneWorkspace {
         nothing()
     }
 
-    fn take_descriptor(&self, _: &str) -> Result<OwnedFd> {
-        nothing()
+    fn take_descriptor(&self, ticket: &str) -> Result<OwnedFd> {
+        let taken = self.descriptors.taken.lock().unwrap().remove(ticket);
+        taken.ok_or_else(|| ToolError::invalid_argument("stdin_ticket", "is unknown"))
     }
 }
