@@ -8,6 +8,7 @@ pub mod client;
 pub mod convert;
 pub mod message_size;
 pub mod provider;
+pub mod serve;
 pub mod resilience;
 pub mod server;
 

@@ -162,4 +162,17 @@ mod tests {
         assert_eq!(error("/stigmer.v1.Files/Write"), ErrorCode::CompletionUnknown);
         assert_eq!(error("/stigmer.v1.Processes/CloseStdin"), ErrorCode::CompletionUnknown);
     }
+
+    #[tokio::test]
+    async fn a_stream_that_always_has_more_ends_too() {
+        let more = || Ok::<_, std::convert::Infallible>(Bytes::from_static(b"more"));
+        let more = futures_util::stream::repeat_with(more);
+        let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let path = "/stigmer.v1.Processes/Output".to_owned();
+        let mut body = bound(Response::new(Body::from_stream(more)), sleep, path, 1000).into_body();
+        let frame = http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+        let status = Status::from_header_map(frame.trailers_ref().unwrap()).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(http_body_util::BodyExt::frame(&mut body).await.is_none());
+    }
 }

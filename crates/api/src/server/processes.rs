@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use stigmer_core::process::{ReadOutput, TerminalSize};
+use stigmer_core::process::{ReadOutput, StartProcess, TerminalSize};
 use stigmer_core::{OutputStream, ProcessId, Result, ToolExecutor};
 use tonic::{Request, Status, Streaming};
 
@@ -11,6 +11,7 @@ use super::context::Asked;
 use super::{Answer, Answers, Api, attach};
 use crate::convert;
 use crate::convert::{Fault, Position, split_characters};
+use crate::provider::RequestContext;
 use crate::wire;
 use crate::wire::processes_server::Processes;
 
@@ -25,7 +26,7 @@ impl Processes for Api {
             let executor = self.provider.executor(&message.workspace, &asked.context).await?;
             let descriptor = |ticket: &str| self.provider.take_descriptor(ticket);
             let mut start = convert::start_from_wire(message, descriptor)?;
-            start.traceparent = start.traceparent.or_else(|| asked.context.traceparent.clone());
+            trace(&mut start, &asked.context);
             Ok(executor.start_process(start).await?.into())
         };
         asked.answer(started.await)
@@ -38,8 +39,7 @@ impl Processes for Api {
             let executor = self.provider.executor(workspace, &asked.context).await?;
             let descriptor = |ticket: &str| self.provider.take_descriptor(ticket);
             let mut execute = convert::execute_from_wire(message, descriptor)?;
-            let traceparent = execute.start.traceparent.take();
-            execute.start.traceparent = traceparent.or_else(|| asked.context.traceparent.clone());
+            trace(&mut execute.start, &asked.context);
             Ok(executor.execute(execute).await?.into())
         };
         asked.answer(executed.await)
@@ -144,6 +144,13 @@ fn id(text: &str) -> Result<ProcessId> {
     convert::process_id("id", text).map_err(Fault::in_request)
 }
 
+/// A command belongs to the trace that its request names, else to the one of the call.
+fn trace(start: &mut StartProcess, context: &RequestContext) {
+    if start.traceparent.is_none() {
+        start.traceparent.clone_from(&context.traceparent);
+    }
+}
+
 type Followed = (Arc<dyn ToolExecutor>, ProcessId, ReadOutput, OutputStream);
 
 impl Api {
@@ -168,4 +175,21 @@ fn events(asked: Asked, read: ReadOutput, output: OutputStream) -> Answers<wire:
         };
         stream::iter(events)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_requests_own_trace_comes_before_the_calls() {
+        let traceparent = Some("00-call".to_owned());
+        let context = RequestContext { traceparent, ..RequestContext::default() };
+        let mut start = StartProcess::shell("true");
+        trace(&mut start, &context);
+        assert_eq!(start.traceparent.as_deref(), Some("00-call"));
+        start.traceparent = Some("00-own".to_owned());
+        trace(&mut start, &context);
+        assert_eq!(start.traceparent.as_deref(), Some("00-own"));
+    }
 }

@@ -1,12 +1,9 @@
 //! Moving trees in and out, and watching them change.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use stigmer_core::transfer::{Change, UploadSummary};
 use stigmer_core::{ByteStream, Result, ToolError};
-use tokio::sync::Mutex;
 use tonic::{Request, Streaming};
 
 use super::context::Asked;
@@ -82,17 +79,12 @@ impl Api {
         };
         let executor = self.provider.executor(begin.workspace(), &asked.context).await?;
         let request = convert::request(begin)?;
-        let input = Arc::new(Mutex::new(Input { messages: input, finished: false }));
-        let content: ByteStream = Box::pin(stream::unfold(Arc::clone(&input), |input| async {
-            let data = input.lock().await.data().await.transpose()?;
+        let input = Input { messages: input, finished: false };
+        let content: ByteStream = Box::pin(stream::unfold(input, |mut input| async {
+            let data = input.data().await.transpose()?;
             Some((data, input))
         }));
-        let done = executor.upload(request, content).await?;
-        // An archive says itself where it ends, so that its reader may stop there. The client must
-        // say so, too.
-        let mut input = input.lock().await;
-        while input.data().await?.is_some() {}
-        Ok(done)
+        executor.upload(request, content).await
     }
 }
 

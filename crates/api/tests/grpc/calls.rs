@@ -17,7 +17,7 @@ use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::place::{Place, error, trials};
+use crate::place::{Place, connect, error, trials};
 
 trials! {
     an_answer_is_the_executors,
@@ -30,7 +30,7 @@ trials! {
     events_are_the_providers,
     a_call_ends_when_its_time_is_up,
     a_stream_ends_when_its_time_is_up,
-    a_stream_that_always_has_more_ends_too,
+    a_connection_that_is_lost_ends_its_streams,
     every_service_is_serving,
     reflection_names_every_service,
 }
@@ -202,23 +202,22 @@ async fn a_stream_ends_when_its_time_is_up(place: Place) {
     let id = forever(&place).await;
     let follow = wire::Follow::UntilExit.into();
     let request = wire::OutputRequest { id, follow, ..Default::default() };
-    let mut output = client.output(within_fifty_milliseconds(request)).await.unwrap().into_inner();
-    assert_eq!(error(output.message().await).code, ErrorCode::DeadlineExceeded);
+    // A machine that is slow may be late with the stream itself.
+    let failed = match client.output(within_fifty_milliseconds(request)).await {
+        Ok(output) => error(output.into_inner().message().await),
+        failed => error(failed),
+    };
+    assert_eq!(failed.code, ErrorCode::DeadlineExceeded);
 }
 
-async fn a_stream_that_always_has_more_ends_too(place: Place) {
-    let start = StartProcess::shell("exec cat /dev/zero");
-    let id = place.executor.start_process(start).await.unwrap().id.into();
-    let follow = wire::Follow::UntilExit.into();
-    let request = wire::OutputRequest { id, follow, hold: true, ..Default::default() };
-    let mut client = ProcessesClient::new(place.routes.clone());
-    let mut output = client.output(within_fifty_milliseconds(request)).await.unwrap().into_inner();
-    let status = loop {
-        if let Err(status) = output.message().await {
-            break status;
-        }
-    };
-    assert_eq!(error::<()>(Err(status)).code, ErrorCode::DeadlineExceeded);
+async fn a_connection_that_is_lost_ends_its_streams(place: Place) {
+    let mut client = ServerClient::new(connect(&place).await);
+    let mut dropped = place.provider.dropped.subscribe();
+    let mut events = client.events(wire::EventsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(events.message().await.unwrap().unwrap().next, 1);
+    assert!(!*dropped.borrow_and_update());
+    drop((client, events));
+    dropped.changed().await.unwrap();
 }
 
 async fn every_service_is_serving(place: Place) {

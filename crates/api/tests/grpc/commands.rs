@@ -7,7 +7,7 @@ use stigmer_api::wire;
 use stigmer_api::wire::attach_request::Part;
 use stigmer_api::wire::output_event::Event;
 use stigmer_api::wire::processes_client::ProcessesClient;
-use stigmer_core::process::{EndReason, Lifetime, StartProcess, Stdin};
+use stigmer_core::process::{StartProcess, Stdin};
 use stigmer_core::{ByteString, ErrorCode, ProcessId, ToolExecutor as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +20,6 @@ trials! {
     a_command_is_run_to_its_end,
     output_is_resumed_by_offset,
     a_character_that_is_cut_is_apart_from_the_text,
-    a_connection_that_is_lost_lets_go_of_the_command,
     a_command_is_fed_and_heard,
     a_signal_overtakes_input_that_is_not_read,
     what_a_command_does_not_take_does_not_end_its_output,
@@ -121,40 +120,6 @@ async fn a_character_that_is_cut_is_apart_from_the_text(place: Place) {
         .collect();
     use stigmer_api::wire::byte_string::Value::{Base64, Text};
     assert_eq!(parts, [(4, Text("text".into())), (6, Base64((&b"\xe2\x82"[..]).into()))]);
-}
-
-/// A client of a connection of its own.
-async fn connect(place: &Place) -> ProcessesClient<tonic::transport::Channel> {
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-    use hyper_util::service::TowerToHyperService;
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let service = TowerToHyperService::new(place.routes.clone());
-    tokio::spawn(async move {
-        let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-        // A connection that is lost is what this is for.
-        let _ = builder.serve_connection(TokioIo::new(far), service).await;
-    });
-    let near = Arc::new(std::sync::Mutex::new(Some(near)));
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let near = near.lock().unwrap().take();
-        async { near.map(TokioIo::new).ok_or_else(|| std::io::Error::other("once only")) }
-    });
-    let endpoint = tonic::transport::Endpoint::from_static("http://here");
-    ProcessesClient::new(endpoint.connect_with_connector(connector).await.unwrap())
-}
-
-async fn a_connection_that_is_lost_lets_go_of_the_command(place: Place) {
-    let request = StartProcess {
-        lifetime: Lifetime::Foreground { client_grace: std::time::Duration::from_millis(1) },
-        ..StartProcess::shell("echo ready; sleep 1000")
-    };
-    let id = place.executor.start_process(request).await.unwrap().id;
-    let mut remote = connect(&place).await;
-    let mut output = remote.output(follow(id.as_str(), 0)).await.unwrap().into_inner();
-    assert_eq!(written(&[output.message().await.unwrap().unwrap()]), b"ready\n");
-    assert_eq!(place.executor.process(&id).await.unwrap().exit, None);
-    drop((remote, output));
-    assert_eq!(place.executor.wait(&id).await.unwrap().reason, EndReason::Cancelled);
 }
 
 /// Attached to a command, with what is said to it.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use libtest_mimic::Trial;
 use stigmer_api::{EventStream, Provider, RequestContext, ServerInfo, ServerKind, server, wire};
 use stigmer_core::event::{Event, EventKind};
@@ -14,7 +14,9 @@ use stigmer_core::process::Command;
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor, WorkspaceId};
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions};
+use tokio::sync::watch;
 use tonic::service::Routes;
+use tonic::transport::Channel;
 
 /// How long one test may take. Only a hang reaches it.
 const HANG: Duration = Duration::from_secs(60);
@@ -31,6 +33,17 @@ pub(crate) struct One {
     executor: Arc<HostExecutor>,
     pub(crate) tickets: Mutex<HashMap<String, OwnedFd>>,
     pub(crate) asked: Mutex<Option<RequestContext>>,
+    /// Whether a stream of events that was followed is gone.
+    pub(crate) dropped: watch::Sender<bool>,
+}
+
+/// Part of a stream; says when it is gone.
+struct Held(watch::Sender<bool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
 }
 
 impl One {
@@ -95,9 +108,15 @@ impl Provider for One {
             request_id: None,
             kind: EventKind::EventsLost,
         };
-        assert!(!follow);
         let first = since.unwrap_or(0);
-        Ok(Box::pin(stream::iter([Ok(event(first + 1)), Err(unknown("of the event"))])))
+        let events = stream::iter([Ok(event(first + 1))]);
+        if !follow {
+            return Ok(Box::pin(events.chain(stream::iter([Err(unknown("of the event"))]))));
+        }
+        let held = Held(self.dropped.clone());
+        Ok(Box::pin(events.chain(stream::pending()).inspect(move |_| {
+            let _ = &held;
+        })))
     }
     fn take_descriptor(&self, ticket: &str) -> Result<OwnedFd> {
         let none = || ToolError::invalid_argument("stdin_ticket", "there is no such ticket");
@@ -119,6 +138,7 @@ impl Place {
             executor: Arc::clone(&executor),
             tickets: Mutex::default(),
             asked: Mutex::default(),
+            dropped: watch::Sender::new(false),
         });
         let routes = server::routes(Arc::clone(&provider) as Arc<dyn Provider>);
         Self { home, executor, provider, routes }
@@ -168,4 +188,24 @@ pub(crate) fn error<T>(result: Result<T, tonic::Status>) -> ToolError {
         Ok(_) => panic!("it did not fail"),
         Err(status) => stigmer_api::convert::errors::from_status(&status),
     }
+}
+
+/// A connection of its own, as a real server has them.
+pub(crate) async fn connect(place: &Place) -> Channel {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::service::TowerToHyperService;
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let service = TowerToHyperService::new(place.routes.clone());
+    tokio::spawn(async move {
+        let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        // A connection that is lost is what this is for.
+        let _ = builder.serve_connection(TokioIo::new(far), service).await;
+    });
+    let near = Mutex::new(Some(near));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let near = near.lock().unwrap().take();
+        async { near.map(TokioIo::new).ok_or_else(|| std::io::Error::other("once only")) }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://here");
+    endpoint.connect_with_connector(connector).await.unwrap()
 }
