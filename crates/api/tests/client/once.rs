@@ -19,6 +19,7 @@ pub(crate) fn trials(launcher: &Arc<Launcher>) -> Vec<Trial> {
         trial(launcher, "a_command_is_started_once_wherever_it_is_cut", starts),
         trial(launcher, "a_command_is_executed_once_wherever_it_is_cut", executes),
         trial(launcher, "input_is_fed_once_or_its_fate_is_unknown", feeds),
+        trial(launcher, "a_server_that_goes_down_in_order_costs_no_command", leaves),
         trial(launcher, "a_command_whose_server_is_gone_has_an_unknown_fate", gone),
         trial(launcher, "a_start_that_was_never_sent_is_unavailable", never_sent),
         trial(launcher, "standard_input_is_handed_over_wherever_it_is_cut", hands_over),
@@ -159,4 +160,23 @@ async fn cannot_take(place: Place) {
     let start = StartProcess { stdin, ..StartProcess::shell("true") };
     let error = remote.start_process(start).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unsupported, "{error}");
+}
+
+async fn leaves(place: Place) {
+    place.server.leave("/stigmer.v1.Processes/Execute", ErrorCode::CompletionUnknown);
+    let execute = Execute::new(StartProcess::shell("echo done >> executed; echo out"));
+    let executed = place.remote.execute(execute).await.unwrap();
+    assert_eq!(executed.stdout.head, "out\n".into());
+    assert_eq!(place.read("executed"), "done\n");
+    place.server.leave("/stigmer.v1.Processes/Start", ErrorCode::CompletionUnknown);
+    let start = StartProcess::shell("echo done >> started");
+    let started = place.remote.start_process(start).await.unwrap();
+    place.server.leave("/stigmer.v1.Processes/Wait", ErrorCode::Unavailable);
+    assert_eq!(place.remote.wait(&started.id).await.unwrap().code, 0);
+    assert_eq!(place.read("started"), "done\n");
+    place.server.leave("/stigmer.v1.Processes/CloseStdin", ErrorCode::CompletionUnknown);
+    let start = StartProcess { stdin: Stdin::Stream, ..StartProcess::shell("cat") };
+    let started = place.remote.start_process(start).await.unwrap();
+    place.remote.close_stdin(&started.id).await.unwrap();
+    assert_eq!(place.remote.wait(&started.id).await.unwrap().code, 0);
 }

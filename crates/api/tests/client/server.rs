@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use stigmer_api::convert::errors;
 use stigmer_api::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
 use stigmer_core::{
@@ -27,15 +30,36 @@ use tonic::service::Routes;
 pub(crate) struct Server {
     path: PathBuf,
     provider: Arc<OneWorkspace>,
+    leaving: Leaving,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// What the answer to the next request of a method is replaced by.
+type Leaving = Arc<Mutex<HashMap<&'static str, ToolError>>>;
+
+fn routes(provider: &Arc<OneWorkspace>, leaving: &Leaving) -> Routes {
+    let leaving = Arc::clone(leaving);
+    let routes = stigmer_api::server::routes(Arc::clone(provider) as _);
+    let replace = move |request: Request, next: Next| {
+        let error = leaving.lock().unwrap().remove(request.uri().path());
+        async move {
+            let response = next.run(request).await;
+            match error {
+                Some(error) => errors::status(&error).into_http(),
+                None => response,
+            }
+        }
+    };
+    Routes::from(routes.into_axum_router().layer(from_fn(replace)))
 }
 
 impl Server {
     pub(crate) fn start(path: &Path, executor: Arc<HostExecutor>) -> Self {
         let descriptors = Descriptors::listen(path.with_extension("descriptors"));
         let provider = Arc::new(OneWorkspace { executor, descriptors });
-        let task = serve(path, stigmer_api::server::routes(Arc::clone(&provider) as _));
-        Self { path: path.to_owned(), provider, task }
+        let leaving: Leaving = Arc::default();
+        let task = serve(path, routes(&provider, &leaving));
+        Self { path: path.to_owned(), provider, leaving, task }
     }
 
     /// Ends it with all its connections, as a kill would.
@@ -46,8 +70,13 @@ impl Server {
     }
 
     pub(crate) fn start_again(&mut self) {
-        let routes = stigmer_api::server::routes(Arc::clone(&self.provider) as _);
-        self.task = serve(&self.path, routes);
+        self.task = serve(&self.path, routes(&self.provider, &self.leaving));
+    }
+
+    /// Does the next request of a method, and answers that the server goes down.
+    pub(crate) fn leave(&self, path: &'static str, code: ErrorCode) {
+        let error = ToolError::new(code, "the server is shutting down");
+        self.leaving.lock().unwrap().insert(path, error);
     }
 }
 
