@@ -5,7 +5,9 @@
 //! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
 
 pub mod convert;
+pub mod http;
 pub mod message_size;
+pub mod openapi;
 pub mod provider;
 
 /// What the contract's compiler made: messages, clients and servers.
