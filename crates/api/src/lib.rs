@@ -4,11 +4,15 @@
 //! WebSocket and the OpenAPI document are derived from their descriptors. The daemon and the sidecar
 //! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
 
+pub mod client;
 pub mod convert;
 pub mod http;
 pub mod message_size;
 pub mod openapi;
 pub mod provider;
+pub mod serve;
+pub mod resilience;
+pub mod server;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]

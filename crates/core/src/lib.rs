@@ -16,6 +16,7 @@ pub mod limits;
 mod place;
 pub mod process;
 pub mod search;
+mod trace;
 pub mod transfer;
 pub mod workspace;
 
@@ -26,4 +27,5 @@ pub use error::{ErrorCode, Result, ToolError};
 pub use executor::{ByteStream, ChangeStream, OutputStream, ToolExecutor};
 pub use id::{InvalidProcessId, ProcessId};
 pub use place::{ExecutionMode, Lane, Place};
+pub use trace::is_traceparent;
 pub use workspace::{InvalidWorkspaceId, WorkspaceId};

@@ -1,0 +1,166 @@
+//! Where a server is.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+use stigmer_core::{Result, ToolError};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::resilience::{Backoff, BreakerOptions};
+
+/// Something that bytes go through in both directions.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// What shows a server on TCP who asks. It is never printed.
+#[derive(Clone)]
+pub struct Token(HeaderValue);
+
+impl Token {
+    /// A token as the server wrote it into its file; white space around it does not belong to it.
+    ///
+    /// # Errors
+    /// `invalid_argument` if it is empty or has characters that cannot be sent.
+    pub fn new(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(ToolError::invalid_argument("token", "is empty"));
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
+            .map_err(|_| ToolError::invalid_argument("token", "has control characters"))?;
+        // Keeps it out of HTTP/2's tables of repeated headers, and out of debug output.
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    pub(super) fn header(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(…)")
+    }
+}
+
+/// A connection that is there already: it can be used once and not be made anew.
+#[derive(Clone)]
+pub struct GivenStream(Arc<Mutex<Option<Box<dyn Io>>>>);
+
+impl GivenStream {
+    pub(super) fn take(&self) -> Option<Box<dyn Io>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for GivenStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("GivenStream")
+    }
+}
+
+/// Where a server is, and how it is reached.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// A unix socket. Its server must run as our user or as root.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp {
+        /// Host and port, for example `localhost:50051`.
+        address: String,
+        /// What shows the server who asks.
+        token: Option<Token>,
+    },
+    /// A port of a virtual machine, or of its host.
+    Vsock {
+        /// The machine's context id.
+        cid: u32,
+        /// The port.
+        port: u32,
+    },
+    /// A connection that is there already, for example the standard input and output of a program.
+    Stream(GivenStream),
+}
+
+impl Endpoint {
+    /// A connection that is there already. When it breaks it cannot be made anew.
+    pub fn stream(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self::Stream(GivenStream(Arc::new(Mutex::new(Some(Box::new(io))))))
+    }
+
+    /// What HTTP calls the server: a TCP server compares it with the names that it knows.
+    pub(super) fn authority(&self) -> &str {
+        match self {
+            Self::Tcp { address, .. } => address,
+            Self::Unix(_) | Self::Vsock { .. } | Self::Stream(_) => "localhost",
+        }
+    }
+
+    pub(super) fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Tcp { token, .. } => token.as_ref(),
+            Self::Unix(_) | Self::Vsock { .. } | Self::Stream(_) => None,
+        }
+    }
+
+    /// How long to wait between tries: a server on this machine is back soon.
+    pub(super) fn backoff(&self) -> Backoff {
+        match self {
+            Self::Unix(_) | Self::Stream(_) => Backoff::LOCAL,
+            Self::Tcp { .. } | Self::Vsock { .. } => Backoff::REMOTE,
+        }
+    }
+
+    /// When to stop asking.
+    pub(super) fn breaker(&self) -> BreakerOptions {
+        match self {
+            Self::Unix(_) | Self::Stream(_) => BreakerOptions::LOCAL,
+            Self::Tcp { .. } | Self::Vsock { .. } => BreakerOptions::REMOTE,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Tcp { address, .. } => write!(formatter, "tcp:{address}"),
+            Self::Vsock { cid, port } => write!(formatter, "vsock:{cid}:{port}"),
+            Self::Stream(_) => formatter.write_str("stream"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let token = Token::new("verysecret\n").unwrap();
+        assert_eq!(token.header().to_str().unwrap(), "Bearer verysecret");
+        let endpoint = Endpoint::Tcp { address: "localhost:50051".to_owned(), token: Some(token) };
+        for text in [format!("{endpoint:?}"), format!("{endpoint:#?}"), endpoint.to_string()] {
+            assert!(!text.contains("verysecret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_sent_is_refused_and_not_told() {
+        for bad in ["", " \n", "very\nsecret", "very\0secret"] {
+            let error = Token::new(bad).unwrap_err();
+            assert!(!error.message.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_given_stream_is_given_once() {
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let Endpoint::Stream(stream) = Endpoint::stream(ours) else { panic!("no stream") };
+        assert!(stream.clone().take().is_some());
+        assert!(stream.take().is_none());
+    }
+}
