@@ -8,8 +8,8 @@ pub mod client;
 pub mod convert;
 pub mod message_size;
 pub mod provider;
-pub mod serve;
 pub mod resilience;
+pub mod serve;
 pub mod server;
 
 /// What the contract's compiler made: messages, clients and servers.
