@@ -89,6 +89,11 @@ impl Failure {
         Self::invalid("body", "was broken off")
     }
 
+    /// A translation did not come to its end.
+    pub(super) fn broken() -> Self {
+        ToolError::new(ErrorCode::Io, "the translation of a message failed").into()
+    }
+
     /// The code, for where no body can be sent.
     pub(super) fn code(&self) -> ErrorCode {
         self.0.error.code

@@ -29,6 +29,9 @@ use self::contract::{Operation, Shape, contract};
 use self::failure::Failure;
 use self::json::{Encoded, decode, decode_query, put_varint};
 
+/// How many bytes are translated where the other connections are served, too: a millisecond's work.
+const MAX_INLINE_BYTES: usize = 256 << 10;
+
 /// One service for everything: gRPC goes to `routes` as it is, and HTTP by translation.
 ///
 /// `GET /healthz` and `GET /openapi.json` are answered here. Who may ask, how much and how long is
@@ -68,7 +71,9 @@ async fn dispatch(routes: Routes, parts: Parts, body: Body) -> Result<Response, 
         Shape::Unary => {
             let request = one_request(operation, &parts, body).await?;
             let reply = call.one(stream::once(async { request.into() })).await?;
-            json(Encoded::new(operation.output(), &reply).to_vec()?)
+            let reply_size = reply.len();
+            let encode = move || Encoded::new(operation.output(), &reply).to_vec();
+            json(aside(reply_size, encode).await??)
         }
         Shape::Replies => {
             let form = replies::form(operation, &parts.headers)?;
@@ -107,7 +112,7 @@ async fn one_request(
             return Err(Failure::invalid("query", "POST takes its request from the body"));
         }
         let body = json_body(&parts.headers, body).await?;
-        return Ok(decode(operation.input(), &body)?);
+        return Ok(aside(body.len(), move || decode(operation.input(), &body)).await??);
     }
     if parts.method == Method::GET && operation.safe {
         if !body.is_end_stream() {
@@ -117,6 +122,17 @@ async fn one_request(
     }
     let allowed = if operation.safe { "GET, POST" } else { "POST" };
     Err(Failure::method_not_allowed(parts.uri.path(), allowed))
+}
+
+/// Works on so many bytes: on a thread of its own if they are many.
+async fn aside<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    if size <= MAX_INLINE_BYTES {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::broken())
 }
 
 /// What a browser sends when it comes back to a stream of events counts more than where it began.

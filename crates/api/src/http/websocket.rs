@@ -18,6 +18,7 @@ use super::call::Call;
 use super::contract::{Operation, Shape};
 use super::failure::Failure;
 use super::json::{Encoded, decode, last};
+use crate::serve::Draining;
 
 /// The largest message from a client. Data is sent in pieces, and a begin has a kilobyte.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -44,9 +45,13 @@ pub(super) async fn answer(call: Call, parts: &mut Parts) -> Result<Response, Fa
     };
     // What the server attached to the request counts the connection; it lives as long as this does.
     let extensions = std::mem::take(&mut parts.extensions);
+    let draining = extensions.get::<Draining>().cloned();
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(move |mut socket| async move {
-        let ending = Session::new(call).run(&mut socket, begin).await;
+        let ending = tokio::select! {
+            ending = Session::new(call).run(&mut socket, begin) => ending,
+            () = stopping(draining) => Ending::Stopping,
+        };
         close(&mut socket, ending).await;
         drop(extensions);
     }))
@@ -58,6 +63,8 @@ enum Ending {
     Done,
     /// The operation or a message failed.
     Failed(Failure),
+    /// The server is being stopped.
+    Stopping,
     /// The client is gone.
     Gone,
 }
@@ -176,6 +183,14 @@ impl Session {
     }
 }
 
+/// Waits until the server is being stopped.
+async fn stopping(draining: Option<Draining>) {
+    match draining {
+        Some(Draining(stopped)) => stopped.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn reserve(requests: Option<&mpsc::Sender<Bytes>>) -> Option<mpsc::Permit<'_, Bytes>> {
     requests?.reserve().await.ok()
 }
@@ -191,6 +206,9 @@ async fn close(socket: &mut WebSocket, ending: Ending) {
     let frame = match ending {
         Ending::Gone => return,
         Ending::Done => CloseFrame { code: close_code::NORMAL, reason: "".into() },
+        Ending::Stopping => {
+            CloseFrame { code: close_code::AWAY, reason: "the server is being stopped".into() }
+        }
         Ending::Failed(failure) => {
             if socket.send(Frame::Text(failure.json().into())).await.is_err() {
                 return;

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 
 use futures_util::stream::StreamExt;
 use serde_json::{Value, json};
+use stigmer_api::serve::{Access, Limits, Token};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::sync::CancellationToken;
 
 use crate::{PATIENCE, Server};
 
@@ -150,4 +153,33 @@ async fn a_message_over_the_limit_ends_the_conversation() {
             Some(Err(_)) | None => break,
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopped_says_so() {
+    let mut server = Server::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let token = "an-example-token-that-nobody-uses";
+    let shutdown = CancellationToken::new();
+    let serving = stigmer_api::serve::Server::new(server.router.clone(), Limits::default())
+        .tcp(listener, Access::new(Token::new(token).unwrap()))
+        .unwrap()
+        .run(shutdown.clone(), PATIENCE);
+    let serving = tokio::spawn(serving);
+    let url = format!("ws://{address}/v1/processes/attach?id=p");
+    let Err(tungstenite::Error::Http(refused)) = connect_async(&url).await else {
+        panic!("without a token");
+    };
+    assert_eq!(refused.status(), 401);
+    let mut request = url.into_client_request().unwrap();
+    let value = format!("Bearer {token}").parse().unwrap();
+    request.headers_mut().insert("authorization", value);
+    let mut socket = connect_async(request).await.unwrap().0;
+    hear(&mut socket).await.unwrap();
+    shutdown.cancel();
+    assert_eq!(hear(&mut socket).await.unwrap_err().0, 1001);
+    server.sees("attach dropped").await;
+    drop(socket);
+    timeout(PATIENCE, serving).await.unwrap().unwrap();
 }
