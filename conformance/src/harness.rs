@@ -1,6 +1,5 @@
 //! From cases to tests.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,18 +46,23 @@ pub fn all() -> Vec<Case> {
 
 /// Runs the suite as a test program: takes the arguments of `cargo test` and does not return.
 ///
-/// `make` makes a new, empty workspace; it is called once for each case, and once to learn what the
-/// backend can do.
-pub fn run(backend: &str, make: impl Fn() -> Fixture + Send + Sync + 'static) -> ! {
+/// `make` makes a new, empty workspace; it is called once for each case, on the case's own runtime,
+/// and once to learn what the backend can do.
+pub fn run<M, F>(backend: &str, make: M) -> !
+where
+    M: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Fixture> + 'static,
+{
     let make = Arc::new(make);
-    let capabilities = make().executor.capabilities().clone();
+    let capabilities = runtime().unwrap().block_on(make()).executor.capabilities().clone();
     let trials = all().into_iter().map(|case| trial(backend, case, &capabilities, &make)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }
 
-fn trial<M>(backend: &str, case: Case, capabilities: &Capabilities, make: &Arc<M>) -> Trial
+fn trial<M, F>(backend: &str, case: Case, capabilities: &Capabilities, make: &Arc<M>) -> Trial
 where
-    M: Fn() -> Fixture + Send + Sync + 'static,
+    M: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Fixture> + 'static,
 {
     let short = case.name.trim_start_matches("stigmer_conformance::cases::");
     let name = format!("{backend}::{short}");
@@ -81,10 +85,14 @@ fn skipped(name: &str, lacks: &str) {
     eprintln!("LEFT OUT {name}: the backend lacks {lacks}");
 }
 
-fn one(case: Case, fixture: Fixture) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match tokio::time::timeout(HANG, (case.run)(fixture)).await {
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn one(case: Case, fixture: impl Future<Output = Fixture>) -> Result<(), Failed> {
+    runtime()?.block_on(async {
+        let whole = async { (case.run)(fixture.await).await };
+        match tokio::time::timeout(HANG, whole).await {
             Ok(()) => Ok(()),
             Err(_) => Err(Failed::from(format!("hangs: no end within {} s", HANG.as_secs()))),
         }

@@ -18,11 +18,11 @@ fn main() {
         let state = home.path().join("state");
         let options = HostOptions { root: root.clone(), state, resolver: None, processes };
         let executor = HostExecutor::open(options).unwrap();
-        Fixture {
+        std::future::ready(Fixture {
             executor: Arc::new(executor),
             host_view: Some(root.clone()),
             root,
             keep: Box::new(home),
-        }
+        })
     });
 }

@@ -4,6 +4,7 @@ mod directories;
 mod edits;
 mod errors;
 mod files;
+mod identity;
 mod kernel;
 mod output;
 mod processes;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         transfer::cases(),
         watch::cases(),
         processes::cases(),
+        identity::cases(),
         steering::cases(),
         output::cases(),
         terminal::cases(),

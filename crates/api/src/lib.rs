@@ -8,7 +8,9 @@ pub mod client;
 pub mod convert;
 pub mod message_size;
 pub mod provider;
+pub mod serve;
 pub mod resilience;
+pub mod server;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]

@@ -34,3 +34,11 @@ pub const MAX_HEADER_LIST_BYTES: u32 = 128 << 10;
 /// The most bytes of an error's message in the gRPC status itself. The whole message is in the
 /// error; this is what clients show that know nothing of it.
 pub const MAX_STATUS_MESSAGE_BYTES: usize = 512;
+
+/// The largest request to a service whose requests hold no file: the usual limit of gRPC. It is
+/// small because a message can take many times its size in memory when it is decoded.
+pub const MAX_SMALL_REQUEST_BYTES: usize = 4 << 20;
+
+/// The most data in one message of an upload or to a command that is attached to; larger pieces are
+/// sent as several.
+pub const MAX_PIECE_BYTES: usize = 1 << 20;

@@ -7,6 +7,7 @@
 
 mod executor;
 mod files;
+pub mod journal;
 mod process;
 mod root;
 mod search;

@@ -7,8 +7,8 @@ use stigmer_core::process::{
 use stigmer_core::{ByteString, Capture, ErrorCode, ProcessId, Result, ToolError};
 
 use super::Processes;
-use super::connection::Connection;
-use super::output::Asked;
+use super::output::{Asked, Follower};
+use super::start::Launched;
 use crate::Root;
 use crate::supervisor::protocol::Watch;
 
@@ -25,9 +25,21 @@ impl Processes {
             return Err(ToolError::invalid_argument("input", "needs streamed standard input"));
         }
         let watch = Watch { since: 0, knows_exit: false, hold: true };
-        let (started, connection) = self.launch(root, start, Some(watch)).await?;
-        let capture = self.capture(&started, connection, capture_bytes);
-        let feed = self.feed(&started.id, streams.then_some(&input));
+        let read = ReadOutput { since: 0, follow: Follow::UntilExit, hold: true };
+        let (started, follower) = match self.launch(root, start, Some(watch)).await? {
+            Launched::Now(started, connection) => {
+                let follower = self.follow_fresh(&started.id, read, connection, Asked::Yes)?;
+                (started, follower)
+            }
+            // What it reads was sent with the first request.
+            Launched::Before(started) => {
+                let follower = self.follow(&started.id, read).await?;
+                return capture(started, follower, capture_bytes).await;
+            }
+        };
+        let id = started.id.clone();
+        let capture = capture(started, follower, capture_bytes);
+        let feed = self.feed(&id, streams.then_some(&input));
         tokio::pin!(capture, feed);
         let mut fed = false;
         loop {
@@ -39,32 +51,6 @@ impl Processes {
         }
     }
 
-    async fn capture(
-        &self,
-        started: &StartedProcess,
-        connection: Connection,
-        capture_bytes: usize,
-    ) -> Result<Executed> {
-        let read = ReadOutput { since: 0, follow: Follow::UntilExit, hold: true };
-        let mut follower = self.follow_fresh(&started.id, read, connection, Asked::Yes)?;
-        let (mut stdout, mut stderr) = (Capture::new(capture_bytes), Capture::new(capture_bytes));
-        while let Some(event) = follower.next().await? {
-            match event {
-                OutputEvent::Output { stream: OutputKind::Stderr, bytes, .. } => {
-                    stderr.push(bytes.as_bytes());
-                }
-                OutputEvent::Output { bytes, .. } => stdout.push(bytes.as_bytes()),
-                // Which stream lost them is not known; most output is standard output.
-                OutputEvent::Gap { length, .. } => stdout.skip(length),
-                OutputEvent::Exit(_) => {}
-            }
-        }
-        let exit = follower.exit().cloned().ok_or_else(|| {
-            ToolError::new(ErrorCode::Io, format!("process {} has no end", started.id))
-        })?;
-        Ok(Executed::new(started.clone(), exit, stdout, stderr))
-    }
-
     /// Sends all input. A command that ends or closes its input before it has all is no failure.
     async fn feed(&self, id: &ProcessId, input: Option<&ByteString>) {
         let Some(input) = input else { return };
@@ -72,4 +58,28 @@ impl Processes {
             let _ = self.close_stdin(id).await;
         }
     }
+}
+
+/// Reads a command's output to its end.
+async fn capture(
+    started: StartedProcess,
+    mut follower: Follower,
+    capture_bytes: usize,
+) -> Result<Executed> {
+    let (mut stdout, mut stderr) = (Capture::new(capture_bytes), Capture::new(capture_bytes));
+    while let Some(event) = follower.next().await? {
+        match event {
+            OutputEvent::Output { stream: OutputKind::Stderr, bytes, .. } => {
+                stderr.push(bytes.as_bytes());
+            }
+            OutputEvent::Output { bytes, .. } => stdout.push(bytes.as_bytes()),
+            // Which stream lost them is not known; most output is standard output.
+            OutputEvent::Gap { length, .. } => stdout.skip(length),
+            OutputEvent::Exit(_) => {}
+        }
+    }
+    let exit = follower.exit().cloned().ok_or_else(|| {
+        ToolError::new(ErrorCode::Io, format!("process {} has no end", started.id))
+    })?;
+    Ok(Executed::new(started, exit, stdout, stderr))
 }

@@ -5,15 +5,16 @@
 
 mod connection;
 mod execute;
+mod fresh;
+mod known;
 mod list;
 mod output;
 mod start;
 mod steer;
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -22,7 +23,7 @@ use stigmer_core::{ByteString, FilePath, ProcessId, Result, ToolError};
 
 use crate::supervisor::Launcher;
 use crate::supervisor::record::{self, ProcessRecord};
-use connection::Connection;
+use fresh::Fresh;
 
 /// Which processes an executor knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(crate) struct Processes {
     workspace: FilePath,
     options: ProcessOptions,
     /// Connections over which commands were started and that no follower has taken over yet.
-    fresh: Mutex<HashMap<ProcessId, Connection>>,
+    fresh: Fresh,
 }
 
 impl Processes {
@@ -82,7 +83,7 @@ impl Processes {
         options: ProcessOptions,
     ) -> Self {
         let directory = state.join("processes");
-        Self { directory, workspace, options, fresh: Mutex::default() }
+        Self { directory, workspace, options, fresh: Fresh::default() }
     }
 
     /// A process's directory.
@@ -105,13 +106,5 @@ impl Processes {
         let record = record::read_process(&directory).ok_or_else(unknown)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
         if ours { Ok((directory, record)) } else { Err(unknown()) }
-    }
-
-    fn keep_fresh(&self, id: ProcessId, connection: Connection) {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(id, connection);
-    }
-
-    fn take_fresh(&self, id: &ProcessId) -> Option<Connection> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }

@@ -29,7 +29,7 @@ impl Processes {
     /// The same as an object.
     pub(crate) async fn follow(&self, id: &ProcessId, request: ReadOutput) -> Result<Follower> {
         let from_start = request.hold && request.since == 0;
-        if let Some(connection) = from_start.then(|| self.take_fresh(id)).flatten() {
+        if let Some(connection) = from_start.then(|| self.fresh.take(id)).flatten() {
             let mut follower = self.follow_fresh(id, request, connection, Asked::No)?;
             follower.ask().await?;
             return Ok(follower);

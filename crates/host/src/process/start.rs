@@ -1,25 +1,55 @@
 //! Starting a command.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use stigmer_core::limits::MIN_OUTPUT_CAP;
-use stigmer_core::process::{Command, Lifetime, StartProcess, StartedProcess, Stdin};
+use stigmer_core::process::{
+    Caller, CallerLimit, Command, Lifetime, StartProcess, StartedProcess, Stdin,
+};
 use stigmer_core::{
     ByteString, Capability, ErrorCode, FilePath, Place, ProcessId, Result, ToolError,
+    is_traceparent,
 };
 
 use super::Processes;
 use super::connection::{Connection, unexpected};
+use super::known::Wanted;
 use crate::Root;
+use crate::supervisor::limits;
 use crate::supervisor::protocol::{Launch, Reply, StdinSource, VERSION, Watch};
+use crate::{Launcher, journal};
+
+/// The variable in which programs find the trace that they belong to.
+const TRACEPARENT: &str = "TRACEPARENT";
+
+/// How often a launch is repeated that was handed to a supervisor which died before it began.
+const MAX_LAUNCHES: usize = 3;
+
+/// What asking for a command came to.
+#[derive(Debug)]
+pub(super) enum Launched {
+    /// It was started, over this connection.
+    Now(StartedProcess, Connection),
+    /// It had been started before, by the same request.
+    Before(StartedProcess),
+}
 
 impl Processes {
     /// Starts a command in the workspace beneath `root`.
     pub(crate) async fn start(&self, root: &Root, request: StartProcess) -> Result<StartedProcess> {
-        let (started, connection) = self.launch(root, request, None).await?;
-        self.keep_fresh(started.id.clone(), connection);
-        Ok(started)
+        let foreground = request.lifetime != Lifetime::Detached;
+        match self.launch(root, request, None).await? {
+            Launched::Now(started, connection) => {
+                // Whoever follows a command that waits for nobody needs no connection kept.
+                if foreground {
+                    self.fresh.keep(started.id.clone(), connection);
+                }
+                Ok(started)
+            }
+            Launched::Before(started) => Ok(started),
+        }
     }
 
     /// Starts a command; its supervisor is also told what to watch, and answers to that next.
@@ -28,7 +58,7 @@ impl Processes {
         root: &Root,
         request: StartProcess,
         then: Option<Watch>,
-    ) -> Result<(StartedProcess, Connection)> {
+    ) -> Result<Launched> {
         let launcher = self.options.launcher.as_ref().ok_or_else(|| {
             ToolError::new(ErrorCode::NotAvailable, "this program cannot start commands")
                 .with_hint("it must call Launcher::fork before it starts threads")
@@ -38,19 +68,75 @@ impl Processes {
         let cwd = root.open_directory(&relative)?;
         let cwd_path = FilePath::from(join(root.path().to_owned(), relative));
         crate::state::make_directory(&self.directory)?;
-        let id = new_id()?;
-        let environment = self.environment(&request, &cwd_path);
+        let chosen = request.id.clone().map(|id| {
+            let wanted = Wanted {
+                command: request.command.clone(),
+                cwd: cwd_path.clone(),
+                terminal: request.terminal.is_some(),
+                detached: request.lifetime == Lifetime::Detached,
+            };
+            (id, wanted)
+        });
+        let id = chosen.as_ref().map_or_else(new_id, |(id, _)| Ok(id.clone()))?;
+        let (launch, inherited) = self.describe(id.clone(), cwd_path, request);
+        let message = Launcher::message(launch, then).map_err(not_launched)?;
+        let mut launches = 0;
+        loop {
+            if let Some((id, wanted)) = &chosen
+                && let Some(started) = self.started_before(id, wanted).await?
+            {
+                return Ok(Launched::Before(started));
+            }
+            launches += 1;
+            let again = launches < MAX_LAUNCHES && launcher.can_revive();
+            let answer = match launcher.launch(&message, &cwd, inherited.as_deref()) {
+                Ok(stream) => {
+                    let mut connection = Connection::from_launch(stream).map_err(not_launched)?;
+                    (connection.answer().await, Some(connection))
+                }
+                // Handed over, and not taken in whole.
+                Err(error) if again && !self.is_there(&id) && is_hangup(&error) => continue,
+                Err(error) => return Err(not_launched(error)),
+            };
+            match answer {
+                (Ok(Some(Reply::Started { executable, .. })), Some(connection)) => {
+                    let started = StartedProcess { id, place: Place::Host, lane: None, executable };
+                    return Ok(Launched::Now(started, connection));
+                }
+                (Ok(Some(other)), _) => return Err(unexpected(&id, &other)),
+                // Somebody was quicker with the same id.
+                (Err(error), _) if error.code == ErrorCode::Exists && chosen.is_some() => {}
+                (Err(error), _) => return Err(error),
+                // Who makes the directory has the command; without one nobody has, and nobody else
+                // will make it: the supervisor is gone.
+                (Ok(None), _) if again && !self.is_there(&id) => {}
+                (Ok(None), _) => {
+                    return Err(ToolError::supervisor_unreachable(&id, "it ended before it began"));
+                }
+            }
+        }
+    }
+
+    /// A request as a supervisor is told it, and the descriptor that goes with it.
+    fn describe(
+        &self,
+        id: ProcessId,
+        cwd: FilePath,
+        request: StartProcess,
+    ) -> (Launch, Option<std::sync::Arc<std::os::fd::OwnedFd>>) {
+        let environment = self.environment(&request, &cwd);
         let (stdin, inherited) = match request.stdin {
             Stdin::Empty => (StdinSource::Empty, None),
             Stdin::Stream => (StdinSource::Stream, None),
             Stdin::Inherit(descriptor) => (StdinSource::Inherit, Some(descriptor)),
         };
+        let caller = request.caller.unwrap_or_default();
         let launch = Launch {
             version: VERSION,
-            id: id.clone(),
+            id,
             processes: self.directory.clone(),
             workspace: self.workspace.clone(),
-            cwd: cwd_path,
+            cwd,
             command: request.command,
             environment,
             stdin,
@@ -64,24 +150,12 @@ impl Processes {
             limits: request.limits,
             output_cap: request.output_cap.unwrap_or(self.options.output_cap),
             retention: self.options.retention,
+            umask: caller.umask,
+            caller_limits: caller.limits,
+            traceparent: request.traceparent,
+            journal: self.directory.parent().map(journal::directory),
         };
-        let not_launched = |error: std::io::Error| {
-            let error = ToolError::new(
-                ErrorCode::OutOfResources,
-                format!("no supervisor could be had for the command: {error}"),
-            );
-            error.with_hint("see `ulimit -u` and `ulimit -n`; a program's reserve must be running")
-        };
-        let stream =
-            launcher.launch(launch, then, &cwd, inherited.as_deref()).map_err(not_launched)?;
-        let mut connection = Connection::from_launch(stream).map_err(not_launched)?;
-        let executable = match connection.answer().await? {
-            Some(Reply::Started { executable, .. }) => executable,
-            Some(other) => return Err(unexpected(&id, &other)),
-            None => return Err(ToolError::supervisor_unreachable(&id, "it ended before it began")),
-        };
-        let started = StartedProcess { id, place: Place::Host, lane: None, executable };
-        Ok((started, connection))
+        (launch, inherited)
     }
 
     /// The command's whole environment: the caller's or our own, what agents' tools need, what was
@@ -100,11 +174,20 @@ impl Processes {
         if !all.iter().any(|(name, _)| name.as_bytes() == b"PYTHONUNBUFFERED") {
             all.push(("PYTHONUNBUFFERED".into(), "1".into()));
         }
+        // The trace that the caller is in already is nearer than the request's.
+        if let Some(traceparent) = &request.traceparent
+            && !all.iter().any(|(name, _)| name.as_bytes() == TRACEPARENT.as_bytes())
+        {
+            all.push((TRACEPARENT.into(), traceparent.as_str().into()));
+        }
         all.push(("PWD".into(), cwd.clone()));
         all.extend(request.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
         all
     }
 }
+
+/// All permission bits: what a mask can hold back (`umask(2)`).
+const MOST_UMASK: u32 = 0o777;
 
 /// Refuses what cannot be done, before anything is.
 fn check(request: &StartProcess) -> Result<()> {
@@ -139,7 +222,46 @@ fn check(request: &StartProcess) -> Result<()> {
     if request.timeout == Some(Duration::ZERO) {
         return Err(ToolError::invalid_argument("timeout", "must be more than zero"));
     }
+    if request.traceparent.as_ref().is_some_and(|text| !is_traceparent(text)) {
+        let reason = "is not of the form 00-<32 digits>-<16 digits>-<2 digits>";
+        return Err(ToolError::invalid_argument("traceparent", reason));
+    }
+    request.caller.as_ref().map_or(Ok(()), check_caller)
+}
+
+/// Refuses a caller whose circumstances no command can have.
+fn check_caller(caller: &Caller) -> Result<()> {
+    if let Some(umask) = caller.umask.filter(|umask| *umask > MOST_UMASK) {
+        let reason = format!("{umask:#o} has more than the bits of {MOST_UMASK:#o}");
+        return Err(ToolError::invalid_argument("caller.umask", reason));
+    }
+    for (index, limit) in caller.limits.iter().enumerate() {
+        let CallerLimit { resource, soft, hard } = *limit;
+        let refused = if limits::resource(resource).is_none() {
+            "is no resource of this machine"
+        } else if caller.limits[..index].iter().any(|other| other.resource == resource) {
+            "is named twice"
+        } else if hard.is_some_and(|hard| soft.is_none_or(|soft| soft > hard)) {
+            "has a soft limit above its hard one"
+        } else {
+            continue;
+        };
+        let reason = format!("resource {resource} {refused}");
+        return Err(ToolError::invalid_argument("caller.limits", reason));
+    }
     Ok(())
+}
+
+fn not_launched(error: io::Error) -> ToolError {
+    ToolError::new(
+        ErrorCode::OutOfResources,
+        format!("no supervisor could be had for the command: {error}"),
+    )
+    .with_hint("see `ulimit -u` and `ulimit -n`; a program's reserve must be running")
+}
+
+fn is_hangup(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn join(mut root: PathBuf, relative: PathBuf) -> PathBuf {

@@ -5,14 +5,18 @@
 //! does. What it knows is on disk ([`record`], [`log`]); what it can do is asked for over its
 //! socket ([`protocol`]).
 
+pub(crate) mod begin;
 mod client;
 mod endpoints;
 mod launcher;
+pub(crate) mod limits;
 pub mod log;
+mod news;
 mod outputs;
 pub mod protocol;
 mod prune;
 pub mod record;
+mod reserve;
 mod spawn;
 mod supervise;
 mod tree;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stigmer_core::process::{
-    Command, ExitStatus, ResourceLimits, SignalRequest, Survivor, TerminalSize,
+    CallerLimit, Command, ExitStatus, ResourceLimits, SignalRequest, Survivor, TerminalSize,
 };
 use stigmer_core::{ByteString, FilePath, ProcessId, ToolError};
 
@@ -78,6 +78,18 @@ pub struct Launch {
     pub output_cap: u64,
     /// How long ended processes are kept; `None` is for ever.
     pub retention: Option<Duration>,
+    /// The caller's file mode creation mask; `None` is the launcher's.
+    #[serde(default)]
+    pub umask: Option<u32>,
+    /// The caller's resource limits; those that are not named are the launcher's.
+    #[serde(default)]
+    pub caller_limits: Vec<CallerLimit>,
+    /// The trace that the command belongs to.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// The directory of the journal that is told of the command; `None` is told nothing.
+    #[serde(default)]
+    pub journal: Option<PathBuf>,
 }
 
 /// What a client asks.

@@ -71,7 +71,7 @@ fn is_supervised(path: &Path) -> bool {
 }
 
 /// Removes a process: first its name, so that nobody finds half of it.
-fn remove(processes: &Path, path: &Path) {
+pub(super) fn remove(processes: &Path, path: &Path) {
     let Some(name) = path.file_name() else { return };
     let hidden = processes.join(format!(".removed-{}", name.display()));
     if fs::rename(path, &hidden).is_ok() {

@@ -50,6 +50,9 @@ pub struct ProcessRecord {
     pub terminal: bool,
     /// Whether it goes on without a client.
     pub detached: bool,
+    /// The trace that it belongs to: a W3C `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// Writes what is started, and keeps room for how it ends.

@@ -11,13 +11,14 @@ use std::process::{Child, Command};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, stat};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Rlimit, Signal};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use stigmer_core::limits::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
-use stigmer_core::process::{Command as Wanted, OutputKind, ResourceLimits, TerminalSize};
+use stigmer_core::process::{Command as Wanted, OutputKind, TerminalSize};
 use stigmer_core::{ByteString, ErrorCode, ToolError};
 
+use super::limits::{Limit, limits};
 use super::protocol::{Launch, StdinSource};
 
 /// A command that runs.
@@ -68,6 +69,7 @@ pub(crate) fn spawn(
 
 fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
     let Inherited { stdin: inherited, umask, mask, open_files } = inherited;
+    let umask = launch.umask.map_or(umask, Mode::from_raw_mode);
     let mut spawned = Spawned {
         child: None,
         refusal: None,
@@ -97,7 +99,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
         before_exec(
             &mut command,
             launch.terminal.is_some(),
-            limits(&launch.limits, open_files),
+            limits(&launch.limits, &launch.caller_limits, open_files),
             umask,
             mask,
         );
@@ -282,7 +284,7 @@ fn nonblocking(descriptor: &OwnedFd) -> Result<(), ToolError> {
 fn before_exec(
     command: &mut Command,
     terminal: bool,
-    limits: Vec<(Resource, Rlimit)>,
+    limits: Vec<Limit>,
     umask: Mode,
     mask: libc::sigset_t,
 ) {
@@ -295,8 +297,8 @@ fn before_exec(
         rustix::process::umask(umask);
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
-        for (resource, limit) in &limits {
-            rustix::process::setrlimit(*resource, *limit)?;
+        for limit in &limits {
+            limit.apply()?;
         }
         // A command whose supervisor dies cannot be followed or ended by anybody: it goes too.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -307,22 +309,6 @@ fn before_exec(
     };
     // SAFETY: the closure makes system calls only and allocates nothing.
     unsafe { command.pre_exec(prepare) };
-}
-
-/// The limits that the command gets: the caller's own, and those that were asked for.
-fn limits(limits: &ResourceLimits, open_files: Rlimit) -> Vec<(Resource, Rlimit)> {
-    let all = [
-        (Resource::Cpu, limits.cpu_seconds),
-        (Resource::As, limits.address_space_bytes),
-        (Resource::Nofile, limits.open_files),
-        (Resource::Fsize, limits.file_size_bytes),
-        (Resource::Nproc, limits.processes),
-    ];
-    let asked = all.into_iter().filter_map(|(resource, limit)| {
-        let limit = limit?;
-        Some((resource, Rlimit { current: Some(limit), maximum: Some(limit) }))
-    });
-    [(Resource::Nofile, open_files)].into_iter().chain(asked).collect()
 }
 
 fn failed(what: &str, error: impl Into<io::Error>) -> ToolError {

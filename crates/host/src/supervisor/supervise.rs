@@ -14,11 +14,10 @@
 //! that the command left behind may still write. *closed*: the supervisor is gone.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, Signal, WaitStatus};
@@ -26,13 +25,15 @@ use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
 use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
 use stigmer_core::{ErrorCode, ToolError};
 
+use super::begin::{Begun, begin};
 use super::client::{Client, Waiting};
-use super::endpoints::{listen, signal_descriptor};
+use super::endpoints::signal_descriptor;
 use super::launcher::raise_open_files;
 use super::log::LogWriter;
+use super::news::News;
 use super::outputs::{Outputs, Overrun};
 use super::protocol::{Launch, Reply, Request, VERSION, Watch};
-use super::record::{self, CONTROL, ExitRecord, ProcessRecord};
+use super::record::{CONTROL, ExitRecord};
 use super::{prune, spawn, tree};
 
 /// Control-D.
@@ -73,6 +74,7 @@ pub(crate) fn supervise(job: Job) {
             first.launched = true;
             first.reply(&Reply::Started { version: VERSION, executable });
             supervisor.clients.push(first);
+            supervisor.news.started();
             supervisor.run();
             let Supervisor { launch, .. } = supervisor;
             prune::prune(&launch.processes, launch.retention);
@@ -119,6 +121,7 @@ struct Supervisor {
     main_status: Option<Main>,
     ending: Option<Ending>,
     exit: Option<ExitStatus>,
+    news: News,
 }
 
 /// How the command itself ended.
@@ -147,23 +150,15 @@ impl Supervisor {
         let may_open = open_files.maximum.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS);
         let max_clients = may_open.clamp(1, MAX_CLIENTS);
         let inherited = spawn::Inherited { stdin, umask, mask, open_files };
-        rustix::fs::mkdir(&path, Mode::RWXU)
-            .map_err(|error| at("make the process directory", error.into()))?;
-        let begun = Self::begin(&launch, &path, cwd, inherited);
-        let (directory, listener, exit_record, spawned) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                // Nothing was started: nothing is left.
-                let _ = std::fs::remove_dir_all(&path);
-                return Err(error);
-            }
-        };
+        let Begun { directory, listener, exit_record, spawned } =
+            begin(&launch, &path, cwd, inherited)?;
         let log_directory = directory.try_clone().map_err(|error| at("open", error))?;
         let now = Instant::now();
         let executable = spawned.executable.map(Into::into);
         let mut supervisor = Self {
             log: LogWriter::new(log_directory, launch.output_cap),
             launch_holds: launch.client_grace.is_some(),
+            news: News::of(&launch),
             launch,
             directory,
             listener,
@@ -196,42 +191,14 @@ impl Supervisor {
         Ok((supervisor, executable))
     }
 
-    /// Everything before the command runs is on disk before it runs.
-    fn begin(
-        launch: &Launch,
-        path: &Path,
-        cwd: &OwnedFd,
-        inherited: spawn::Inherited,
-    ) -> Result<(OwnedFd, OwnedFd, ExitRecord, spawn::Spawned), ToolError> {
-        let at = |operation: &str, error: std::io::Error| {
-            ToolError::from_io(operation, &path.into(), &error)
-        };
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|error| at("open", error.into()))?;
-        let listener = listen(&directory).map_err(|error| at("listen in", error.into()))?;
-        let record = ProcessRecord {
-            stigmer: env!("CARGO_PKG_VERSION").to_owned(),
-            id: launch.id.clone(),
-            command: launch.command.clone(),
-            workspace: launch.workspace.clone(),
-            cwd: launch.cwd.clone(),
-            started_ms: now_ms(),
-            terminal: launch.terminal.is_some(),
-            detached: launch.client_grace.is_none(),
-        };
-        let exit_record = record::write_process(&directory, &record)
-            .map_err(|error| at("write the record of the process in", error))?;
-        let spawned = spawn::spawn(launch, cwd, inherited)?;
-        Ok((directory, listener, exit_record, spawned))
-    }
-
     fn run(&mut self) {
         loop {
             self.serve_requests();
             let children = self.reap();
             self.advance(children);
             self.answer();
+            // Nobody waits for this any more.
+            self.news.ended(self.exit.as_ref());
             let over = self.exit.is_some() && children == tree::Children::None;
             if over && self.drain(Overrun::Wait) {
                 break;
@@ -677,7 +644,7 @@ fn poll_for<'a>(descriptor: &'a OwnedFd, flags: PollFlags) -> PollFd<'a> {
     PollFd::from_borrowed_fd(descriptor, flags)
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,73 @@
+//! Everything that happens before a command runs: it is on disk before the command runs.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use stigmer_core::{ErrorCode, ProcessId, ToolError};
+
+use super::endpoints::listen;
+use super::protocol::Launch;
+use super::record::{self, ExitRecord, ProcessRecord};
+use super::supervise::now_ms;
+use super::{prune, spawn};
+
+/// A command that was started, and what is kept of it.
+pub(super) struct Begun {
+    pub(super) directory: OwnedFd,
+    pub(super) listener: OwnedFd,
+    pub(super) exit_record: ExitRecord,
+    pub(super) spawned: spawn::Spawned,
+}
+
+/// Makes the process's directory and starts the command. If that fails nothing is left.
+///
+/// The directory is what makes an id unique: whoever finds it there has lost, and starts nothing.
+pub(super) fn begin(
+    launch: &Launch,
+    path: &Path,
+    cwd: &OwnedFd,
+    inherited: spawn::Inherited,
+) -> Result<Begun, ToolError> {
+    let at = |operation: &str, error: std::io::Error| {
+        ToolError::from_io(operation, &path.into(), &error)
+    };
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(id_is_taken(&launch.id)),
+        Err(error) => return Err(at("make the process directory", error.into())),
+    }
+    // Before the socket goes, and the directory's name first: nobody takes it for a command whose
+    // supervisor died.
+    let undo = |_: &ToolError| prune::remove(&launch.processes, path);
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| at("open", error.into()))
+        .inspect_err(undo)?;
+    let listener =
+        listen(&directory).map_err(|error| at("listen in", error.into())).inspect_err(undo)?;
+    let record = ProcessRecord {
+        stigmer: env!("CARGO_PKG_VERSION").to_owned(),
+        id: launch.id.clone(),
+        command: launch.command.clone(),
+        workspace: launch.workspace.clone(),
+        cwd: launch.cwd.clone(),
+        started_ms: now_ms(),
+        terminal: launch.terminal.is_some(),
+        detached: launch.client_grace.is_none(),
+        traceparent: launch.traceparent.clone(),
+    };
+    let exit_record = record::write_process(&directory, &record)
+        .map_err(|error| at("write the record of the process in", error))
+        .inspect_err(undo)?;
+    let spawned = spawn::spawn(launch, cwd, inherited).inspect_err(undo)?;
+    Ok(Begun { directory, listener, exit_record, spawned })
+}
+
+/// The id of a new command is that of another one.
+pub(crate) fn id_is_taken(id: &ProcessId) -> ToolError {
+    ToolError::new(ErrorCode::Exists, format!("a process with the id {id} exists already"))
+        .with_detail("process", id.as_str())
+        .with_hint("give each command an id of its own, chosen at random, or none")
+}
