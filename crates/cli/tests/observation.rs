@@ -5,7 +5,11 @@ mod support;
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use http_body_util::{BodyExt, StreamBody};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 
 use support::Place;
@@ -134,8 +138,7 @@ fn what_the_daemon_does_is_counted() {
     let read =
         |line: &&str| line.starts_with("stigmer_requests_total") && line.contains("Files/Read");
     let line = metrics.lines().find(read).unwrap();
-    assert!(line.contains("404") || line.contains("not_found"), "{line}");
-    assert!(line.ends_with(" 1"), "{line}");
+    assert!(line.contains("code=\"not_found\"") && line.ends_with(" 1"), "{line}");
     let bucket = "stigmer_request_seconds_bucket{operation=\"stigmer.v1.Files/Read\",le=\"0.001\"}";
     assert!(value(bucket).is_some(), "{metrics}");
     daemon.ask("/v1/processes/signal", &{
@@ -163,6 +166,67 @@ fn a_collector_that_does_not_answer_disturbs_nothing() {
         assert_eq!(daemon.ask("/v1/processes/wait", &named).ok()["code"], 0);
         place.run(&["server", "stop"]).ok();
     }
+}
+
+/// A collector: keeps the bodies of all requests that come, and finds everything good.
+fn collect(listener: std::net::TcpListener) -> Arc<Mutex<Vec<u8>>> {
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&got);
+    let answer = move |request: hyper::Request<hyper::body::Incoming>| {
+        let keep = Arc::clone(&keep);
+        async move {
+            let body = request.into_body().collect().await?.to_bytes();
+            keep.lock().unwrap().extend_from_slice(&body);
+            // An empty message, and that all is well.
+            let reply = hyper::body::Frame::data(bytes::Bytes::from_static(&[0; 5]));
+            let mut trailers = hyper::HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            let end = hyper::body::Frame::trailers(trailers);
+            let frames = [Ok::<_, std::convert::Infallible>(reply), Ok(end)];
+            let frames = futures_util::stream::iter(frames);
+            let response = hyper::Response::builder().header("content-type", "application/grpc");
+            Ok::<_, hyper::Error>(response.body(StreamBody::new(frames)).unwrap())
+        }
+    };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
+                tokio::spawn(server);
+            }
+        });
+    });
+    got
+}
+
+#[test]
+fn a_trace_goes_from_the_client_over_the_daemon_to_the_supervisor() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let place = Place::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let got = collect(listener);
+    let variables =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "1")];
+    let daemon = Daemon::start_with(&place, &variables, &["--listen", "127.0.0.1:0"]);
+    let headers = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n{}", daemon.bearer());
+    let line = format!("exit 3 # {ARGUMENT}");
+    let request =
+        json!({ "start": { "workspace": daemon.workspace(), "command": { "shell": line } } });
+    daemon.ask_tcp("/v1/processes/execute", &headers, &request).ok();
+    let has = |wanted: &[u8]| got.lock().unwrap().windows(wanted.len()).any(|at| at == wanted);
+    until("the command's span has come", || has(b"stigmer.process.id"));
+    until("the request's span has come", || has(b"stigmer.v1.Processes/Execute"));
+    let trace: Vec<u8> = (0..16)
+        .map(|byte| u8::from_str_radix(&TRACE[2 * byte..2 * byte + 2], 16).unwrap())
+        .collect();
+    let got_trace = got.lock().unwrap().windows(16).filter(|at| *at == trace).count();
+    assert_eq!(got_trace, 2, "both belong to the client's trace");
+    assert!(!has(ARGUMENT.as_bytes()));
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn the_log_is_printed_and_followed() {
     assert!(all.lines().count() >= 2 && all.contains("serving"), "{all}");
     let last = place.run(&["server", "logs", "-n", "1"]).ok().stdout;
     assert_eq!(last.lines().count(), 1);
-    assert!(last.contains("the-first") && last.contains("Files/Read"), "{last}");
+    assert!(last.contains("the-first") && last.contains("not_found"), "{last}");
     let mut following = piped(&place, &["server", "logs", "-f", "-n", "0"]);
     let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
     // Its beginning is the log's end when it looked, so it is asked until it has looked.

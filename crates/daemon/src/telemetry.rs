@@ -71,7 +71,7 @@ impl Traces {
     /// `bad_configuration` for what cannot be had.
     pub(crate) fn from_environment(surroundings: &Surroundings) -> Result<Option<Self>> {
         let set = |name: &&str| surroundings.variable(name).is_some_and(|value| !value.is_empty());
-        if !ENDPOINTS.iter().any(|name| set(name)) {
+        if !ENDPOINTS.iter().any(set) {
             return Ok(None);
         }
         let bad = |message: String| ToolError::new(ErrorCode::BadConfiguration, message);
