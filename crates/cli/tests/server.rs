@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
@@ -321,4 +321,61 @@ fn the_log_is_printed_and_followed() {
     assert!(line.contains("later-"), "{line}");
     following.kill().unwrap();
     following.wait().unwrap();
+}
+
+/// What of a followed output came before the connection broke: what was written, the offset after
+/// it, and the exit code.
+fn follow(daemon: &Daemon<'_>, id: &str, since: u64) -> (String, u64, Option<i64>) {
+    let query = format!("workspace=&id={id}&since={since}&follow=until_exit");
+    let request = format!("GET /v1/processes/output?{query} HTTP/1.0\r\nhost: localhost\r\n\r\n");
+    let mut stream = daemon.connect();
+    let mut answer = Vec::new();
+    // The daemon is killed meanwhile: whatever came is good.
+    if stream.write_all(request.as_bytes()).is_ok() {
+        let _ = stream.read_to_end(&mut answer);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let (mut written, mut next, mut exit) = (String::new(), since, None);
+    let whole = answer.rfind("\n\n").map_or("", |end| &answer[..end]);
+    for line in whole.lines().filter_map(|line| line.strip_prefix("data:")) {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        next = event["next"].as_u64().unwrap_or(next);
+        written += event["output"]["bytes"].as_str().unwrap_or_default();
+        exit = exit.or(event["exit"]["code"].as_i64());
+    }
+    (written, next, exit)
+}
+
+/// `STIGMER_KILLS` says how often, for a longer trial.
+#[test]
+fn whoever_follows_over_the_death_of_daemons_loses_and_repeats_nothing() {
+    let kills = std::env::var("STIGMER_KILLS").ok().and_then(|kills| kills.parse().ok());
+    let kills: u64 = kills.unwrap_or(20);
+    let place = Place::new();
+    let mut daemon = Daemon::start(&place);
+    let line = "i=0; until test -e go; do i=$((i+1)); echo line $i; sleep 0.001; done; exit 5";
+    let id = daemon.start_command(line);
+    let (mut written, mut next) = (String::new(), 0);
+    for kill in 0..kills {
+        let (more, offset, exit) = std::thread::scope(|scope| {
+            let following = scope.spawn(|| follow(&daemon, &id, next));
+            std::thread::sleep(std::time::Duration::from_micros(kill * 7919 % 40_000));
+            daemon.crash();
+            following.join().unwrap()
+        });
+        assert_eq!(exit, None, "it ends when it is told to");
+        written += &more;
+        next = offset;
+        daemon = Daemon::start(&place);
+        let named = json!({ "workspace": daemon.workspace(), "id": id });
+        assert_eq!(daemon.ask("/v1/processes/get", &named).ok()["state"], "running");
+    }
+    place.write("go", "");
+    let (more, _, exit) = follow(&daemon, &id, next);
+    written += &more;
+    assert_eq!(exit, Some(5));
+    let lines = written.lines().count();
+    let whole: String = (1..=lines).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(written, whole);
+    assert!(lines > 20, "{lines}");
 }

@@ -11,7 +11,10 @@ use crate::convert::errors::{from_status, http_status};
 
 /// A failed request.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct Failure(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     error: ToolError,
     /// What may be asked instead of what was.
@@ -19,6 +22,14 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    fn new(
+        status: StatusCode,
+        error: ToolError,
+        header: Option<(http::HeaderName, HeaderValue)>,
+    ) -> Self {
+        Self(Box::new(Parts { status, error, header }))
+    }
+
     /// No operation has this path.
     pub(super) fn no_such_path(path: &str, nearest: Option<&str>) -> Self {
         let shown: String = path.chars().take(128).collect();
@@ -36,7 +47,7 @@ impl Failure {
         let error = ToolError::invalid_argument("method", format!("{path} takes {allowed} only"))
             .with_hint("GET asks for what changes nothing, POST for everything that has one reply");
         let header = Some((ALLOW, HeaderValue::from_static(allowed)));
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, error, header }
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, error, header)
     }
 
     /// The operation takes a stream of messages.
@@ -44,19 +55,19 @@ impl Failure {
         let error = ToolError::invalid_argument("upgrade", format!("{path} is a WebSocket"))
             .with_hint("send `connection: upgrade` and `upgrade: websocket`");
         let header = Some((UPGRADE, HeaderValue::from_static("websocket")));
-        Self { status: StatusCode::UPGRADE_REQUIRED, error, header }
+        Self::new(StatusCode::UPGRADE_REQUIRED, error, header)
     }
 
     /// The body is not of a kind that the operation takes.
     pub(super) fn unsupported_media_type(wanted: &str) -> Self {
         let error = ToolError::invalid_argument("content-type", format!("must be {wanted}"));
-        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error, header: None }
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, None)
     }
 
     /// The reply cannot be given in the form that was asked for.
     pub(super) fn not_acceptable(offered: &str) -> Self {
         let error = ToolError::invalid_argument("accept", format!("the reply can be {offered}"));
-        Self { status: StatusCode::NOT_ACCEPTABLE, error, header: None }
+        Self::new(StatusCode::NOT_ACCEPTABLE, error, None)
     }
 
     /// A value of the request is not acceptable.
@@ -80,18 +91,18 @@ impl Failure {
 
     /// The code, for where no body can be sent.
     pub(super) fn code(&self) -> ErrorCode {
-        self.error.code
+        self.0.error.code
     }
 
     /// The body.
     pub(super) fn json(&self) -> String {
-        json!({ "error": self.error }).to_string()
+        json!({ "error": self.0.error }).to_string()
     }
 }
 
 impl From<ToolError> for Failure {
     fn from(error: ToolError) -> Self {
-        Self { status: http_status(error.code), error, header: None }
+        Self::new(http_status(error.code), error, None)
     }
 }
 
@@ -111,12 +122,12 @@ impl From<serde_json::Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = self.json();
-        let mut response = (self.status, body).into_response();
+        let mut response = (self.0.status, body).into_response();
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         // For whoever counts what was refused.
-        response.extensions_mut().insert(self.error.code);
-        if let Some((name, value)) = self.header {
+        response.extensions_mut().insert(self.0.error.code);
+        if let Some((name, value)) = self.0.header {
             response.headers_mut().insert(name, value);
         }
         response

@@ -57,14 +57,14 @@ enum Ending {
     /// The operation is done.
     Done,
     /// The operation or a message failed.
-    Failed(Box<Failure>),
+    Failed(Failure),
     /// The client is gone.
     Gone,
 }
 
 impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
-        Self::Failed(Box::new(failure))
+        Self::Failed(failure)
     }
 }
 

@@ -131,7 +131,7 @@ pub(super) fn http_code(status: StatusCode) -> &'static str {
         415 => "http_415",
         422 => "http_422",
         429 => "http_429",
-        400..=499 => "http_4xx",
+        402..=499 => "http_4xx",
         500 => "http_500",
         501 => "http_501",
         503 => "http_503",

@@ -97,7 +97,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// A connection to the socket, on which nobody waits for ever.
-    fn connect(&self) -> UnixStream {
+    pub(crate) fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream

@@ -183,15 +183,12 @@ fn a_broken_reply_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn ten_megabytes_of_content_take_no_seconds() {
+fn ten_megabytes_of_content_survive() {
     let content = "line of text, \"quoted\" \\ and so on\n".repeat(10 << 20 >> 5);
     let request = wire::WriteFileRequest { content: text(&content), ..Default::default() };
     let bytes = request.encode_to_vec();
-    let begun = std::time::Instant::now();
     let json = Encoded::new(message("WriteFileRequest"), &bytes).to_vec().unwrap();
     let back = decode(message("WriteFileRequest"), &json).unwrap();
-    // What was measured is in the documentation; here it is only shown.
-    println!("{} bytes there and back: {:?}", bytes.len(), begun.elapsed());
     assert_eq!(wire::WriteFileRequest::decode(&*back).unwrap(), request);
 }
 
@@ -253,7 +250,7 @@ fn any_message(
     let mut chosen: Vec<String> = Vec::new();
     for field in descriptor.fields() {
         if let Some(oneof) = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) {
-            if chosen.iter().any(|name| name == oneof.full_name()) || seed() % 2 == 0 {
+            if chosen.iter().any(|name| name == oneof.full_name()) || seed().is_multiple_of(2) {
                 continue;
             }
             chosen.push(oneof.full_name().to_owned());
@@ -311,7 +308,7 @@ fn any_json() -> impl Strategy<Value = String> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
             prop::collection::hash_map(prop::sample::select(names.clone()), inner, 0..6)
-                .prop_map(|map| Json::from_iter(map)),
+                .prop_map(Json::from_iter),
         ]
     });
     tree.prop_map(|json| json.to_string())
