@@ -268,6 +268,28 @@ fn commands_go_on_when_the_daemon_dies_and_the_next_one_knows_them() {
 }
 
 #[test]
+fn a_daemon_whose_reserve_was_killed_gets_itself_another() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let pid = daemon.pid.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let children: Vec<_> = children
+        .split_whitespace()
+        .map(|child| Pid::from_raw(child.parse().unwrap()).unwrap())
+        .collect();
+    assert!(!children.is_empty());
+    for child in children {
+        kill_process(child, Signal::KILL).unwrap();
+        until("the reserve is gone", || !lives(child));
+    }
+    for _ in 0..10 {
+        let id = daemon.start_command("exit 4");
+        let named = json!({ "workspace": daemon.workspace(), "id": id });
+        assert_eq!(daemon.ask("/v1/processes/wait", &named).ok()["code"], 4);
+    }
+}
+
+#[test]
 fn in_the_foreground_it_logs_to_standard_error_and_ends_with_ctrl_c() {
     let place = Place::new();
     let mut child = piped(&place, &["server", "start", "--foreground", "--listen", "none"]);
