@@ -130,6 +130,8 @@ impl IntoResponse for Failure {
         let mut response = (self.0.status, body).into_response();
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
+        // For whoever counts what was refused.
+        response.extensions_mut().insert(self.0.error.code);
         if let Some((name, value)) = self.0.header {
             response.headers_mut().insert(name, value);
         }
