@@ -6,10 +6,12 @@
 
 pub mod client;
 pub mod convert;
+pub mod http;
 pub mod message_size;
+pub mod openapi;
 pub mod provider;
-pub mod serve;
 pub mod resilience;
+pub mod serve;
 pub mod server;
 
 /// What the contract's compiler made: messages, clients and servers.

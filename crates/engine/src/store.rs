@@ -245,7 +245,7 @@ mod tests {
         fs::write(store.path(&a.id), "{\"stigmer\":").unwrap();
         fs::write(store.directory.join("notes.txt"), "mine").unwrap();
         assert_eq!(store.get(&a.id).unwrap(), None);
-        assert_eq!(store.list().unwrap(), [b.clone()]);
+        assert_eq!(store.list().unwrap(), std::slice::from_ref(&b));
         let (again, new) = store.register(Path::new("/a"), ExecutionMode::Local, 3).unwrap();
         assert_eq!((again.opened_ms, new), (3, true));
         assert_eq!(store.list().unwrap(), [again, b]);
