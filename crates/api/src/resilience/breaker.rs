@@ -10,7 +10,7 @@ pub const REMOTE_OPEN: Duration = Duration::from_secs(60);
 
 /// How long a circuit to a server on this machine stays open: asking costs a few microseconds, and a
 /// daemon that was started again is there within a tenth of a second.
-pub const LOCAL_OPEN: Duration = Duration::from_secs(2);
+pub const LOCAL_OPEN: Duration = Duration::from_millis(250);
 
 /// How a breaker behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -116,29 +116,26 @@ pub(super) fn grpc_code(headers: &HeaderMap) -> Option<&'static str> {
 
 /// The code of a plain HTTP response.
 pub(super) fn http_code(status: StatusCode) -> &'static str {
-    if status.as_u16() < 400 {
-        return "ok";
+    match status.as_u16() {
+        ..400 => "ok",
+        400 => "http_400",
+        401 => "http_401",
+        403 => "http_403",
+        404 => "http_404",
+        405 => "http_405",
+        409 => "http_409",
+        412 => "http_412",
+        413 => "http_413",
+        415 => "http_415",
+        422 => "http_422",
+        429 => "http_429",
+        402..=499 => "http_4xx",
+        500 => "http_500",
+        501 => "http_501",
+        503 => "http_503",
+        504 => "http_504",
+        _ => "http_5xx",
     }
-    let named = [
-        (400, "http_400"),
-        (401, "http_401"),
-        (403, "http_403"),
-        (404, "http_404"),
-        (405, "http_405"),
-        (409, "http_409"),
-        (413, "http_413"),
-        (423, "http_423"),
-        (429, "http_429"),
-        (500, "http_500"),
-        (501, "http_501"),
-        (502, "http_502"),
-        (503, "http_503"),
-        (504, "http_504"),
-        (507, "http_507"),
-    ];
-    let found = named.iter().find(|(number, _)| *number == status.as_u16());
-    let rest = if status.is_client_error() { "http_4xx" } else { "http_5xx" };
-    found.map_or(rest, |(_, name)| name)
 }
 
 #[cfg(test)]

@@ -202,8 +202,12 @@ async fn a_stream_ends_when_its_time_is_up(place: Place) {
     let id = forever(&place).await;
     let follow = wire::Follow::UntilExit.into();
     let request = wire::OutputRequest { id, follow, ..Default::default() };
-    let mut output = client.output(within_fifty_milliseconds(request)).await.unwrap().into_inner();
-    assert_eq!(error(output.message().await).code, ErrorCode::DeadlineExceeded);
+    // A machine that is slow may be late with the stream itself.
+    let failed = match client.output(within_fifty_milliseconds(request)).await {
+        Ok(output) => error(output.into_inner().message().await),
+        failed => error(failed),
+    };
+    assert_eq!(failed.code, ErrorCode::DeadlineExceeded);
 }
 
 async fn a_connection_that_is_lost_ends_its_streams(place: Place) {

@@ -6,6 +6,7 @@
 //! secret, where it counts as unset: that is how deployments write "no password".
 
 pub mod combinations;
+pub mod daemon;
 pub mod file;
 pub mod parse;
 pub mod precedence;
