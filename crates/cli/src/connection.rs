@@ -6,13 +6,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use stigmer_api::client::{Client, ClientOptions, Endpoint, Token};
 use stigmer_core::process::{Caller, CallerLimit};
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError};
-use stigmer_daemon::{DaemonPlace, Running};
+use stigmer_daemon::{DaemonPlace, Record};
 use stigmer_engine::Configuration;
 use stigmer_engine::configuration::parse::{Endpoint as Address, Value};
 use stigmer_engine::configuration::precedence::Layer;
@@ -21,6 +21,9 @@ use stigmer_engine::configuration::variables::Key;
 /// How long a port on this machine may take to answer; it answers in microseconds.
 const PROBE: Duration = Duration::from_secs(2);
 
+/// How long a daemon may take to start; it takes some milliseconds.
+const STARTING: Duration = Duration::from_secs(2);
+
 /// The server to use; nothing if the engine shall work in this process.
 ///
 /// # Errors
@@ -28,12 +31,11 @@ const PROBE: Duration = Duration::from_secs(2);
 /// `unavailable` if it does not answer, `not_available` if it is on another machine.
 pub(crate) fn server(configuration: &Configuration) -> Result<Option<Endpoint>> {
     let place = DaemonPlace::of(configuration)?;
-    let running = stigmer_daemon::find(&place)?;
-    let Some(asked) = asked_for(configuration) else {
-        return Ok(running.as_ref().and_then(socket));
-    };
-    if let Some(running) = running.as_ref().filter(|running| is_at(running, &asked)) {
-        return Ok(socket(running));
+    let ours = find(&place)?;
+    let socket = ours.as_ref().map(|record| Endpoint::Unix(record.socket.clone()));
+    let Some(asked) = asked_for(configuration) else { return Ok(socket) };
+    if ours.is_some_and(|record| is_at(&record, &asked)) {
+        return Ok(socket);
     }
     let addresses = loopback(&asked)?;
     match configuration.api_key() {
@@ -51,7 +53,7 @@ pub(crate) fn server(configuration: &Configuration) -> Result<Option<Endpoint>> 
              `unset STIGMER_BACKEND_ENDPOINT` does without",
         )),
         // The documented local environment names the daemon's place whether one runs or not.
-        None => Ok(running.as_ref().and_then(socket)),
+        None => Ok(socket),
     }
 }
 
@@ -98,18 +100,26 @@ fn asked_for(configuration: &Configuration) -> Option<Address> {
     }
 }
 
-fn socket(running: &Running) -> Option<Endpoint> {
-    running.socket().map(|path| Endpoint::Unix(path.to_owned()))
+/// The daemon of this home, if one runs. One that is just starting is waited for.
+fn find(place: &DaemonPlace) -> Result<Option<Record>> {
+    let until = Instant::now() + STARTING;
+    loop {
+        let Some(running) = stigmer_daemon::find(place)? else { return Ok(None) };
+        if let Some(record) = running.record {
+            return Ok(Some(record));
+        }
+        if Instant::now() > until {
+            let message = format!("the daemon, {}, does not serve yet", running.describe());
+            return Err(ToolError::new(ErrorCode::Unavailable, message)
+                .with_hint("`stigmer server stop --now` ends it"));
+        }
+        std::thread::sleep(STARTING / 100);
+    }
 }
 
-/// Whether our own daemon is what was asked for: it listens there, or was to and the port was taken
-/// by somebody else, which is then who is not meant.
-fn is_at(running: &Running, asked: &Address) -> bool {
-    let Some(record) = &running.record else { return false };
-    match record.tcp {
-        Some(address) => is_loopback(&asked.host) && address.port() == asked.port,
-        None => false,
-    }
+/// Whether our own daemon is what was asked for.
+fn is_at(record: &Record, asked: &Address) -> bool {
+    is_loopback(&asked.host) && record.tcp.is_some_and(|address| address.port() == asked.port)
 }
 
 fn is_loopback(host: &str) -> bool {
