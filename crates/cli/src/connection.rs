@@ -46,7 +46,9 @@ pub(crate) fn server(configuration: &Configuration) -> Result<Option<Endpoint>> 
         }
         None if answers(&addresses) => Err(ToolError::new(
             ErrorCode::Unauthenticated,
-            format!("{asked}: what listens there is no daemon of yours, and there is no key for it"),
+            format!(
+                "{asked}: what listens there is no daemon of yours, and there is no key for it"
+            ),
         )
         .with_hint(
             "`stigmer server start` starts yours; STIGMER_API_KEY holds the key of another; \
@@ -79,6 +81,21 @@ pub(crate) fn mode_to_send(
     let (mode, origin) = configuration.target()?;
     let said = origin.is_some_and(|origin| origin.layer() <= Layer::Environment);
     Ok(said.then_some(mode))
+}
+
+/// Names the setting of ours that asked for what a server does not have.
+pub(crate) fn blame(
+    mut error: ToolError,
+    flag: Option<ExecutionMode>,
+    configuration: &Configuration,
+) -> ToolError {
+    if error.code == ErrorCode::NotAvailable
+        && flag.is_none()
+        && let (Ok((_, Some(origin))), Some(hint)) = (configuration.target(), &error.hint)
+    {
+        error.hint = Some(format!("{origin} asks for it; {hint}"));
+    }
+    error
 }
 
 /// Our own circumstances, for a command that shall run as if we had started it.

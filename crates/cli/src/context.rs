@@ -88,7 +88,9 @@ impl Context {
         };
         let client = connection::client(endpoint);
         let processes = Arc::new(RemoteExecutor::of_all_workspaces(client.clone()));
-        let executor = RemoteExecutor::open(client, request).await?;
+        let executor = RemoteExecutor::open(client, request)
+            .await
+            .map_err(|error| connection::blame(error, globals.mode, configuration))?;
         let info = executor.workspace().cloned().ok_or_else(|| {
             ToolError::new(ErrorCode::Io, "the server's answer: it names no workspace")
         })?;

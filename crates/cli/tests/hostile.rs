@@ -35,10 +35,8 @@ impl Daemon {
         let path = directory.path().canonicalize().unwrap();
         std::fs::create_dir(path.join("work")).unwrap();
         std::fs::write(path.join("work/small"), "small\n").unwrap();
-        let started = stigmer(&path)
-            .args(["server", "start", "--listen", "127.0.0.1:0"])
-            .output()
-            .unwrap();
+        let started =
+            stigmer(&path).args(["server", "start", "--listen", "127.0.0.1:0"]).output().unwrap();
         assert!(started.status.success(), "{started:?}");
         let place = path.join("home/state/daemon");
         let record = std::fs::read(place.join("daemon.json")).unwrap();
@@ -90,7 +88,8 @@ impl Daemon {
     #[track_caller]
     fn serves(&self, meanwhile: &str) {
         let began = Instant::now();
-        let head = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        let head =
+            format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
         let health = self.ask(&head, "").unwrap();
         assert!(health.starts_with("HTTP/1.1 200"), "{meanwhile}: {health}");
         let read = json!({ "workspace": self.work(), "path": "small" });
@@ -154,7 +153,8 @@ fn nobody_is_served_without_the_token_or_by_another_name() {
         assert!(answer.contains(r#""unauthenticated""#), "{answer}");
         assert!(!answer.contains(half), "{answer}");
     }
-    for host in ["evil.example", "evil.example:50051", "localhost.evil.example", "127.0.0.1.evil.example"]
+    for host in
+        ["evil.example", "evil.example:50051", "localhost.evil.example", "127.0.0.1.evil.example"]
     {
         let answer = ask(host, &good);
         assert!([403, 421].contains(&status(&answer)), "{host}: {answer}");
@@ -192,7 +192,11 @@ fn a_body_that_never_ends_is_cut_off() {
                 break;
             }
             sent += piece.len() as u64;
-            assert!(daemon.resident() < MOST_RESIDENT, "{name}: {} after {sent}", daemon.resident());
+            assert!(
+                daemon.resident() < MOST_RESIDENT,
+                "{name}: {} after {sent}",
+                daemon.resident()
+            );
         }
         assert!(sent < whole, "{name}: all of it was taken");
         daemon.serves(name);
@@ -238,7 +242,9 @@ fn ten_thousand_idle_connections_and_slow_ones_keep_nobody_out() {
     last.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut bytes = Vec::new();
     let closed = last.read_to_end(&mut bytes);
-    assert!(closed.is_ok() || closed.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    assert!(
+        closed.is_ok() || closed.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    );
 }
 
 #[test]

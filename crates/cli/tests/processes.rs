@@ -452,13 +452,6 @@ fn a_mode_that_is_not_there_runs_nothing() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_is_said() {
-    let place = Place::new();
-    std::fs::write(place.home(), "a file").unwrap();
-    place.run(&["run", "true"]).exits(125).says(&["STIGMER_HOME"]);
-}
-
-#[test]
 fn what_a_lost_command_wrote_is_still_there() {
     let place = Place::new();
     let id = detach(&place, &["echo one; echo two; exec sleep 300"]);

@@ -66,7 +66,8 @@ const COMMAND: &str = "for part in 0 1 2 3 4 5 6 7 8 9; do
 
 fn random(below: u64) -> u64 {
     let mut bytes = [0; 8];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes)
+        .unwrap();
     u64::from_le_bytes(bytes) % below
 }
 

@@ -209,3 +209,10 @@ fn doctor_says_how_local_mode_fares() {
     place.run_with(&[("MODE", "x")], &["doctor"]).exits(1);
     assert!(!place.home().exists(), "doctor changes nothing");
 }
+
+#[test]
+fn a_state_directory_that_cannot_be_is_said() {
+    let place = Place::new();
+    std::fs::write(place.home(), "a file").unwrap();
+    place.run(&["run", "true"]).exits(125).says(&["STIGMER_HOME"]);
+}

@@ -99,13 +99,15 @@ impl Admission {
         let wait = if asker.extra { self.limits.extra_wait } else { self.limits.queue_timeout };
         match tokio::time::timeout(wait, &mut called).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(waited(wait)),
+            // It had to make room for a connection that asks less.
+            Ok(Err(_)) => Err(busy("waiting requests", self.limits.queued)),
+            Err(_) => Err(waited(wait)),
         }
     }
 
     fn queue(&self, lines: &mut Lines, asker: Asker) -> Result<(u64, oneshot::Receiver<Permit>)> {
         let limits = &self.limits;
-        if lines.queued >= limits.queued {
+        if lines.queued >= limits.queued && !lines.make_room(asker.connection) {
             return Err(busy("waiting requests", limits.queued));
         }
         if asker.extra && lines.queued_extra >= limits.queued_extra {
@@ -172,6 +174,23 @@ impl Lines {
         }
         self.left(&ticket);
         Some(ticket)
+    }
+
+    /// Sends away the last in the longest line if that is longer than the asker's would be: who asks
+    /// ten thousand times fills the room with their own requests only.
+    fn make_room(&mut self, asker: u64) -> bool {
+        let own = self.by_connection.get(&asker).map_or(0, VecDeque::len);
+        let longest = self.by_connection.iter().max_by_key(|(_, line)| line.len());
+        let Some(connection) = longest.filter(|(_, line)| line.len() > own + 1).map(|(id, _)| *id)
+        else {
+            return false;
+        };
+        let Some(ticket) = self.by_connection.get_mut(&connection).and_then(VecDeque::pop_back)
+        else {
+            return false;
+        };
+        self.left(&ticket);
+        true
     }
 
     fn left(&mut self, ticket: &Ticket) {

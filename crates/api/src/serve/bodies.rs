@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use stigmer_core::{ErrorCode, ToolError};
 use tokio::time::{Instant, Sleep};
@@ -122,6 +123,45 @@ impl RequestBody {
             );
             self.fault.set(ToolError::new(ErrorCode::DeadlineExceeded, message))
         })
+    }
+}
+
+/// A request's body that has arrived, and counts as held until it is gone.
+pub(super) struct GatheredBody {
+    data: Option<Bytes>,
+    _held: RequestBody,
+}
+
+/// Takes a whole body in. The pieces are joined: kept as they came, a body that comes byte by byte
+/// would hold a hundred times what is counted.
+pub(super) async fn gather(mut body: RequestBody) -> io::Result<GatheredBody> {
+    let mut data = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(piece) = frame?.data_ref() {
+            data.extend_from_slice(piece);
+        }
+    }
+    let data = (!data.is_empty()).then(|| data.freeze());
+    Ok(GatheredBody { data, _held: body })
+}
+
+impl Body for GatheredBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
     }
 }
 

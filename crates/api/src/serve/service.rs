@@ -147,13 +147,27 @@ impl Service {
         if let Some(error) = bodies::check_length(request.body(), &self.shared, operation) {
             return self.refuse(&error, flight, grpc);
         }
+        let fault = Fault::default();
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body, Arc::clone(&self.shared), operation, fault.clone());
+        let body = match operation.class {
+            // Nobody has a turn while they are still saying what they want.
+            Class::Quick => match bodies::gather(body).await {
+                Ok(body) => Body::new(body),
+                Err(broken) => {
+                    let error = fault.take().unwrap_or_else(|| broken_off(&broken));
+                    return self.refuse(&error, flight, grpc);
+                }
+            },
+            Class::Free | Class::Waiting => Body::new(body),
+        };
+        let request = Request::from_parts(head, body);
         let asker = Asker { connection: self.connection.id, extra: self.connection.extra };
         let permit = match self.shared.admission.admit(operation.class, asker).await {
             Ok(permit) => permit,
             Err(error) => return self.refuse(&error, flight, grpc),
         };
-        let fault = Fault::default();
-        let handled = self.handle(request, operation, &fault).await;
+        let handled = self.handle(request, operation).await;
         let response = match fault.take().map_or(handled, Err) {
             Ok(response) => response,
             Err(error) => return self.refuse(&error, flight, grpc),
@@ -164,15 +178,10 @@ impl Service {
     /// Runs the operation, unless the server ends.
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Body>,
         operation: &'static Operation,
-        fault: &Fault,
     ) -> Result<Response<Body>> {
         let shared = &self.shared;
-        let request = request.map(|body| {
-            Body::new(RequestBody::new(body, Arc::clone(shared), operation, fault.clone()))
-        });
-        let mut request = request;
         request.extensions_mut().insert(self.connection.peer);
         request.extensions_mut().insert(Draining(shared.draining.clone()));
         let handled = shared.router.clone().oneshot(request);
@@ -242,6 +251,13 @@ impl Service {
         let shared = Arc::clone(&self.shared);
         Response::from_parts(parts, ResponseBody::new(body, kind, shared, flight, grpc, code))
     }
+}
+
+fn broken_off(error: &std::io::Error) -> ToolError {
+    ToolError::new(
+        ErrorCode::InvalidArgument,
+        format!("the request's body broke off: {error}; nothing was done"),
+    )
 }
 
 fn shutting_down(operation: &Operation) -> ToolError {
