@@ -106,6 +106,9 @@ fn comparison() -> Result<(), Failed> {
     Ok(())
 }
 
+/// The directory that the document works in; each test has one of its own.
+const EXAMPLE: &str = "/tmp/stigmer-example";
+
 /// A home with a daemon, a workspace, and the tools that the examples use.
 struct Place {
     directory: tempfile::TempDir,
@@ -158,10 +161,11 @@ fn conversation() -> Result<(), Failed> {
     // The usual port may be somebody else's here.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port = port.to_string();
+    let directory = place.path("example").display().to_string();
     // One shell for all, as somebody would who follows the document; each example's output in a file.
     let mut script = format!("set -o pipefail\nexport STIGMER_BACKEND_ENDPOINT=localhost:{port}\n");
     for (index, example) in examples.iter().enumerate() {
-        let typed = example.typed.replace("50051", &port);
+        let typed = example.typed.replace("50051", &port).replace(EXAMPLE, &directory);
         script.push_str(&format!("{{\n{typed}}} >../{index}.out 2>../{index}.err\n"));
     }
     let done = place
@@ -177,7 +181,7 @@ fn conversation() -> Result<(), Failed> {
             std::fs::read_to_string(place.path(&format!("{index}.{suffix}"))).unwrap_or_default()
         };
         let (printed, talk) = (read("out"), read("err"));
-        let printed = printed.replace(&port, "50051");
+        let printed = printed.replace(&port, "50051").replace(&directory, EXAMPLE);
         if let Some(written) = example.prints.as_ref().filter(|written| !same(written, &printed)) {
             wrong.push_str(&format!(
                 "docs/protocol.md line {}:\n{}written:\n{written}printed:\n{printed}{talk}\n",
