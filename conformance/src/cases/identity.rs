@@ -1,6 +1,8 @@
 //! Commands with an id of their client's, and those that run as the caller would run them.
 
 use futures_util::future::join_all;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use stigmer_core::process::{
     Caller, CallerLimit, EndReason, Execute, Lifetime, ProcessState, ResourceLimits, StartProcess,
     Stdin, TerminalSize,
@@ -31,9 +33,11 @@ cases! {
     a_caller_that_cannot_be_is_refused,
 }
 
-/// Ids need only differ within one workspace's state.
-fn id(number: u64) -> ProcessId {
-    ProcessId::from_random(0x5_1234_5678_9abc ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+/// Ids differ from one workspace to the next: a daemon keeps the commands of all.
+fn id(place: &Fixture, number: u64) -> ProcessId {
+    let mut hasher = DefaultHasher::new();
+    (&place.root, number).hash(&mut hasher);
+    ProcessId::from_random(hasher.finish())
 }
 
 fn shell(line: &str, id: ProcessId) -> StartProcess {
@@ -41,16 +45,17 @@ fn shell(line: &str, id: ProcessId) -> StartProcess {
 }
 
 async fn the_same_request_with_the_same_id_runs_once(place: Fixture) {
-    let request = || StartProcess { lifetime: Lifetime::Detached, ..shell("echo ran >> f", id(1)) };
+    let request =
+        || StartProcess { lifetime: Lifetime::Detached, ..shell("echo ran >> f", id(&place, 1)) };
     let first = place.executor.start_process(request()).await.unwrap();
-    assert_eq!(first.id, id(1));
+    assert_eq!(first.id, id(&place, 1));
     let second = place.executor.start_process(request()).await.unwrap();
     assert_eq!((&second.id, second.place), (&first.id, first.place));
-    let exit = place.executor.wait(&id(1)).await.unwrap();
+    let exit = place.executor.wait(&id(&place, 1)).await.unwrap();
     assert_eq!((exit.code, exit.reason), (0, EndReason::Exited));
     // And long after it has ended.
     place.executor.start_process(request()).await.unwrap();
-    assert_eq!(place.executor.wait(&id(1)).await.unwrap(), exit);
+    assert_eq!(place.executor.wait(&id(&place, 1)).await.unwrap(), exit);
     assert_eq!(place.bytes("f").await, b"ran\n");
     assert_eq!(place.executor.list_processes().await.unwrap().len(), 1);
 }
@@ -58,12 +63,12 @@ async fn the_same_request_with_the_same_id_runs_once(place: Fixture) {
 async fn the_same_request_at_the_same_time_runs_once(place: Fixture) {
     for round in 0..10 {
         let line = format!("echo ran >> f{round}; sleep 0.05; echo out");
-        let starts = (0..8).map(|_| place.executor.start_process(shell(&line, id(round))));
+        let starts = (0..8).map(|_| place.executor.start_process(shell(&line, id(&place, round))));
         let executes =
-            (0..8).map(|_| place.executor.execute(Execute::new(shell(&line, id(round)))));
+            (0..8).map(|_| place.executor.execute(Execute::new(shell(&line, id(&place, round)))));
         let (started, done) = tokio::join!(join_all(starts), join_all(executes));
         for started in started {
-            assert_eq!(started.unwrap().id, id(round));
+            assert_eq!(started.unwrap().id, id(&place, round));
         }
         for done in done {
             let done = done.unwrap();
@@ -76,7 +81,7 @@ async fn the_same_request_at_the_same_time_runs_once(place: Fixture) {
 async fn executing_again_gives_the_same_result(place: Fixture) {
     let mut request = Execute::new(StartProcess {
         stdin: Stdin::Stream,
-        ..shell("cat; echo err >&2; echo ran >> f; exit 3", id(1))
+        ..shell("cat; echo err >&2; echo ran >> f; exit 3", id(&place, 1))
     });
     request.input = "input\n".into();
     let first = place.executor.execute(request.clone()).await.unwrap();
@@ -89,8 +94,8 @@ async fn executing_again_gives_the_same_result(place: Fixture) {
 
 async fn executing_what_still_runs_follows_it(place: Fixture) {
     let line = "echo one; while [ ! -e go ]; do sleep 0.02; done; echo two";
-    let started = place.executor.start_process(shell(line, id(1))).await.unwrap();
-    let again = place.executor.execute(Execute::new(shell(line, id(1))));
+    let started = place.executor.start_process(shell(line, id(&place, 1))).await.unwrap();
+    let again = place.executor.execute(Execute::new(shell(line, id(&place, 1))));
     let go = async {
         // Whoever holds it from its start reads on beside the other.
         place.seed("go", "").await;
@@ -104,7 +109,7 @@ async fn executing_what_still_runs_follows_it(place: Fixture) {
 async fn another_request_with_the_same_id_is_a_conflict(place: Fixture) {
     type Change = fn(&mut StartProcess);
     place.seed_directory("d").await;
-    let first = shell("sleep 60", id(1));
+    let first = shell("sleep 60", id(&place, 1));
     place.executor.start_process(first.clone()).await.unwrap();
     let others: [Change; 5] = [
         |s| s.command = StartProcess::shell("touch ran").command,
@@ -117,26 +122,30 @@ async fn another_request_with_the_same_id_is_a_conflict(place: Fixture) {
         let mut other = first.clone();
         change(&mut other);
         let result = place.executor.start_process(other.clone()).await;
-        let error = refused_with_hint(result, ErrorCode::Exists, &[id(1).as_str()]);
-        assert_eq!(error.details["process"], id(1).as_str());
+        let error = refused_with_hint(result, ErrorCode::Exists, &[id(&place, 1).as_str()]);
+        assert_eq!(error.details["process"], id(&place, 1).as_str());
         let result = place.executor.execute(Execute::new(other)).await;
-        refused_with_hint(result, ErrorCode::Exists, &[id(1).as_str()]);
+        refused_with_hint(result, ErrorCode::Exists, &[id(&place, 1).as_str()]);
     }
     // The one that has the id is none the worse for it.
-    let info = place.executor.process(&id(1)).await.unwrap();
+    let info = place.executor.process(&id(&place, 1)).await.unwrap();
     assert_eq!(info.state, ProcessState::Running);
     assert!(!place.exists("ran").await);
 }
 
 async fn an_id_of_a_request_that_failed_is_free(place: Fixture) {
-    let mut request = shell("echo ran", id(1));
+    let mut request = shell("echo ran", id(&place, 1));
     request.cwd = "later".into();
     let result = place.executor.start_process(request.clone()).await;
     refused(result, ErrorCode::NotFound, &["later"]);
-    refused(place.executor.wait(&id(1)).await, ErrorCode::UnknownProcess, &[id(1).as_str()]);
+    refused(
+        place.executor.wait(&id(&place, 1)).await,
+        ErrorCode::UnknownProcess,
+        &[id(&place, 1).as_str()],
+    );
     place.seed_directory("later").await;
     place.executor.start_process(request).await.unwrap();
-    assert_eq!(place.collect(&id(1), UNTIL_EXIT).await.stdout, b"ran\n");
+    assert_eq!(place.collect(&id(&place, 1), UNTIL_EXIT).await.stdout, b"ran\n");
 }
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
