@@ -5,12 +5,14 @@
 //! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
 
 pub mod client;
+pub mod codec;
 pub mod convert;
 pub mod message_size;
 pub mod provider;
-pub mod serve;
 pub mod resilience;
+pub mod serve;
 pub mod server;
+pub mod shape;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]

@@ -10,8 +10,9 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use libtest_mimic::Trial;
 use stigmer_api::client::{Client, ClientOptions, Endpoint, RemoteExecutor, Token, VERSION};
+use stigmer_api::message_size::MAX_DECODED_REPLY_BYTES;
 use stigmer_api::resilience::BreakerState;
-use stigmer_core::file::{ReadFile, WriteFile};
+use stigmer_core::file::{ListDirectory, ReadFile, WriteFile};
 use stigmer_core::process::{ReadOutput, StartProcess};
 use stigmer_core::workspace::OpenWorkspace;
 use stigmer_core::{ErrorCode, ProcessId, ToolExecutor as _};
@@ -30,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         plain("a_given_stream_is_used_and_not_made_anew", given),
         plain("an_address_that_is_none_is_refused", no_address),
         plain("a_trace_that_is_none_is_refused", no_trace),
+        plain("an_answer_of_too_many_entries_is_refused", too_many),
     ]
 }
 
@@ -207,4 +209,20 @@ async fn no_trace(home: tempfile::TempDir) {
     options.traceparent = Some("no trace".to_owned());
     let error = Client::connect(endpoint, options).info().await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArgument, "{error}");
+}
+
+async fn too_many(home: tempfile::TempDir) {
+    let path = home.path().join("hostile");
+    let answer = axum::Router::new().fallback(|| async {
+        // Contents of directories, each without a path, as many as fit into a reply.
+        let entries = b"\x0a\x00".repeat(4 << 20);
+        let length = u32::try_from(entries.len()).unwrap().to_be_bytes();
+        let body = [&[0][..], &length, &entries].concat();
+        ([("content-type", "application/grpc")], body)
+    });
+    let _server = serve(&path, Routes::from(answer));
+    let remote = RemoteExecutor::of_all_workspaces(client_of(&path));
+    let error = remote.list_directory(ListDirectory::default()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooLarge, "{error}");
+    assert_eq!(error.details["limit"], MAX_DECODED_REPLY_BYTES);
 }
