@@ -1,6 +1,6 @@
 # What one does with this repository. `make help` lists it.
 
-.PHONY: help run build test lint fmt bench soak
+.PHONY: help run build test lint fmt openapi bench soak
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,10 @@ lint: ## formatting, clippy, documentation, scripts, dependencies and licences
 
 fmt: ## format the code
 	cargo fmt --all
+
+openapi: ## write docs/openapi.json, after a change of the contract
+	cargo run --quiet --locked -p stigmer-api --example openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 bench: build ## measure the budgets and write docs/benchmarks.md
 	STIGMER_BIN=target/release/stigmer \

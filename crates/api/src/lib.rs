@@ -7,7 +7,9 @@
 pub mod client;
 pub mod codec;
 pub mod convert;
+pub mod http;
 pub mod message_size;
+pub mod openapi;
 pub mod provider;
 pub mod resilience;
 pub mod serve;

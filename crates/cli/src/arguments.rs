@@ -21,7 +21,7 @@ use stigmer_engine::configuration::parse::{Kind, Value};
 use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
 use crate::commands::{
-    attach, completions, config, doctor, find, fs, grep, kill, logs, ps, run, version, wait,
+    attach, completions, config, doctor, find, fs, grep, kill, logs, ps, run, server, version, wait,
 };
 use crate::output::{Failure, Output};
 
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Config(config::Config),
     /// Check what this machine has of what stigmer needs
     Doctor(doctor::Doctor),
+    /// Start, stop and look at the daemon
+    Server(server::Server),
     /// Print shell completions
     Completions(completions::Completions),
     /// Print the version

@@ -18,6 +18,7 @@ use output::{Failure, Output};
 use stigmer_engine::{Launcher, Reserve, configuration};
 
 fn main() -> ExitCode {
+    commands::server::serve_if_reserve();
     let Arguments { globals, command } = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
@@ -40,6 +41,7 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
         Command::InWorkspace(command) => in_workspace(globals, None, command, output),
         Command::Config(command) => command.run(globals, output),
         Command::Doctor(command) => command.run(globals, output),
+        Command::Server(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
         Command::Version(command) => command.run(globals, output),
     }

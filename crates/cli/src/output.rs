@@ -89,6 +89,11 @@ impl Output {
         self.bytes(b"\n")
     }
 
+    /// Where data goes, for what writes it itself.
+    pub(crate) fn as_writer(&mut self) -> &mut impl Write {
+        &mut self.stdout
+    }
+
     /// Hands over what was gathered, for a reader who waits.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.stdout.flush().map_err(Failure::Stdout)

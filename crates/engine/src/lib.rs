@@ -3,15 +3,26 @@
 //! Front-ends ask the [`Engine`] for an executor and never make one themselves. That is what keeps
 //! the one promise of the modes: a mode that cannot be had is an error, never the bare host.
 
+mod audit;
+mod cache;
 pub mod configuration;
 pub mod doctor;
+mod homeless;
 mod secret;
+mod store;
 mod workspace;
+mod workspaces;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_api::RequestContext;
+use stigmer_core::{ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor};
+use stigmer_host::journal::{self, Journal};
 use stigmer_host::{HostExecutor, HostOptions, ProcessOptions};
+
+use audit::Audited;
+use cache::Cache;
+use store::Store;
 
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
@@ -40,6 +51,9 @@ pub struct Engine {
     configuration: Configuration,
     launcher: Option<Arc<Launcher>>,
     scope: ProcessScope,
+    /// Missing where there is no home for it.
+    journal: Option<Arc<Journal>>,
+    cache: Mutex<Cache>,
 }
 
 impl Engine {
@@ -50,12 +64,21 @@ impl Engine {
         launcher: Option<Launcher>,
         scope: ProcessScope,
     ) -> Self {
-        Self { configuration, launcher: launcher.map(Arc::new), scope }
+        let state = configuration.state_directory().ok();
+        let journal = state.map(|state| Arc::new(Journal::new(journal::directory(&state))));
+        let launcher = launcher.map(Arc::new);
+        Self { configuration, launcher, scope, journal, cache: Mutex::default() }
     }
 
     /// The settings.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// What the environment has set that this program was started with, for its clients: names of
+    /// settings and their values, without secrets.
+    pub fn settings_of_environment(&self) -> Vec<(String, String)> {
+        self.configuration.of_environment()
     }
 
     /// Where commands run: what the flag says, else what the settings say.
@@ -80,8 +103,20 @@ impl Engine {
         workspace: &Workspace,
     ) -> Result<Arc<dyn ToolExecutor>> {
         let mode = self.mode(flag)?;
+        let executor = self.host_in(mode, flag, workspace)?;
+        let root = FilePath::from(executor.root());
+        Ok(self.audited(executor, root, RequestContext::default()))
+    }
+
+    /// The host's executor, if that is the mode; `flag` is for the message.
+    fn host_in(
+        &self,
+        mode: ExecutionMode,
+        flag: Option<ExecutionMode>,
+        workspace: &Workspace,
+    ) -> Result<Arc<HostExecutor>> {
         match mode {
-            ExecutionMode::Local => Ok(Arc::new(self.host(workspace)?)),
+            ExecutionMode::Local => Ok(Arc::new(self.host(workspace, self.scope)?)),
             ExecutionMode::Sandbox
             | ExecutionMode::Auto
             | ExecutionMode::Firecracker
@@ -90,8 +125,28 @@ impl Engine {
         }
     }
 
+    /// An executor whose changes to files are told to the journal.
+    fn audited(
+        &self,
+        inner: Arc<dyn ToolExecutor>,
+        workspace: FilePath,
+        context: RequestContext,
+    ) -> Arc<dyn ToolExecutor> {
+        match &self.journal {
+            Some(journal) => {
+                let journal = Arc::clone(journal);
+                Arc::new(Audited { inner, journal, workspace, context })
+            }
+            None => inner,
+        }
+    }
+
+    fn store(&self) -> Result<Store> {
+        Ok(Store::new(&self.configuration.state_directory()?))
+    }
+
     /// The one place where the host's executor is made.
-    fn host(&self, workspace: &Workspace) -> Result<HostExecutor> {
+    fn host(&self, workspace: &Workspace, scope: ProcessScope) -> Result<HostExecutor> {
         let host = HostExecutor::open(HostOptions {
             // As it was named, so that absolute paths may name it so too.
             root: workspace.given().to_owned(),
@@ -99,7 +154,7 @@ impl Engine {
             resolver: None,
             processes: ProcessOptions {
                 launcher: self.launcher.clone(),
-                scope: self.scope,
+                scope,
                 output_cap: self.configuration.output_cap(),
                 retention: self.configuration.output_retention(),
                 ..ProcessOptions::default()

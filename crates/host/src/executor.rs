@@ -59,7 +59,17 @@ impl HostExecutor {
     /// # Errors
     /// `not_found`, `not_a_directory` or `permission_denied` for the root or the state directory.
     pub fn open(options: HostOptions) -> Result<Self> {
-        let capabilities = Capabilities {
+        let capabilities = Self::can();
+        let root = Arc::new(Root::open(&options.root, options.resolver)?);
+        let locks = Arc::new(WriteLocks::new(&options.state));
+        let workspace = FilePath::from(root.path());
+        let processes = Processes::new(&options.state, workspace, options.processes);
+        Ok(Self { root, locks, processes, capabilities })
+    }
+
+    /// What every one of these can do.
+    pub fn can() -> Capabilities {
+        Capabilities {
             backend: "local".to_owned(),
             has: vec![
                 Capability::Terminal,
@@ -68,17 +78,18 @@ impl HostExecutor {
                 Capability::ResourceLimits,
                 Capability::Watch,
             ],
-        };
-        let root = Arc::new(Root::open(&options.root, options.resolver)?);
-        let locks = Arc::new(WriteLocks::new(&options.state));
-        let workspace = FilePath::from(root.path());
-        let processes = Processes::new(&options.state, workspace, options.processes);
-        Ok(Self { root, locks, processes, capabilities })
+        }
     }
 
     /// The workspace's root.
     pub fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    /// Whether a path still leads to the root that is held open, and the root still has its name:
+    /// it may have been deleted and made anew, or moved.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.root.is_at(path)
     }
 
     /// Runs blocking file work off the asynchronous threads.

@@ -19,4 +19,5 @@ mod watch;
 pub use executor::{HostExecutor, HostOptions};
 pub use process::{ProcessOptions, ProcessScope};
 pub use root::{Resolver, Root};
+pub use state::make_directory as make_state_directory;
 pub use supervisor::{Launcher, Reserve};

@@ -8,7 +8,11 @@ use stigmer_core::{ErrorCode, FilePath, Result, ToolError};
 
 /// Makes a directory of the state, and those above it, for its owner only. One that is there is
 /// left as it is.
-pub(crate) fn make_directory(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// `permission_denied` for one that is somebody else's or that others may write to; what the file
+/// system says.
+pub fn make_directory(path: &Path) -> Result<()> {
     let whose = "it must belong to you and nobody else may write to it";
     if let Ok(found) =
         std::fs::metadata(path).as_ref().map(|found| (found.is_dir(), found.uid(), found.mode()))

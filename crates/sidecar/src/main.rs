@@ -1,3 +1,167 @@
-//! The sidecar.
+//! The sidecar: the host's operations in one workspace, served.
+//!
+//! It runs inside a container or machine, often as its process 1, and brings all that it needs: no
+//! shell, no user database, no name service. It writes to its state directory and the workspace
+//! only.
 
-fn main() {}
+mod arguments;
+mod init;
+mod listeners;
+mod stdio;
+mod workspace;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stigmer_api::serve::{Drained, Limits, Server};
+use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use arguments::{Arguments, Wish};
+use stdio::TakenStdio;
+use workspace::OneWorkspace;
+
+/// Supervisors that wait for a command: an agent starts a few at once, and each that waits costs
+/// memory.
+const RESERVES: u8 = 4;
+
+/// How long what is being done may take when it is told to end. Whoever tells it (a container
+/// engine) kills it after ten seconds; commands that are ended need two of them.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Threads for file operations: more do not make a disk faster, and each has a stack.
+const FILE_THREADS: usize = 32;
+
+/// Heaps of the allocator. It has one for each thread otherwise, and none gives back what it has.
+const HEAPS: i32 = 2;
+
+/// Exit code for arguments that are wrong.
+const BAD_ARGUMENTS: u8 = 2;
+
+/// What a root must have beside the program, and why.
+const NEEDED: &[(&str, &str)] = &[
+    ("/proc/self/fd", "mount /proc; commands are found and ended through it"),
+    ("/dev/null", "commands that are given nothing to read, read it"),
+];
+
+fn main() -> ExitCode {
+    let wish = match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(wish) => wish,
+        Err(reason) => {
+            say(&format!("{reason}; --help lists the arguments"));
+            return ExitCode::from(BAD_ARGUMENTS);
+        }
+    };
+    let shown = match wish {
+        Wish::Serve(arguments) => return serve(&arguments),
+        Wish::Help => arguments::HELP.to_owned(),
+        Wish::Version => concat!("stigmer-sidecar ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+    };
+    match std::io::stdout().write_all(shown.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Standard error is the only place where it speaks; if nobody listens, that is that.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("stigmer-sidecar: {text}\n").as_bytes());
+}
+
+fn serve(arguments: &Arguments) -> ExitCode {
+    match try_serve(arguments) {
+        Ok(Drained { cut: 0 }) => ExitCode::SUCCESS,
+        Ok(Drained { cut }) => {
+            say(&format!("cut {cut} connections off that had not ended in time"));
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            say(&reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_serve(arguments: &Arguments) -> Result<Drained, String> {
+    for (needed, why) in NEEDED {
+        if !Path::new(needed).exists() {
+            return Err(format!("there is no {needed}: {why}"));
+        }
+    }
+    let stdio = arguments
+        .listen
+        .contains(&arguments::Listen::Stdio)
+        .then(TakenStdio::take)
+        .transpose()
+        .map_err(|error| format!("cannot take standard input and output: {error}"))?;
+    // SAFETY: `mallopt` takes two numbers; there is one thread.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
+    // Supervisors are forked before there are threads.
+    let launcher = Launcher::fork(Reserve::Keep(RESERVES))
+        .map_err(|error| format!("cannot fork the supervisors of commands: {error}"))?;
+    let processes =
+        ProcessOptions { launcher: Some(Arc::new(launcher)), ..ProcessOptions::default() };
+    let options = HostOptions { processes, ..HostOptions::new(&arguments.root, &arguments.state) };
+    let executor = HostExecutor::open(options).map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(FILE_THREADS)
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let drained = runtime.block_on(run(arguments, stdio, Arc::new(executor)));
+    // A file operation that hangs must not keep the program.
+    runtime.shutdown_background();
+    drained
+}
+
+async fn run(
+    arguments: &Arguments,
+    stdio: Option<TakenStdio>,
+    executor: Arc<HostExecutor>,
+) -> Result<Drained, String> {
+    let unusable = |error: std::io::Error| format!("cannot start: {error}");
+    // Process 1 gets no signal that it has no handler for.
+    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
+    if init::is_init() {
+        tokio::spawn(init::reap(init::children().map_err(unusable)?));
+    }
+    let stdio = stdio
+        .map(TakenStdio::into_stream)
+        .transpose()
+        .map_err(|error| format!("cannot listen on stdio: {error}"))?;
+
+    let provider = Arc::new(OneWorkspace::new(Arc::clone(&executor)));
+    let router = stigmer_api::server::routes(provider).into_axum_router();
+    let server = Server::new(router, Limits::default());
+    let (server, listening) = listeners::listen(server, arguments, stdio)?;
+    for place in &listening.places {
+        say(&format!("listening on {place}"));
+    }
+
+    let shutdown = CancellationToken::new();
+    let serving = server.run(shutdown.clone(), DRAIN);
+    let commands = Arc::clone(&executor);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+        if init::is_init() {
+            // Whoever waits for a command learns that it has ended.
+            let _ = init::end_all(&commands).await;
+        }
+    });
+    let drained = serving.await;
+    if init::is_init() {
+        // The kernel kills without grace whatever process 1 leaves behind.
+        let _ = init::end_all(&executor).await;
+    }
+    drop(listening);
+    Ok(drained)
+}

@@ -260,8 +260,16 @@ impl<'a, Q: Message, R: Message + Name + Default + Send + Sync + 'static> Call<'
         };
         tries.tried += 1;
         let again = match &failure {
+            // A server that went down in the middle says what a broken connection would.
+            Failure::Answered(error) if error.code == ErrorCode::CompletionUnknown => {
+                self.was_broken = true;
+                self.repeat != Repeat::IfUnseen
+            }
             Failure::Answered(_) | Failure::Late => false,
-            Failure::Unseen { for_good, .. } => !for_good,
+            Failure::Unseen { answered, for_good, .. } => {
+                self.was_broken |= *answered && self.patience.is_some();
+                !for_good
+            }
             Failure::Broken(_) => {
                 self.was_broken = true;
                 self.repeat != Repeat::IfUnseen

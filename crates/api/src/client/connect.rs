@@ -31,7 +31,7 @@ pub(super) async fn connect(
                 let stream = tcp(address).await.map_err(|error| refused(endpoint, &error))?;
                 Ok(Box::new(stream) as Box<dyn Io>)
             }
-            Endpoint::Vsock { cid, port } => {
+            Endpoint::Vsock { cid, port, .. } => {
                 let stream = VsockStream::connect(VsockAddr::new(*cid, *port))
                     .await
                     .map_err(|error| refused(endpoint, &error))?;

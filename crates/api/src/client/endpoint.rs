@@ -14,7 +14,7 @@ use crate::resilience::{Backoff, BreakerOptions};
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What shows a server on TCP who asks. It is never printed.
+/// What shows a server on TCP or vsock who asks. It is never printed.
 #[derive(Clone)]
 pub struct Token(HeaderValue);
 
@@ -80,6 +80,8 @@ pub enum Endpoint {
         cid: u32,
         /// The port.
         port: u32,
+        /// What shows the server who asks.
+        token: Option<Token>,
     },
     /// A connection that is there already, for example the standard input and output of a program.
     Stream(GivenStream),
@@ -101,8 +103,8 @@ impl Endpoint {
 
     pub(super) fn token(&self) -> Option<&Token> {
         match self {
-            Self::Tcp { token, .. } => token.as_ref(),
-            Self::Unix(_) | Self::Vsock { .. } | Self::Stream(_) => None,
+            Self::Tcp { token, .. } | Self::Vsock { token, .. } => token.as_ref(),
+            Self::Unix(_) | Self::Stream(_) => None,
         }
     }
 
@@ -128,7 +130,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
             Self::Tcp { address, .. } => write!(formatter, "tcp:{address}"),
-            Self::Vsock { cid, port } => write!(formatter, "vsock:{cid}:{port}"),
+            Self::Vsock { cid, port, .. } => write!(formatter, "vsock:{cid}:{port}"),
             Self::Stream(_) => formatter.write_str("stream"),
         }
     }

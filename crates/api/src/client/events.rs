@@ -48,7 +48,8 @@ impl Resumable for Events {
     fn request(&mut self) -> Option<wire::EventsRequest> {
         let begins_somewhere = self.since.is_some() || !self.opened;
         self.opened = true;
-        begins_somewhere.then(|| wire::EventsRequest { since: self.since, no_follow: !self.follow })
+        begins_somewhere
+            .then_some(wire::EventsRequest { since: self.since, no_follow: !self.follow })
     }
 
     fn arrived(&mut self, message: wire::Event) -> Result<Option<Event>> {

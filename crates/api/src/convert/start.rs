@@ -99,8 +99,9 @@ impl TryFrom<wire::Caller> for Caller {
     type Error = Fault;
     fn try_from(caller: wire::Caller) -> Result<Self, Fault> {
         let wire::Caller { environment, umask, limits } = caller;
-        if umask.is_some_and(|umask| umask > UMASK_BITS) {
-            return Err(Fault::new("umask", "has more than permission bits: at most 0o777"));
+        if let Some(umask) = umask.filter(|umask| *umask > UMASK_BITS) {
+            let reason = format!("{umask:#o} has more than permission bits: at most 0o777");
+            return Err(Fault::new("umask", reason));
         }
         let environment = environment.into_iter().map(name_and_value).collect();
         Ok(Self { environment, umask, limits: list(limits) })

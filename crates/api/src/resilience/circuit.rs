@@ -98,3 +98,74 @@ impl Circuit {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_change_is_one_log_line_and_one_metric() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let options = BreakerOptions { failures: 5, open_for: Duration::ZERO };
+        tracing::subscriber::with_default(subscriber, || {
+            metrics::with_local_recorder(&recorder, || {
+                let circuit = Circuit::new("unix:/s", options);
+                (0..5).for_each(|_| circuit.failed());
+                assert!(handle.render().contains("_state{endpoint=\"unix:/s\"} 1"));
+                assert!(matches!(circuit.admit().unwrap(), Admission::Probe(_)));
+                // It was dropped, and made room.
+                let Ok(Admission::Probe(probe)) = circuit.admit() else { panic!("no probe") };
+                assert!(handle.render().contains("_state{endpoint=\"unix:/s\"} 2"));
+                circuit.succeeded();
+                drop(probe);
+                circuit.succeeded();
+                assert!(matches!(circuit.admit(), Ok(Admission::Passes)));
+            });
+        });
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let told: Vec<&str> =
+            lines.lines().map(|line| line.split("from=").nth(1).unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                r#""closed" to="open""#,
+                r#""open" to="probing""#,
+                r#""probing" to="open""#,
+                r#""open" to="probing""#,
+                r#""probing" to="closed""#,
+            ]
+        );
+        let metrics = handle.render();
+        for (to, times) in [("open", 2), ("probing", 2), ("closed", 1)] {
+            let line = format!("{CHANGES}{{endpoint=\"unix:/s\",to=\"{to}\"}} {times}\n");
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+        assert!(metrics.contains("_state{endpoint=\"unix:/s\"} 0"), "{metrics}");
+    }
+}

@@ -90,7 +90,7 @@ mod tests {
             ("/stigmer.v1.Files/Stat", Repeat::Reads),
             ("/stigmer.v1.Files/Write", Repeat::IfUnseen),
             ("/stigmer.v1.Processes/Attach", Repeat::IfUnseen),
-            ("/stigmer.v1.Processes/CloseStdin", Repeat::Idempotent),
+            ("/stigmer.v1.Processes/CloseStdin", Repeat::IfUnseen),
             ("/stigmer.v1.Processes/Execute", Repeat::WithItsId),
             ("/stigmer.v1.Processes/Get", Repeat::Reads),
             ("/stigmer.v1.Processes/List", Repeat::Reads),

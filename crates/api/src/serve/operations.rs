@@ -68,6 +68,9 @@ const OTHERS: &[(&str, Class, bool, bool)] = &[
 /// Where a plain HTTP client asks whether the server lives.
 pub(super) const HEALTH_PATH: &str = "/healthz";
 
+/// Where whoever counts reads what was counted, if the router has it.
+const METRICS_PATH: &str = "/metrics";
+
 /// `idempotency_level = NO_SIDE_EFFECTS`.
 const NO_SIDE_EFFECTS: i32 = prost_types::method_options::IdempotencyLevel::NoSideEffects as i32;
 
@@ -113,6 +116,7 @@ static OPERATIONS: LazyLock<Operations> = LazyLock::new(|| {
         by_path.insert(format!("/{name}"), other(name, class, streams, open));
     }
     by_path.insert(HEALTH_PATH.to_owned(), other("healthz", Class::Free, false, true));
+    by_path.insert(METRICS_PATH.to_owned(), other("metrics", Class::Quick, false, false));
     Operations { by_path, unknown: other("unknown", Class::Quick, false, false) }
 });
 

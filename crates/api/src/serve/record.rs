@@ -75,6 +75,8 @@ impl Drop for Record {
         metrics::histogram!("stigmer_request_seconds", "operation" => name).record(took);
         let milliseconds = took.as_secs_f64() * 1_000.0;
         let (span, code) = (&self.span, self.code);
+        // For who follows spans only: they are exported.
+        span.record("code", code);
         if code == "ok" || self.operation.class == Class::Free {
             tracing::debug!(parent: span, operation = name, code, milliseconds, "request");
         } else {
@@ -129,7 +131,7 @@ pub(super) fn http_code(status: StatusCode) -> &'static str {
         415 => "http_415",
         422 => "http_422",
         429 => "http_429",
-        400..=499 => "http_4xx",
+        402..=499 => "http_4xx",
         500 => "http_500",
         501 => "http_501",
         503 => "http_503",

@@ -101,6 +101,7 @@ impl Service {
             transport = peer.transport.name(),
             peer_uid = tracing::field::Empty,
             traceparent = tracing::field::Empty,
+            code = tracing::field::Empty,
         );
         if let Some(uid) = peer.uid {
             span.record("peer_uid", uid);
@@ -197,7 +198,9 @@ impl Service {
         let code = if grpc {
             record::grpc_code(&parts.headers)
         } else {
-            Some(record::http_code(parts.status))
+            // Our own refusals say which of the table's codes it is.
+            let ours = parts.extensions.get::<ErrorCode>().map(|code| code.name());
+            Some(ours.unwrap_or_else(|| record::http_code(parts.status)))
         };
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             // From here on it is a stream of somebody else's, and lives as long as the connection.

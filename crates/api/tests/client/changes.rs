@@ -137,7 +137,7 @@ async fn uploads(place: Place) {
         |path: &str| Upload { path: path.into(), format: TransferFormat::File, mode: None };
     let content = || pieces.clone().into_iter().map(Ok).collect::<Vec<_>>();
     let summary = place.remote.upload(request("whole"), Box::pin(iter(content()))).await.unwrap();
-    assert_eq!(summary.bytes, 8 * 300 << 10);
+    assert_eq!(summary.bytes, 8 * (300 << 10));
     assert!(std::fs::read(place.root().join("whole")).unwrap() == pieces.concat());
 
     let mut broken = content();

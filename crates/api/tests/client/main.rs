@@ -3,7 +3,7 @@
 //! said.
 //!
 //! Supervisors are forked before a program has threads, so this suite has a `main` of its own.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod changes;
 mod once;

@@ -1,13 +1,14 @@
 //! Commands are started and executed once, wherever the connection breaks.
 
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use stigmer_api::client::{Client, RemoteExecutor};
+use stigmer_api::client::{Client, Endpoint, RemoteExecutor};
 use stigmer_core::process::{EndReason, Execute, StartProcess, Stdin};
 use stigmer_core::workspace::OpenWorkspace;
-use stigmer_core::{ByteString, ErrorCode, ToolExecutor as _};
+use stigmer_core::{ByteString, Capability, ErrorCode, ToolExecutor as _};
 use stigmer_host::Launcher;
 
 use crate::proxy::Way;
@@ -18,8 +19,11 @@ pub(crate) fn trials(launcher: &Arc<Launcher>) -> Vec<Trial> {
         trial(launcher, "a_command_is_started_once_wherever_it_is_cut", starts),
         trial(launcher, "a_command_is_executed_once_wherever_it_is_cut", executes),
         trial(launcher, "input_is_fed_once_or_its_fate_is_unknown", feeds),
+        trial(launcher, "a_server_that_goes_down_in_order_costs_no_command", leaves),
         trial(launcher, "a_command_whose_server_is_gone_has_an_unknown_fate", gone),
         trial(launcher, "a_start_that_was_never_sent_is_unavailable", never_sent),
+        trial(launcher, "standard_input_is_handed_over_wherever_it_is_cut", hands_over),
+        trial(launcher, "a_descriptor_goes_to_no_server_that_cannot_take_it", cannot_take),
         trial(launcher, "a_connection_that_ended_before_a_request_costs_nothing", ended_before),
     ]
 }
@@ -124,4 +128,55 @@ async fn ended_before(mut place: Place) {
     place.server.start_again();
     let executed = place.remote.execute(Execute::new(StartProcess::shell("echo 1"))).await;
     assert_eq!(executed.unwrap().stdout.head, "1\n".into());
+}
+
+async fn hands_over(place: Place) {
+    assert!(place.remote.capabilities().has(Capability::InheritStdin));
+    everywhere(&place, async |name| {
+        let (reads, mut writes) = std::io::pipe().unwrap();
+        let stdin = Stdin::Inherit(Arc::new(reads.try_clone().unwrap().into()));
+        let start = StartProcess::shell(format!("read -N 4 line; echo \"$line\" >> {name}"));
+        let execute = Execute::new(StartProcess { stdin, ..start });
+        writes.write_all(b"for!ours").unwrap();
+        drop(writes);
+        let executed = place.remote.execute(execute).await.unwrap();
+        assert_eq!(executed.exit.code, 0, "{name}");
+        assert_eq!(place.read(&name), "for!\n", "{name}");
+        // What the command did not read is still there for others.
+        let mut rest = String::new();
+        { reads }.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "ours", "{name}");
+    })
+    .await;
+}
+
+async fn cannot_take(place: Place) {
+    let stream = tokio::net::UnixStream::connect(place.home.path().join("server")).await.unwrap();
+    let endpoint = Endpoint::stream(stream);
+    let client = Client::connect(endpoint.clone(), quick(&endpoint));
+    let remote = RemoteExecutor::open(client, OpenWorkspace::default()).await.unwrap();
+    assert!(!remote.capabilities().has(Capability::InheritStdin));
+    let stdin = Stdin::Inherit(Arc::new(std::io::pipe().unwrap().0.into()));
+    let start = StartProcess { stdin, ..StartProcess::shell("true") };
+    let error = remote.start_process(start).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unsupported, "{error}");
+}
+
+async fn leaves(place: Place) {
+    place.server.leave("/stigmer.v1.Processes/Execute", ErrorCode::CompletionUnknown);
+    let execute = Execute::new(StartProcess::shell("echo done >> executed; echo out"));
+    let executed = place.remote.execute(execute).await.unwrap();
+    assert_eq!(executed.stdout.head, "out\n".into());
+    assert_eq!(place.read("executed"), "done\n");
+    place.server.leave("/stigmer.v1.Processes/Start", ErrorCode::CompletionUnknown);
+    let start = StartProcess::shell("echo done >> started");
+    let started = place.remote.start_process(start).await.unwrap();
+    place.server.leave("/stigmer.v1.Processes/Wait", ErrorCode::Unavailable);
+    assert_eq!(place.remote.wait(&started.id).await.unwrap().code, 0);
+    assert_eq!(place.read("started"), "done\n");
+    place.server.leave("/stigmer.v1.Processes/CloseStdin", ErrorCode::CompletionUnknown);
+    let start = StartProcess { stdin: Stdin::Stream, ..StartProcess::shell("cat") };
+    let started = place.remote.start_process(start).await.unwrap();
+    place.remote.close_stdin(&started.id).await.unwrap();
+    assert_eq!(place.remote.wait(&started.id).await.unwrap().code, 0);
 }

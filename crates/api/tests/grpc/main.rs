@@ -5,6 +5,7 @@
 
 mod calls;
 mod commands;
+mod http;
 mod place;
 mod skew;
 mod transfers;
@@ -18,6 +19,7 @@ fn main() {
     let launcher = Arc::new(Launcher::fork(Reserve::Keep(4)).unwrap());
     let mut trials = calls::trials(&launcher);
     trials.extend(commands::trials(&launcher));
+    trials.extend(http::trials(&launcher));
     trials.extend(skew::trials(&launcher));
     trials.extend(transfers::trials(&launcher));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

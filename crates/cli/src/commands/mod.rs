@@ -11,5 +11,6 @@ pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod run;
+pub(crate) mod server;
 pub(crate) mod version;
 pub(crate) mod wait;

@@ -6,6 +6,7 @@
 //! secret, where it counts as unset: that is how deployments write "no password".
 
 pub mod combinations;
+pub mod daemon;
 pub mod file;
 pub mod parse;
 pub mod precedence;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, limits};
 
 use combinations::{COMBINATIONS, Choices, DECIDING, Undecidable};
-use parse::Value;
+use parse::{Endpoint, Value};
 use precedence::{Layer, Layers};
 use variables::{Key, SETTINGS};
 
@@ -238,6 +239,22 @@ impl Configuration {
         match self.value(Key::TerminationGrace) {
             Some(Value::Duration(Some(time))) => *time,
             _ => limits::DEFAULT_TERMINATION_GRACE,
+        }
+    }
+
+    /// What the daemon logs, as levels for the parts of the program.
+    pub fn log_levels(&self) -> &str {
+        match self.value(Key::Log) {
+            Some(Value::Text(levels)) => levels,
+            _ => "info",
+        }
+    }
+
+    /// The daemon's address.
+    pub fn backend_endpoint(&self) -> Option<&Endpoint> {
+        match self.value(Key::BackendEndpoint) {
+            Some(Value::HostPort(endpoint)) => Some(endpoint),
+            _ => None,
         }
     }
 

@@ -107,6 +107,9 @@ settings! {
     ApiKey "api_key" "STIGMER_API_KEY"
         Kind::Secret, None,
         "Token for the daemon; dummy-local-key counts as unset";
+    Log "log" "STIGMER_LOG"
+        Kind::LogLevels, Some("info"),
+        "What the daemon logs: a level, or levels for parts of it";
     DaytonaApiKey "daytona_api_key" "DAYTONA_API_KEY"
         Kind::Secret, None,
         "Key for Daytona's cloud";
@@ -276,7 +279,7 @@ mod tests {
             FIRECRACKER_ENABLED VM_IMAGE_REGISTRY VM_IMAGE_TAG VM_CPU_COUNT VM_MEMORY_SIZE_MB \
             VM_CPU_LIMIT VM_MEMORY_LIMIT VM_STORAGE_LIMIT KUBERNETES_NAMESPACE \
             K8S_SERVICE_ACCOUNT_TOKEN STIGMER_HOME STIGMER_TIMEOUT STIGMER_OUTPUT_CAP \
-            STIGMER_OUTPUT_RETENTION STIGMER_CLIENT_GRACE STIGMER_TERMINATION_GRACE";
+            STIGMER_OUTPUT_RETENTION STIGMER_CLIENT_GRACE STIGMER_TERMINATION_GRACE STIGMER_LOG";
         let mut count = 0;
         for variable in documented.split_whitespace() {
             assert!(Key::of_variable(variable).is_some(), "{variable}");

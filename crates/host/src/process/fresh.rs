@@ -21,8 +21,12 @@ const KEPT_FOR: Duration = stigmer_core::limits::DEFAULT_CLIENT_GRACE;
 const MOST_KEPT: usize = 1024;
 
 /// The connections, the oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Fresh(Arc<Mutex<Kept>>);
+#[derive(Debug)]
+pub(super) struct Fresh {
+    kept: Arc<Mutex<Kept>>,
+    most: usize,
+    kept_for: Duration,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -31,21 +35,31 @@ struct Kept {
     swept: bool,
 }
 
+impl Default for Fresh {
+    fn default() -> Self {
+        Self::new(MOST_KEPT, KEPT_FOR)
+    }
+}
+
 impl Fresh {
+    fn new(most: usize, kept_for: Duration) -> Self {
+        Self { kept: Arc::default(), most, kept_for }
+    }
+
     pub(super) fn keep(&self, id: ProcessId, connection: Connection) {
-        let mut kept = lock(&self.0);
-        if kept.connections.len() >= MOST_KEPT {
+        let mut kept = lock(&self.kept);
+        if kept.connections.len() >= self.most {
             kept.connections.pop_front();
         }
         kept.connections.push_back((Instant::now(), id, connection));
         if !kept.swept {
             kept.swept = true;
-            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+            tokio::spawn(sweep(Arc::downgrade(&self.kept), self.kept_for));
         }
     }
 
     pub(super) fn take(&self, id: &ProcessId) -> Option<Connection> {
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         // The one that was kept last is the one that is most often asked for.
         let at = kept.connections.iter().rposition(|(_, kept, _)| kept == id)?;
         kept.connections.remove(at).map(|(_, _, connection)| connection)
@@ -53,20 +67,20 @@ impl Fresh {
 }
 
 /// Drops connections as they grow old, until there are none.
-async fn sweep(kept: Weak<Mutex<Kept>>) {
+async fn sweep(kept: Weak<Mutex<Kept>>, kept_for: Duration) {
     loop {
         let due = {
             let Some(kept) = kept.upgrade() else { return };
             let mut kept = lock(&kept);
             let now = Instant::now();
-            while kept.connections.front().is_some_and(|(since, _, _)| *since + KEPT_FOR <= now) {
+            while kept.connections.front().is_some_and(|(since, _, _)| *since + kept_for <= now) {
                 kept.connections.pop_front();
             }
             let Some((oldest, _, _)) = kept.connections.front() else {
                 kept.swept = false;
                 return;
             };
-            *oldest + KEPT_FOR
+            *oldest + kept_for
         };
         tokio::time::sleep_until(due).await;
     }
@@ -74,4 +88,64 @@ async fn sweep(kept: Weak<Mutex<Kept>>) {
 
 fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// Keeps a connection; returns its other end, which ends when the connection is dropped.
+    fn keep(fresh: &Fresh, number: u64) -> tokio::net::UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        fresh.keep(ProcessId::from_random(number), Connection::from_launch(ours).unwrap());
+        tokio::net::UnixStream::from_std(theirs).unwrap()
+    }
+
+    async fn ends(mut stream: tokio::net::UnixStream) {
+        let end = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0])).await;
+        assert_eq!(end.expect("it is kept").unwrap(), 0);
+    }
+
+    fn block_on(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(test);
+    }
+
+    #[test]
+    fn the_oldest_goes_when_there_are_too_many() {
+        block_on(async {
+            let fresh = Fresh::new(2, Duration::from_secs(3600));
+            let first = keep(&fresh, 1);
+            let _others = [keep(&fresh, 2), keep(&fresh, 3)];
+            ends(first).await;
+            assert!(fresh.take(&ProcessId::from_random(1)).is_none());
+            for number in [2, 3] {
+                assert!(fresh.take(&ProcessId::from_random(number)).is_some());
+                assert!(
+                    fresh.take(&ProcessId::from_random(number)).is_none(),
+                    "each is taken once"
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn what_nobody_takes_goes_by_itself() {
+        block_on(async {
+            let fresh = Fresh::new(8, Duration::from_millis(20));
+            for round in 0..3 {
+                // Each time the sweeping begins anew.
+                let streams = [keep(&fresh, 2 * round), keep(&fresh, 2 * round + 1)];
+                for stream in streams {
+                    ends(stream).await;
+                }
+                assert!(lock(&fresh.kept).connections.is_empty());
+            }
+        });
+    }
 }

@@ -84,6 +84,18 @@ impl Root {
         &self.path
     }
 
+    /// Whether a path leads to this directory, and this directory still has its name.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::fstat(&self.directory))
+        else {
+            return false;
+        };
+        let link = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
+        // The inode's number cannot be given to another one while the directory is held open.
+        (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+            && std::fs::read_link(link).is_ok_and(|name| name == self.path)
+    }
+
     /// A caller's path as a path relative to the root, without `.`, `..` and doubled `/`; empty for
     /// the root itself. Purely of the text: no link is followed.
     ///

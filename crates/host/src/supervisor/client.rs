@@ -66,6 +66,11 @@ impl Client {
         &self.socket
     }
 
+    /// Whether it waits for output or the end of the command.
+    pub(crate) fn follows(&self) -> bool {
+        matches!(self.waiting, Some(Waiting::Watch(_)))
+    }
+
     /// Whether a request more may be taken in; one that waits for standard input is enough.
     pub(crate) fn has_room(&self) -> bool {
         self.received.len() <= MAX_RECEIVED

@@ -1,5 +1,7 @@
 //! What a supervisor tells the journal.
 
+use std::path::PathBuf;
+
 use stigmer_core::Place;
 use stigmer_core::event::EventKind;
 use stigmer_core::process::ExitStatus;
@@ -11,7 +13,9 @@ use crate::journal::{self, Journal};
 /// command: `process.json` and `exit.json` are the truth.
 #[derive(Debug)]
 pub(super) struct News {
-    journal: Option<Journal>,
+    /// Where it is. It is opened each time: a command may run for days, and a segment that is held
+    /// open keeps its space when it is removed.
+    journal: Option<PathBuf>,
     launch: Told,
 }
 
@@ -32,7 +36,7 @@ impl News {
             detached: launch.client_grace.is_none(),
             traceparent: launch.traceparent.clone(),
         };
-        Self { journal: launch.journal.as_ref().map(Journal::new), launch: told }
+        Self { journal: launch.journal.clone(), launch: told }
     }
 
     /// The command runs.
@@ -60,7 +64,8 @@ impl News {
 
     fn tell(&self, kind: EventKind) {
         if let Some(journal) = &self.journal {
-            let _ = journal.append(&journal::event(self.launch.workspace.clone(), kind));
+            let _ =
+                Journal::new(journal).append(&journal::event(self.launch.workspace.clone(), kind));
         }
     }
 }

@@ -250,6 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn a_launch_of_a_version_that_said_less_is_understood() {
+        let launch = serde_json::json!({
+            "version": 1, "id": "0123456789", "processes": "/p", "workspace": "/w", "cwd": "/w",
+            "command": {"shell": "true"}, "environment": [], "stdin": "empty", "terminal": null,
+            "timeout": null, "termination_grace": {"secs": 2, "nanos": 0}, "client_grace": null,
+            "limits": {}, "output_cap": 1, "retention": null,
+        });
+        let old: Launch = serde_json::from_value(launch.clone()).unwrap();
+        assert!(old.umask.is_none() && old.caller_limits.is_empty());
+        assert!(old.traceparent.is_none() && old.journal.is_none());
+        let mut new = launch;
+        new["of_the_future"] = true.into();
+        assert!(serde_json::from_value::<Launch>(new).is_ok());
+    }
+
+    #[test]
     fn too_long_a_body_is_refused_before_it_arrives() {
         assert!(encode(&Request::Stdin, &vec![0; MAX_BODY + 1]).is_err());
         assert!(decode::<Request>(&[1, 0, 0, 0, 255, 255, 255, 255]).is_err());

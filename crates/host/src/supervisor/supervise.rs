@@ -39,8 +39,11 @@ use super::{prune, spawn, tree};
 /// Control-D.
 const END_OF_INPUT: u8 = 4;
 
-/// The most connections at a time: followers of one command are few.
-const MAX_CLIENTS: u64 = 128;
+/// The most connections at a time: one command may have a thousand followers through a daemon.
+const MAX_CLIENTS: u64 = 1024;
+
+/// Connections that followers may not take: whoever wants to end the command must always get through.
+const FOR_STEERING: usize = 16;
 
 /// Descriptors that connections may not take: a supervisor has a dozen of its own, and needs some
 /// more to find and end its command's processes.
@@ -109,7 +112,7 @@ struct Supervisor {
     /// The last byte that was typed on the terminal.
     last_typed: u8,
     clients: Vec<Client>,
-    max_clients: u64,
+    max_clients: usize,
     started: Instant,
     /// Since when no client holds a foreground command.
     unheld_since: Instant,
@@ -148,7 +151,8 @@ impl Supervisor {
             signal_descriptor().map_err(|error| at("watch signals for", error))?;
         let open_files = raise_open_files();
         let may_open = open_files.maximum.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS);
-        let max_clients = may_open.clamp(1, MAX_CLIENTS);
+        let max_clients = may_open.min(MAX_CLIENTS) as usize;
+        let max_clients = max_clients.max(FOR_STEERING + 1);
         let inherited = spawn::Inherited { stdin, umask, mask, open_files };
         let Begun { directory, listener, exit_record, spawned } =
             begin(&launch, &path, cwd, inherited)?;
@@ -212,7 +216,7 @@ impl Supervisor {
     fn wait(&mut self) {
         let timeout = Timespec::try_from(self.time_left()).ok();
         let readable = self.log.has_room(self.slowest_holder());
-        let more = (self.clients.len() as u64) < self.max_clients;
+        let more = self.clients.len() < self.max_clients;
         let may_connect = if more { PollFlags::IN } else { PollFlags::empty() };
         let wants_stdin =
             self.clients.iter().any(|client| matches!(client.waiting, Some(Waiting::Stdin { .. })));
@@ -342,6 +346,12 @@ impl Supervisor {
             Request::Launch(_) => Err(ToolError::process_ended(id)
                 .with_hint("a supervisor starts one command; launch another with another")),
             Request::Watch(watch) => {
+                let followers = self.clients.iter().filter(|client| client.follows()).count();
+                if followers + FOR_STEERING >= self.max_clients {
+                    let message = format!("process {id} has {followers} followers, and no more");
+                    return Err(ToolError::new(ErrorCode::Busy, message)
+                        .with_detail("process", id.as_str()));
+                }
                 self.clients[index].held = watch.hold.then_some(watch.since);
                 self.launch_holds &= !watch.hold;
                 self.clients[index].waiting = Some(Waiting::Watch(watch));

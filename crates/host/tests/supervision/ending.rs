@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use stigmer_core::process::{
@@ -36,6 +37,7 @@ pub(crate) fn trials(launcher: &Arc<Launcher>) -> Vec<Trial> {
     trials.push(trial(launcher, "exit_not_eof_ends_a_command", exit_not_eof));
     trials.push(trial(launcher, "background_children_can_be_killed_later", background_killed));
     trials.push(trial(launcher, "codes", codes));
+    trials.push(trial(launcher, "a_crowd_of_followers_keeps_nobody_from_a_kill", crowd));
     trials.push(trial(launcher, "the_same_id_is_known_to_another_program", known_elsewhere));
     trials
 }
@@ -295,4 +297,33 @@ async fn known_elsewhere(place: Place) {
     assert_eq!(other.list_processes().await.unwrap().len(), 1);
     let refused = other.start_process(shell("true")).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotAvailable);
+}
+
+/// A supervisor serves a thousand followers, tells the next that there are no more, and lets whoever
+/// ends the command through.
+async fn crowd(place: Place) {
+    let started = place.executor.start_process(shell("sleep 300")).await.unwrap();
+    let mut waits: futures_util::stream::FuturesUnordered<_> =
+        (0..1_100).map(|_| place.executor.wait(&started.id)).collect();
+    // The ones too many are told so; the others wait.
+    let refused = waits.next().await.unwrap().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Busy);
+    let end = async {
+        place.executor.signal(&started.id, SignalRequest::Kill).await.unwrap().unwrap();
+    };
+    let rest = async {
+        let mut ended = 0;
+        while let Some(result) = waits.next().await {
+            match result {
+                Ok(exit) => {
+                    assert_eq!(exit.reason, EndReason::Cancelled);
+                    ended += 1;
+                }
+                Err(error) => assert_eq!(error.code, ErrorCode::Busy),
+            }
+        }
+        ended
+    };
+    let (ended, ()) = tokio::join!(rest, end);
+    assert!(ended > 900, "{ended} followers were told of the end");
 }

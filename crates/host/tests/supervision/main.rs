@@ -11,6 +11,7 @@
 
 mod ending;
 mod escape;
+mod identity;
 mod output;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ fn main() {
     let mut trials = Vec::new();
     trials.extend(ending::trials(&launcher));
     trials.extend(output::trials(&launcher));
+    trials.extend(identity::trials(&launcher));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -43,13 +45,14 @@ fn main() {
 struct Place {
     home: tempfile::TempDir,
     executor: HostExecutor,
+    launcher: Arc<Launcher>,
 }
 
 impl Place {
     fn new(launcher: &Arc<Launcher>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let executor = open(home.path(), Some(Arc::clone(launcher)));
-        Self { home, executor }
+        Self { home, executor, launcher: Arc::clone(launcher) }
     }
 
     fn path(&self, name: &str) -> PathBuf {

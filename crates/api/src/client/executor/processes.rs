@@ -92,8 +92,12 @@ impl RemoteExecutor {
         let (workspace, id_text) = (self.workspace.clone(), id.as_str().to_owned());
         let mut call = self.client.call(CLOSE_STDIN)?.about(id);
         match call.send(&wire::CloseStdinRequest { workspace, id: id_text }).await {
-            // An earlier try had closed it.
-            Err(error) if error.code == ErrorCode::StdinClosed && call.was_broken() => Ok(()),
+            // An earlier try had closed it, and the command may have ended of that.
+            Err(ToolError { code: ErrorCode::StdinClosed | ErrorCode::ProcessEnded, .. })
+                if call.was_broken() =>
+            {
+                Ok(())
+            }
             other => other.map(drop),
         }
     }

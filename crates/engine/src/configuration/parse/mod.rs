@@ -56,6 +56,8 @@ pub enum Kind {
     Tag,
     /// A label as in RFC 1123, the form of Kubernetes' names.
     Label,
+    /// `info`, or levels for parts of the program: `stigmer_api=debug,warn`.
+    LogLevels,
     /// A path.
     Path,
     /// A path from `/`.
@@ -159,6 +161,11 @@ impl Kind {
             Self::Label => {
                 "names of up to 63 lower-case letters, digits and -, not at an end".to_owned()
             }
+            Self::LogLevels => {
+                "off, error, warn, info, debug, trace, and these for parts of the program, such as \
+                 stigmer_api=debug,info"
+                    .to_owned()
+            }
             Self::Path => "paths".to_owned(),
             Self::AbsolutePath => "paths that begin with /".to_owned(),
             Self::Secret => "any text on one line".to_owned(),
@@ -210,6 +217,7 @@ impl Kind {
             Self::Registry => names::registry(text).map(|()| Value::Text(text.to_owned())),
             Self::Tag => names::tag(text).map(|()| Value::Text(text.to_owned())),
             Self::Label => names::label(text).map(|()| Value::Text(text.to_owned())),
+            Self::LogLevels => names::log_levels(text).map(|()| Value::Text(text.to_owned())),
             Self::Path => path(text).map(Value::Path),
             Self::AbsolutePath => path(text).and_then(|path| {
                 if path.is_absolute() {

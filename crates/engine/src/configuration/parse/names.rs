@@ -243,9 +243,42 @@ pub(super) fn label(text: &str) -> Result<(), Unacceptable> {
     if good { Ok(()) } else { Err(Unacceptable::new("it is no name of Kubernetes")) }
 }
 
+/// A level, or `part=level`, with commas between.
+pub(super) fn log_levels(text: &str) -> Result<(), Unacceptable> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for piece in text.split(',') {
+        let level = match piece.split_once('=') {
+            Some((part, level)) => {
+                let named = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+                if part.is_empty() || !part.bytes().all(named) {
+                    return Err(Unacceptable::new("before = must stand a part of the program"));
+                }
+                level
+            }
+            None => piece,
+        };
+        if !LEVELS.contains(&level) {
+            return Err(Unacceptable::new("a level is not one of them"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_levels_are_for_the_whole_or_for_parts() {
+        for good in ["info", "off", "stigmer_api=debug,info", "stigmer_api::serve=trace"] {
+            assert_eq!(log_levels(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["", "INFO", "verbose", "info,", "=info", "stigmer_api=", "a b=info", "a[x]=info"]
+        {
+            assert!(log_levels(bad).is_err(), "{bad}");
+        }
+    }
 
     #[track_caller]
     fn check<T>(parse: impl Fn(&str) -> Result<T, Unacceptable>, good: &[&str], bad: &[&str]) {

@@ -1,0 +1,236 @@
+//! Workspaces by name, and what happens in them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stigmer_api::{EventStream, RequestContext};
+use stigmer_core::event::EventKind;
+use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
+use stigmer_core::{
+    Capabilities, ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceId,
+};
+use stigmer_host::HostExecutor;
+use stigmer_host::journal::{self, JournalReader};
+
+use crate::cache::Opened;
+use crate::homeless::Homeless;
+use crate::store::{Record, id_of};
+use crate::{Engine, ProcessScope, Workspace, audit};
+
+/// What names a workspace.
+enum Name {
+    Id(WorkspaceId),
+    Path(PathBuf),
+}
+
+impl Name {
+    fn parse(name: &str) -> Result<Self> {
+        if Path::new(name).is_absolute() {
+            return Ok(Self::Path(name.into()));
+        }
+        name.parse().map(Self::Id).map_err(|_| {
+            let reason = format!("\"{name}\" is neither an id nor an absolute path");
+            ToolError::invalid_argument("workspace", reason)
+                .with_hint("an id is what opening a workspace returned: ws- and sixteen digits")
+        })
+    }
+}
+
+impl Engine {
+    /// Opens a workspace; the same directory and mode give the same one.
+    ///
+    /// # Errors
+    /// `invalid_argument` for a path that is not absolute; `not_found`, `not_a_directory`,
+    /// `permission_denied`; `bad_configuration`, and `not_available` for a mode that this build does
+    /// not have: it is never opened in another.
+    pub fn open_workspace(
+        &self,
+        request: OpenWorkspace,
+        context: &RequestContext,
+    ) -> Result<WorkspaceInfo> {
+        let path = request.path.as_path();
+        if !path.is_absolute() {
+            let reason = format!("\"{}\" is not absolute", request.path);
+            return Err(ToolError::invalid_argument("path", reason)
+                .with_hint("a server does not know the directory that its client is in"));
+        }
+        let (record, _) = self.open_recorded(path, request.mode, context)?;
+        Ok(self.describe(record))
+    }
+
+    /// What is known of a workspace, named by its id or its path.
+    ///
+    /// # Errors
+    /// `unknown_workspace`; `invalid_argument` for what is no name.
+    pub fn workspace(&self, name: &str) -> Result<WorkspaceInfo> {
+        let found = self.find(&Name::parse(name)?)?;
+        found.map(|record| self.describe(record)).ok_or_else(|| unknown(name))
+    }
+
+    /// The workspaces that were opened and not forgotten, sorted by root.
+    ///
+    /// # Errors
+    /// `io` if they cannot be read.
+    pub fn workspaces(&self) -> Result<Vec<WorkspaceInfo>> {
+        let records = self.store()?.list()?;
+        Ok(records.into_iter().map(|record| self.describe(record)).collect())
+    }
+
+    /// Forgets a workspace, named by its id or its path; returns whether there was one. Nothing in
+    /// its directory is touched, and its commands go on.
+    ///
+    /// # Errors
+    /// `invalid_argument` for what is no name; `io` if it cannot be removed.
+    pub fn forget_workspace(&self, name: &str, context: &RequestContext) -> Result<bool> {
+        let Some(record) = self.find(&Name::parse(name)?)? else { return Ok(false) };
+        let forgotten = self.store()?.remove(&record.id)?;
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
+        if forgotten {
+            self.tell(record.root, context, EventKind::WorkspaceForgotten { id: record.id });
+        }
+        Ok(forgotten)
+    }
+
+    /// The operations in a workspace, for one request. A workspace is named by its id or by an
+    /// absolute path; a path that was not opened yet is, in the mode that the settings say. Without
+    /// a name it is an executor that knows the commands of all workspaces and refuses whatever needs
+    /// one.
+    ///
+    /// Reads a few directory entries and blocks for nothing else; what is opened is kept.
+    ///
+    /// # Errors
+    /// `unknown_workspace` for an id; those of [`Engine::open_workspace`] for a path.
+    pub fn executor_of(
+        &self,
+        name: &str,
+        context: &RequestContext,
+    ) -> Result<Arc<dyn ToolExecutor>> {
+        if name.is_empty() {
+            return self.homeless();
+        }
+        let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(name);
+        // It may have been forgotten by another program, and its directory be another one.
+        let usable = |opened: &Opened| {
+            opened.executor.is_at(&opened.given)
+                && self.store().is_ok_and(|store| store.has(&opened.id))
+        };
+        let executor = match cached.filter(usable) {
+            Some(opened) => opened.executor,
+            None => self.open_named(name, context)?,
+        };
+        let root = FilePath::from(executor.root());
+        Ok(self.audited(executor, root, context.clone()))
+    }
+
+    /// What happens from an offset on (`None`: from now), for ever if `follow`.
+    ///
+    /// # Errors
+    /// `invalid_argument` for an offset past the end; what the file system says.
+    pub fn events(&self, since: Option<u64>, follow: bool) -> Result<EventStream> {
+        let directory = journal::directory(&self.configuration().state_directory()?);
+        let reader = JournalReader::open(directory, since)?;
+        Ok(Box::pin(journal::follow(reader, follow)))
+    }
+
+    fn open_named(&self, name: &str, context: &RequestContext) -> Result<Arc<HostExecutor>> {
+        let opened = match Name::parse(name)? {
+            Name::Path(path) => {
+                let (record, executor) = self.open_recorded(&path, None, context)?;
+                Opened { executor, id: record.id, given: path }
+            }
+            Name::Id(id) => {
+                let record = self.store()?.get(&id)?.ok_or_else(|| unknown(name))?;
+                let root = record.root.as_path();
+                let workspace = Workspace::choose(Some(root), root)?;
+                if workspace.root() != root {
+                    return Err(ToolError::not_found(&record.root).with_hint(
+                        "a link to another directory is there now: open it by its path",
+                    ));
+                }
+                let executor = self.host_in(record.mode, Some(record.mode), &workspace)?;
+                Opened { executor, id, given: root.to_owned() }
+            }
+        };
+        let executor = Arc::clone(&opened.executor);
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(name, opened);
+        Ok(executor)
+    }
+
+    /// Opens a directory and makes sure that it has a record.
+    fn open_recorded(
+        &self,
+        path: &Path,
+        mode: Option<ExecutionMode>,
+        context: &RequestContext,
+    ) -> Result<(Record, Arc<HostExecutor>)> {
+        let wanted = self.mode(mode)?;
+        let workspace = Workspace::choose(Some(path), path)?;
+        let executor = self.host_in(wanted, mode, &workspace)?;
+        let (record, new) = self.store()?.register(workspace.root(), wanted, now_ms())?;
+        if new {
+            let kind = EventKind::WorkspaceOpened { id: record.id.clone() };
+            self.tell(record.root.clone(), context, kind);
+        }
+        Ok((record, executor))
+    }
+
+    fn find(&self, name: &Name) -> Result<Option<Record>> {
+        let store = self.store()?;
+        let path = match name {
+            Name::Id(id) => return store.get(id),
+            // One whose directory is gone can still be looked at and forgotten.
+            Name::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
+        };
+        // The one in the mode that the settings say, else in any.
+        if let Ok(mode) = self.mode(None)
+            && let Some(record) = store.get(&id_of(&path, mode))?
+        {
+            return Ok(Some(record));
+        }
+        let root = FilePath::from(path);
+        Ok(store.list()?.into_iter().find(|record| record.root == root))
+    }
+
+    fn describe(&self, record: Record) -> WorkspaceInfo {
+        let capabilities = match record.mode {
+            ExecutionMode::Local => HostExecutor::can(),
+            // Opened by a version that has the mode.
+            mode => Capabilities { backend: mode.name().to_owned(), has: Vec::new() },
+        };
+        WorkspaceInfo {
+            id: record.id,
+            root: record.root,
+            mode: record.mode,
+            capabilities,
+            opened_ms: record.opened_ms,
+            server_settings: self.settings_of_environment(),
+        }
+    }
+
+    /// The executor of no workspace.
+    fn homeless(&self) -> Result<Arc<dyn ToolExecutor>> {
+        // Every directory lies beneath it, and no operation on files is let through.
+        let root = Workspace::choose(Some(Path::new("/")), Path::new("/"))?;
+        let inner = Arc::new(self.host(&root, ProcessScope::All)?);
+        Ok(Arc::new(Homeless { inner }))
+    }
+
+    fn tell(&self, workspace: FilePath, context: &RequestContext, kind: EventKind) {
+        if let Some(journal) = &self.journal {
+            audit::tell(journal, workspace, context, kind);
+        }
+    }
+}
+
+/// No workspace has this id or path.
+fn unknown(name: &str) -> ToolError {
+    ToolError::new(ErrorCode::UnknownWorkspace, format!("no workspace is called {name}"))
+        .with_detail("workspace", name)
+        .with_hint("it was never opened, or it was forgotten: open it by its absolute path")
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(now).unwrap_or(u64::MAX)
+}
