@@ -18,6 +18,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
     std::fs::write(target, compiler.encode_file_descriptor_set())?;
     let _ = descriptors.encoded_len();
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    let mut types = tonic_prost_build::Config::new();
+    // By its name a message finds its shape.
+    types.enable_type_names();
+    // Servers and clients look at a message before they decode it.
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::codec::Guarded")
+        .compile_fds_with_config(descriptors, types)?;
     Ok(())
 }

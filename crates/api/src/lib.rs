@@ -5,6 +5,7 @@
 //! mount the same server, and [`ToolExecutor`](stigmer_core::ToolExecutor) is what it serves.
 
 pub mod client;
+pub mod codec;
 pub mod convert;
 pub mod http;
 pub mod message_size;
@@ -13,6 +14,7 @@ pub mod provider;
 pub mod resilience;
 pub mod serve;
 pub mod server;
+pub mod shape;
 
 /// What the contract's compiler made: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]

@@ -42,3 +42,18 @@ pub const MAX_SMALL_REQUEST_BYTES: usize = 4 << 20;
 /// The most data in one message of an upload or to a command that is attached to; larger pieces are
 /// sent as several.
 pub const MAX_PIECE_BYTES: usize = 1 << 20;
+
+/// The most memory that a request may take once it is decoded, by estimate. A message can take many
+/// times its size: each empty variable of an environment is two bytes on the wire and nearly two
+/// hundred in memory. Twice the largest request is a file's whole content beside the largest
+/// environment that `execve(2)` takes.
+pub const MAX_DECODED_REQUEST_BYTES: usize = 2 * MAX_REQUEST_BYTES;
+
+/// The same for a reply. A search counts what it holds in memory, and the generated types take up
+/// to six times that: a line of one byte is 25 bytes there, and an entry of a list that has doubled
+/// and an allocation here.
+pub const MAX_DECODED_REPLY_BYTES: usize = 6 * MAX_SEARCH_BYTES + ROOM;
+
+/// Messages up to this size are decoded without a look at them: no message of the contract can make
+/// more than some MiB of it.
+pub const MAX_UNMEASURED_BYTES: usize = 16 << 10;

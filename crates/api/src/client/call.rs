@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use prost::Message;
+use prost::{Message, Name};
 use stigmer_core::{ErrorCode, ProcessId, Result, ToolError};
 use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
@@ -133,7 +133,7 @@ impl Client {
     }
 }
 
-impl<'a, Q: Message, R: Message + Default + Send + Sync + 'static> Call<'a, Q, R> {
+impl<'a, Q: Message, R: Message + Name + Default + Send + Sync + 'static> Call<'a, Q, R> {
     /// Repeats it by another rule than the contract's.
     pub(super) fn repeat(mut self, repeat: Repeat) -> Self {
         self.repeat = repeat;

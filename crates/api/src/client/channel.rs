@@ -7,7 +7,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use tonic::body::Body;
 use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::failure::Trouble;
+use crate::convert::errors::disarm;
 use crate::message_size::MAX_HEADER_LIST_BYTES;
 
 /// Bytes of one stream that may be on their way unread. Large enough for a gigabyte in a second
@@ -169,7 +170,8 @@ impl tower::Service<Request<Body>> for Channel {
             loop {
                 let (mut sender, lease) = shared.connection().await?;
                 let mut error = match sender.try_send_request(request).await {
-                    Ok(response) => {
+                    Ok(mut response) => {
+                        disarm(response.headers_mut());
                         return Ok(response.map(|body| LeasedBody { body, _lease: lease }));
                     }
                     Err(error) => error,
@@ -232,9 +234,16 @@ impl HttpBody for LeasedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
-        Pin::new(&mut self.body)
-            .poll_frame(context)
-            .map(|frame| frame.map(|frame| frame.map_err(|error| Trouble::broken(reasons(&error)))))
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| match frame {
+            Ok(mut frame) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    disarm(trailers);
+                }
+                Ok(frame)
+            }
+            Err(error) => Err(Trouble::broken(reasons(&error))),
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,9 +3,11 @@
 use std::marker::PhantomData;
 
 use bytes::{BufMut as _, Bytes};
-use prost::Message;
+use prost::{Message, Name};
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, EncodeBuf, Encoder};
+
+use crate::codec::Decodes;
 
 /// Sends encoded messages and decodes answers.
 pub(super) struct Encoded<R>(PhantomData<fn() -> R>);
@@ -19,10 +21,7 @@ impl<R> Default for Encoded<R> {
 /// Puts encoded messages on the wire.
 pub(super) struct Passes;
 
-/// Takes messages off the wire.
-pub(super) struct Decodes<R>(PhantomData<fn() -> R>);
-
-impl<R: Message + Default + Send + 'static> Codec for Encoded<R> {
+impl<R: Message + Name + Default + Send + 'static> Codec for Encoded<R> {
     type Encode = Bytes;
     type Decode = R;
     type Encoder = Passes;
@@ -33,7 +32,7 @@ impl<R: Message + Default + Send + 'static> Codec for Encoded<R> {
     }
 
     fn decoder(&mut self) -> Decodes<R> {
-        Decodes(PhantomData)
+        Decodes::default()
     }
 }
 
@@ -44,14 +43,5 @@ impl Encoder for Passes {
     fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.put(message);
         Ok(())
-    }
-}
-
-impl<R: Message + Default> Decoder for Decodes<R> {
-    type Item = R;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<R>, Status> {
-        R::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
-use prost::Message;
+use prost::{Message, Name};
 use stigmer_core::{ErrorCode, Result, ToolError};
 
 use super::Client;
@@ -19,7 +19,7 @@ pub(super) trait Resumable: Send + 'static {
     /// What opens the stream.
     type Request: Message;
     /// What the server sends.
-    type Message: Message + Default + Send + Sync + 'static;
+    type Message: Message + Name + Default + Send + Sync + 'static;
     /// What becomes of it.
     type Item: Send + 'static;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use prost::Message;
 use serde_json::Value;
 use stigmer_core::{ErrorCode, ToolError};
@@ -17,6 +17,9 @@ use crate::wire;
 
 /// The trailer that holds an error.
 pub const ERROR_TRAILER: &str = "stigmer-error-bin";
+
+/// Another trailer for details, which this contract does not use.
+const OTHER_DETAILS: &str = "grpc-status-details-bin";
 
 /// Marks where a text was cut.
 const CUT: &str = " …";
@@ -177,6 +180,12 @@ fn cut(text: &str, most: usize) -> String {
     }
     let end = text.floor_char_boundary(most.saturating_sub(CUT.len()));
     format!("{}{CUT}", &text[..end])
+}
+
+/// Takes out of the headers or trailers of a response what gRPC's library must not see: it panics
+/// at details that are not in base64.
+pub fn disarm(headers: &mut HeaderMap) {
+    headers.remove(OTHER_DETAILS);
 }
 
 /// The error that a status carries, or, if it carries none, the one that its code stands for.

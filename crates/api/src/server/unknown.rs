@@ -4,20 +4,19 @@
 //! the client believes in. A client of the same version has no such fields; any other is looked at.
 
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::Request;
 use http_body::Frame;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
+use prost_reflect::MethodDescriptor;
 use stigmer_core::{ErrorCode, ToolError};
 
 use super::context::{CLIENT_VERSION, most_error};
 use crate::convert::errors;
 use crate::message_size::MAX_REQUEST_BYTES;
+use crate::shape::{POOL, Shape};
 
 /// Our version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,13 +32,6 @@ const MAX_METHOD_BYTES: usize = 128;
 
 /// What the methods of the contract begin with.
 const PACKAGE: &str = "/stigmer.v1.";
-
-/// Messages within messages, as deep as they are decoded.
-const MAX_DEPTH: u32 = 100;
-
-/// The contract. It is compiled in, and a test reads it.
-static POOL: LazyLock<Option<DescriptorPool>> =
-    LazyLock::new(|| DescriptorPool::decode(crate::DESCRIPTORS).ok());
 
 /// The method of the contract that a path names.
 pub(super) fn method(path: &str) -> Option<MethodDescriptor> {
@@ -71,14 +63,14 @@ pub(super) fn look_at(request: Request<Body>) -> Request<Body> {
     if version.is_some_and(|version| version == VERSION) {
         return request;
     }
-    let Some(method) = method(request.uri().path()) else { return request };
+    let shape = method(request.uri().path()).and_then(|it| Shape::of(it.input().full_name()));
+    let Some(shape) = shape else { return request };
     let version = version.and_then(|version| version.to_str().ok());
     let version = version.filter(|version| version.len() <= MAX_VERSION_BYTES);
     let client = version.unwrap_or("unknown").to_owned();
     let most = most_error(request.headers());
     request.map(|body| {
-        let message = method.input();
-        Body::new(LookedAt { body, client, most, message, buffer: BytesMut::new(), passes: false })
+        Body::new(LookedAt { body, client, most, shape, buffer: BytesMut::new(), passes: false })
     })
 }
 
@@ -88,7 +80,8 @@ struct LookedAt {
     /// The client's version.
     client: String,
     most: usize,
-    message: MessageDescriptor,
+    /// What each message is.
+    shape: &'static Shape,
     /// What has arrived of the next message.
     buffer: BytesMut,
     /// The rest is passed on unseen, to be refused by whoever decodes it.
@@ -106,9 +99,8 @@ impl LookedAt {
                 self.passes = true;
             } else if self.buffer.len() >= whole {
                 let message = self.buffer.split_to(whole).freeze();
-                let field = unknown_field(&self.message, &message[PREFIX_BYTES..], MAX_DEPTH);
-                return match field {
-                    Some((message, number)) => Err(refused(&message, number, &self.client)),
+                return match self.shape.unknown_field(&message[PREFIX_BYTES..]) {
+                    Some((name, number)) => Err(refused(name, number, &self.client)),
                     None => Ok(Some(message)),
                 };
             }
@@ -150,36 +142,7 @@ impl http_body::Body for LookedAt {
     }
 }
 
-/// The first field that the message, or one in it, has and its descriptor has not. What cannot be
-/// decoded is passed over: whoever decodes it says so.
-fn unknown_field(
-    message: &MessageDescriptor,
-    mut bytes: &[u8],
-    depth: u32,
-) -> Option<(MessageDescriptor, u32)> {
-    let depth = depth.checked_sub(1)?;
-    while !bytes.is_empty() {
-        let (number, wire_type) = decode_key(&mut bytes).ok()?;
-        let Some(field) = message.get_field(number) else {
-            return Some((message.clone(), number));
-        };
-        match (field.kind(), wire_type) {
-            (Kind::Message(inner), WireType::LengthDelimited) => {
-                let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
-                let (content, rest) = bytes.split_at_checked(length)?;
-                if let Some(found) = unknown_field(&inner, content, depth) {
-                    return Some(found);
-                }
-                bytes = rest;
-            }
-            _ => skip_field(wire_type, number, &mut bytes, DecodeContext::default()).ok()?,
-        }
-    }
-    None
-}
-
-fn refused(message: &MessageDescriptor, number: u32, client: &str) -> ToolError {
-    let name = message.full_name();
+fn refused(name: &str, number: u32, client: &str) -> ToolError {
     let text = format!(
         "{name} has no field {number} in version {VERSION}, which this server is; \
          the client's version is {client}"
@@ -197,13 +160,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn input(path: &str) -> MessageDescriptor {
-        method(path).unwrap().input()
-    }
-
-    fn found(path: &str, bytes: &[u8]) -> Option<(String, u32)> {
-        unknown_field(&input(path), bytes, MAX_DEPTH)
-            .map(|(message, number)| (message.full_name().to_owned(), number))
+    fn found(path: &str, bytes: &[u8]) -> Option<(&'static str, u32)> {
+        let shape = Shape::of(method(path).unwrap().input().full_name()).unwrap();
+        shape.unknown_field(bytes)
     }
 
     #[test]
@@ -212,9 +171,9 @@ mod tests {
         assert_eq!(found(path, b""), None);
         // start.terminal.rows
         assert_eq!(found(path, b"\x0a\x04\x42\x02\x08\x18"), None);
-        assert_eq!(found(path, b"\x70\x01"), Some(("stigmer.v1.ExecuteRequest".into(), 14)));
+        assert_eq!(found(path, b"\x70\x01"), Some(("stigmer.v1.ExecuteRequest", 14)));
         // start.terminal.3
-        let inner = Some(("stigmer.v1.TerminalSize".into(), 3));
+        let inner = Some(("stigmer.v1.TerminalSize", 3));
         assert_eq!(found(path, b"\x0a\x04\x42\x02\x18\x01"), inner);
         // After a field of another wire type than the contract's, which is skipped or refused.
         assert_eq!(found(path, b"\x08\x01\x70\x01").map(|found| found.1), Some(14));

@@ -1,17 +1,22 @@
 //! Servers that do not answer, answer wrong, or are older; and what a server is told.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use libtest_mimic::Trial;
 use stigmer_api::client::{Client, ClientOptions, Endpoint, RemoteExecutor, Token, VERSION};
+use stigmer_api::message_size::MAX_DECODED_REPLY_BYTES;
 use stigmer_api::resilience::BreakerState;
-use stigmer_core::file::{ReadFile, WriteFile};
+use stigmer_core::file::{ListDirectory, ReadFile, WriteFile};
 use stigmer_core::process::{ReadOutput, StartProcess};
 use stigmer_core::workspace::OpenWorkspace;
 use stigmer_core::{ErrorCode, ProcessId, ToolExecutor as _};
@@ -30,6 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         plain("a_given_stream_is_used_and_not_made_anew", given),
         plain("an_address_that_is_none_is_refused", no_address),
         plain("a_trace_that_is_none_is_refused", no_trace),
+        plain("an_answer_of_too_many_entries_is_refused", too_many),
+        plain("details_that_are_no_base64_do_no_harm", bad_details),
     ]
 }
 
@@ -207,4 +214,48 @@ async fn no_trace(home: tempfile::TempDir) {
     options.traceparent = Some("no trace".to_owned());
     let error = Client::connect(endpoint, options).info().await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArgument, "{error}");
+}
+
+async fn too_many(home: tempfile::TempDir) {
+    let path = home.path().join("hostile");
+    let answer = axum::Router::new().fallback(|| async {
+        // Contents of directories, each without a path, as many as fit into a reply.
+        let entries = b"\x0a\x00".repeat(4 << 20);
+        let length = u32::try_from(entries.len()).unwrap().to_be_bytes();
+        let body = [&[0][..], &length, &entries].concat();
+        ([("content-type", "application/grpc")], body)
+    });
+    let _server = serve(&path, Routes::from(answer));
+    let remote = RemoteExecutor::of_all_workspaces(client_of(&path));
+    let error = remote.list_directory(ListDirectory::default()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooLarge, "{error}");
+    assert_eq!(error.details["limit"], MAX_DECODED_REPLY_BYTES);
+}
+
+async fn bad_details(home: tempfile::TempDir) {
+    let broken = || {
+        let mut status = HeaderMap::new();
+        status.insert("grpc-status", HeaderValue::from_static("5"));
+        status.insert("grpc-status-details-bin", HeaderValue::from_static("?"));
+        status
+    };
+    for in_headers in [true, false] {
+        let path = home.path().join(format!("hostile-{in_headers}"));
+        let answer = axum::Router::new().fallback(move || async move {
+            let trailers =
+                (!in_headers).then(|| Ok::<_, Infallible>(Frame::<Bytes>::trailers(broken())));
+            let body = StreamBody::new(futures_util::stream::iter(trailers));
+            let mut response = http::Response::new(axum::body::Body::new(body));
+            if in_headers {
+                *response.headers_mut() = broken();
+            }
+            let kind = HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert("content-type", kind);
+            response
+        });
+        let _server = serve(&path, Routes::from(answer));
+        let remote = RemoteExecutor::of_all_workspaces(client_of(&path));
+        let error = remote.read_file(ReadFile::default()).await.unwrap_err();
+        assert!(error.message.contains("Files.Read"), "{error}");
+    }
 }

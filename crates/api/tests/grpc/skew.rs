@@ -3,6 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
+use stigmer_api::message_size::MAX_DECODED_REQUEST_BYTES;
 use stigmer_api::wire;
 use stigmer_core::{ByteString, ErrorCode, ToolError};
 use tonic::Status;
@@ -17,6 +18,7 @@ trials! {
     every_message_of_a_stream_is_looked_at,
     a_message_that_arrives_in_pieces_is_looked_at,
     what_is_no_message_is_refused_all_the_same,
+    a_message_of_too_many_entries_is_refused,
     a_method_that_is_unknown_is_named,
 }
 
@@ -139,6 +141,18 @@ async fn what_is_no_message_is_refused_all_the_same(place: Place) {
     let broken = framed(b"\x12\xff");
     for body in [half, long, compressed, broken] {
         call(&place, path, None, Full::new(body)).await.unwrap_err();
+    }
+}
+
+async fn a_message_of_too_many_entries_is_refused(place: Place) {
+    let path = "/stigmer.v1.Processes/Start";
+    let variables = Bytes::from(b"\x22\x00".repeat(1 << 20));
+    for version in [None, OURS] {
+        let body = Full::new(framed(&variables));
+        let refused = call(&place, path, version, body).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::TooLarge, "{refused}");
+        assert_eq!(refused.details["message"], "stigmer.v1.StartProcessRequest");
+        assert_eq!(refused.details["limit"], MAX_DECODED_REQUEST_BYTES);
     }
 }
 

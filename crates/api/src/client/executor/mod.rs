@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use futures_util::future::try_join;
-use prost::Message;
+use prost::{Message, Name};
 use stigmer_core::file::{
     DeleteFile, DeleteSummary, EditFile, EditSummary, FileContent, FileStat, ListDirectory,
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
@@ -99,7 +99,7 @@ impl RemoteExecutor {
     async fn ask<Q, R, C>(&self, method: Method<Q, R>, request: impl Into<Q>) -> Result<C>
     where
         Q: InWorkspace + Message,
-        R: Message + Default + Send + Sync + 'static,
+        R: Message + Name + Default + Send + Sync + 'static,
         C: TryFrom<R, Error: Into<Fault>>,
     {
         let request = self.about(request);
