@@ -37,17 +37,10 @@ pub(crate) struct Running {
     pub(crate) begun: Arc<AtomicUsize>,
     /// Bytes that `/v1/processes/output` has given out.
     pub(crate) streamed: Arc<AtomicUsize>,
-    /// Bytes that `/v1/files/edit` has got.
-    pub(crate) received: Arc<AtomicUsize>,
     server: tokio::task::JoinHandle<Drained>,
 }
 
-fn router(
-    gate: Arc<Semaphore>,
-    begun: Arc<AtomicUsize>,
-    streamed: Arc<AtomicUsize>,
-    received: Arc<AtomicUsize>,
-) -> Router {
+fn router(gate: Arc<Semaphore>, begun: Arc<AtomicUsize>, streamed: Arc<AtomicUsize>) -> Router {
     let held = move || {
         let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
         async move {
@@ -72,17 +65,12 @@ fn router(
             async move { ([("content-type", "application/grpc")], body.await) }
         }
     };
-    let count = move |body: Body| {
-        let received = Arc::clone(&received);
-        async move {
-            let (mut body, mut all) = (body, 0);
-            while let Some(Ok(frame)) = body.frame().await {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                all += bytes;
-                received.fetch_add(bytes, Ordering::SeqCst);
-            }
-            all.to_string()
+    let count = |body: Body| async move {
+        let (mut body, mut all) = (body, 0);
+        while let Some(Ok(frame)) = body.frame().await {
+            all += frame.data_ref().map_or(0, Bytes::len);
         }
+        all.to_string()
     };
     Router::new()
         .route("/stigmer.v1.Processes/Output", any(grpc))
@@ -108,12 +96,11 @@ pub(crate) async fn start_for(limits: Limits, drain: Duration) -> Running {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let gate = Arc::new(Semaphore::new(0));
-    let (begun, streamed, received) = (Arc::default(), Arc::default(), Arc::default());
-    let router =
-        router(Arc::clone(&gate), Arc::clone(&begun), Arc::clone(&streamed), Arc::clone(&received));
+    let (begun, streamed) = (Arc::default(), Arc::default());
+    let router = router(Arc::clone(&gate), Arc::clone(&begun), Arc::clone(&streamed));
     let server = Server::new(router, limits).tcp(listener, access()).unwrap();
     let server = tokio::spawn(server.run(shutdown.clone(), drain));
-    Running { address, shutdown, gate, begun, streamed, received, server }
+    Running { address, shutdown, gate, begun, streamed, server }
 }
 
 impl Running {
