@@ -30,7 +30,9 @@ openapi: ## write docs/openapi.json, after a change of the contract
 	mv docs/openapi.json.new docs/openapi.json
 
 bench: build ## measure the budgets and write docs/benchmarks.md
+	scripts/build-sidecar
 	STIGMER_BIN=target/release/stigmer \
+		STIGMER_SIDECAR_BIN=target/$$(uname -m)-unknown-linux-gnu/sidecar/stigmer-sidecar \
 		cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
 
 soak: ## a million race tries, a thousand kills, 10 GiB of output, ten minutes of each fuzz target

@@ -1,6 +1,7 @@
 //! Running commands.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use stigmer_core::ToolExecutor;
@@ -11,13 +12,14 @@ use stigmer_host::HostExecutor;
 use crate::measure::{Budget, Row, compare, time};
 use crate::{Bench, Outcome};
 
-fn bare(program: &str, arguments: &[&str]) -> Outcome<()> {
+pub(crate) fn bare(program: &str, arguments: &[&str]) -> Outcome<()> {
     let mut command = Command::new(program);
     let done = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
     if done.success() { Ok(()) } else { Err(format!("{program}: {done}").into()) }
 }
 
-fn embedded(bench: &Bench, executor: &HostExecutor) -> Outcome<()> {
+/// `true`, wherever the executor runs it.
+pub(crate) fn run_true(bench: &Bench, executor: &impl ToolExecutor) -> Outcome<()> {
     let request = Execute::new(StartProcess::argv(["true"]));
     let done = bench.runtime.block_on(executor.execute(request))?;
     if done.exit.code == 0 { Ok(()) } else { Err(format!("{:?}", done.exit).into()) }
@@ -32,7 +34,7 @@ pub(crate) fn execute(bench: &Bench) -> Outcome<Vec<Row>> {
             "fork + exec",
             Budget::ExtraMs(0.5),
             (bench.options.runs, bench.repeat(200)),
-            || time(|| embedded(bench, executor)),
+            || time(|| run_true(bench, executor)),
             || time(|| bare("true", &[])),
         )
     };
@@ -72,7 +74,7 @@ pub(crate) fn python(bench: &Bench) -> Outcome<Vec<Row>> {
         "Python `subprocess.run`",
         Budget::None,
         (bench.options.runs, bench.repeat(100)),
-        || time(|| embedded(bench, &bench.executor)),
+        || time(|| run_true(bench, &bench.executor)),
         || {
             input.write_all(b"\n")?;
             let mut line = String::new();
@@ -87,31 +89,39 @@ pub(crate) fn python(bench: &Bench) -> Outcome<Vec<Row>> {
 
 /// The CLI as a whole process.
 pub(crate) fn run(bench: &Bench) -> Outcome<Vec<Row>> {
-    let stigmer = bench.stigmer()?;
-    let state = bench.home.path().join("cli");
-    let (runs, cwd) = (bench.options.runs, bench.home.path().join("workspace"));
-    let ours = || {
-        let mut command = Command::new(&stigmer);
-        command.args(["run", "true"]).current_dir(&cwd).env("STIGMER_HOME", &state);
-        let done = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    let what = "`stigmer run true`, whole process";
+    Ok(vec![run_the_cli(bench, what, &bench.home.path().join("cli"))?])
+}
+
+/// The CLI, with this as its home.
+pub(crate) fn run_the_cli(bench: &Bench, what: &str, home: &Path) -> Outcome<Row> {
+    let mut command = bench.cli(home)?;
+    command.args(["run", "true"]).stdout(Stdio::null());
+    let mut ours = || {
+        let done = command.status()?;
         if done.success() { Ok(()) } else { Err(format!("stigmer run true: {done}").into()) }
     };
-    Ok(vec![compare(
-        "`stigmer run true`, whole process",
+    compare(
+        what,
         "`sh -c true`",
         Budget::TotalMs(6.0),
-        (runs, bench.repeat(100)),
-        || time(ours),
+        (bench.options.runs, bench.repeat(100)),
+        || time(&mut ours),
         || time(|| bare("sh", &["-c", "true"])),
-    )?])
+    )
 }
 
 /// A thousand commands at once, from one client.
 pub(crate) fn thousand(bench: &Bench) -> Outcome<Vec<Row>> {
+    Ok(vec![thousand_in(bench, "1,000 × `sleep 1` at once", &bench.executor)?])
+}
+
+/// The same, wherever the executor runs them.
+pub(crate) fn thousand_in(bench: &Bench, what: &str, executor: &impl ToolExecutor) -> Outcome<Row> {
     let ours = || {
         let all = (0..1000).map(|_| {
             let request = Execute::new(StartProcess::argv(["sleep", "1"]));
-            bench.executor.execute(request)
+            executor.execute(request)
         });
         for done in bench.runtime.block_on(futures_util::future::join_all(all)) {
             let done = done?;
@@ -122,12 +132,12 @@ pub(crate) fn thousand(bench: &Bench) -> Outcome<Vec<Row>> {
         Ok(())
     };
     let line = "for i in $(seq 1000); do sleep 1 & done; wait";
-    Ok(vec![compare(
-        "1,000 × `sleep 1` at once",
+    compare(
+        what,
         "`bash`, `&` and `wait`",
         Budget::TimesAsLong(1.5),
         (bench.options.runs, 1),
         || time(ours),
         || time(|| bare("bash", &["-c", line])),
-    )?])
+    )
 }

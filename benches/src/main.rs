@@ -7,13 +7,16 @@
 
 mod commands;
 mod files;
+mod footprint;
 mod measure;
 mod report;
 mod search;
+mod served;
+mod servers;
 mod streaming;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
@@ -26,8 +29,13 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 /// Measures, and gives lines of the table.
 type Benchmark = fn(&Bench) -> Outcome<Vec<Row>>;
 
+/// The variables that name what is measured.
+const STIGMER_BIN: &str = "STIGMER_BIN";
+const STIGMER_SIDECAR_BIN: &str = "STIGMER_SIDECAR_BIN";
+
 const HELP: &str = "usage: stigmer-bench [options] [part of a name]...
   --stigmer FILE  the release binary of the CLI (or the variable STIGMER_BIN)
+  --sidecar FILE  the static binary of the sidecar (or STIGMER_SIDECAR_BIN)
   --tree DIR      what is searched (default: the sources in the cargo registry)
   --runs N        runs of each comparison (default 5)
   --quick         a tenth of the repetitions: to see that it works
@@ -38,6 +46,7 @@ const HELP: &str = "usage: stigmer-bench [options] [part of a name]...
 #[derive(Debug)]
 struct Options {
     stigmer: Option<PathBuf>,
+    sidecar: Option<PathBuf>,
     tree: Option<PathBuf>,
     runs: usize,
     quick: bool,
@@ -74,15 +83,23 @@ fn main() -> ExitCode {
 }
 
 fn all(bench: Bench) -> Outcome<bool> {
-    let benchmarks: [(&str, Benchmark); 8] = [
+    let benchmarks: [(&str, Benchmark); 16] = [
         ("execute", commands::execute),
+        ("daemon-execute", served::execute),
+        ("sidecar-execute", served::execute_in_sidecar),
         ("python", commands::python),
         ("run", commands::run),
+        ("daemon-run", served::run),
         ("thousand", commands::thousand),
+        ("daemon-thousand", served::thousand),
         ("grep", search::grep),
         ("streaming", streaming::embedded),
+        ("daemon-streaming", streaming::through_the_daemon),
         ("pipe", streaming::through_the_cli),
         ("files", files::files),
+        ("daemon-files", served::files),
+        ("daemon-footprint", footprint::daemon),
+        ("sidecar-footprint", footprint::sidecar),
     ];
     let mut rows = Vec::new();
     for (name, benchmark) in benchmarks {
@@ -107,7 +124,8 @@ fn all(bench: Bench) -> Outcome<bool> {
 
 fn arguments() -> Outcome<Option<Options>> {
     let mut options = Options {
-        stigmer: std::env::var_os("STIGMER_BIN").map(PathBuf::from),
+        stigmer: std::env::var_os(STIGMER_BIN).map(PathBuf::from),
+        sidecar: std::env::var_os(STIGMER_SIDECAR_BIN).map(PathBuf::from),
         tree: None,
         runs: 5,
         quick: false,
@@ -120,6 +138,7 @@ fn arguments() -> Outcome<Option<Options>> {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--stigmer" => options.stigmer = Some(value()?.into()),
+            "--sidecar" => options.sidecar = Some(value()?.into()),
             "--tree" => options.tree = Some(value()?.into()),
             "--runs" => options.runs = value()?.parse::<usize>()?.max(1),
             "--quick" => options.quick = true,
@@ -161,17 +180,33 @@ impl Bench {
         Ok(path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?)
     }
 
+    /// The CLI with this as its home, in the workspace.
+    fn cli(&self, home: &Path) -> Outcome<Command> {
+        let mut command = Command::new(self.stigmer()?);
+        command.current_dir(self.workspace()).env("STIGMER_HOME", home).stdin(Stdio::null());
+        // They are ours, and it would warn of settings that it does not have.
+        command.env_remove(STIGMER_BIN).env_remove(STIGMER_SIDECAR_BIN);
+        Ok(command)
+    }
+
+    /// The sidecar, or why it is not measured.
+    fn sidecar(&self) -> Outcome<PathBuf> {
+        let path = self.options.sidecar.clone();
+        let path = path.ok_or("no sidecar: run scripts/build-sidecar, set STIGMER_SIDECAR_BIN")?;
+        Ok(path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?)
+    }
+
+    fn workspace(&self) -> PathBuf {
+        self.home.path().join("workspace")
+    }
+
     /// An executor in another directory, with its state beneath `home`.
-    fn executor_in(&self, root: &std::path::Path, home: &std::path::Path) -> Outcome<HostExecutor> {
+    fn executor_in(&self, root: &Path, home: &Path) -> Outcome<HostExecutor> {
         open(root, home, &self.launcher)
     }
 }
 
-fn open(
-    root: &std::path::Path,
-    home: &std::path::Path,
-    launcher: &Arc<Launcher>,
-) -> Outcome<HostExecutor> {
+fn open(root: &Path, home: &Path, launcher: &Arc<Launcher>) -> Outcome<HostExecutor> {
     // Commands are found where the yardstick finds them.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let processes = ProcessOptions {

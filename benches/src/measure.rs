@@ -15,6 +15,8 @@ pub(crate) enum Budget {
     TimesAsLong(f64),
     /// Ours is at least so many times as fast.
     TimesAsFast(f64),
+    /// Ours has at most so many bytes; there is no yardstick.
+    Bytes(f64),
     /// Nothing: it is shown to be known.
     None,
 }
@@ -25,7 +27,7 @@ pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) yardstick: String,
     pub(crate) budget: Budget,
-    /// Milliseconds, run by run: of ours and of the yardstick.
+    /// Milliseconds, run by run: of ours and of the yardstick. Bytes if the budget has them.
     pub(crate) runs: Vec<(Vec<f64>, Vec<f64>)>,
     /// Why there are none.
     pub(crate) missing: Option<String>,
@@ -40,6 +42,17 @@ impl Row {
             budget: Budget::None,
             runs: Vec::new(),
             missing: Some(why.to_owned()),
+        }
+    }
+
+    /// Bytes that were counted once in each run.
+    pub(crate) fn bytes(what: &str, most: f64, counted: Vec<f64>) -> Self {
+        Self {
+            what: what.to_owned(),
+            yardstick: String::new(),
+            budget: Budget::Bytes(most),
+            runs: counted.into_iter().map(|bytes| (vec![bytes], Vec::new())).collect(),
+            missing: None,
         }
     }
 
@@ -81,7 +94,7 @@ impl Row {
         let ratio = median(self.ratios());
         match self.budget {
             Budget::ExtraMs(most) => Some(self.extra() <= most),
-            Budget::TotalMs(most) => Some(self.ours() <= most),
+            Budget::TotalMs(most) | Budget::Bytes(most) => Some(self.ours() <= most),
             Budget::TimesAsLong(most) => Some(ratio <= most),
             Budget::TimesAsFast(least) => Some(1.0 / ratio >= least),
             Budget::None => None,

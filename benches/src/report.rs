@@ -17,6 +17,10 @@ fn milliseconds(value: f64) -> String {
     }
 }
 
+fn megabytes(value: f64) -> String {
+    format!("{:.1} MB", value / 1e6)
+}
+
 /// The figures as Markdown.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut table = String::from(
@@ -25,6 +29,16 @@ pub(crate) fn table(rows: &[Row]) -> String {
     for row in rows {
         if let Some(why) = &row.missing {
             table += &format!("| {} | – | – | – | – | not measured: {why} |\n", row.what);
+            continue;
+        }
+        let met = match row.met() {
+            Some(true) => "yes",
+            Some(false) => "**missed**",
+            None => "–",
+        };
+        if let Budget::Bytes(most) = row.budget {
+            let (ours, most) = (megabytes(row.ours()), most / 1e6);
+            table += &format!("| {} | {ours} | – | – | ≤ {most} MB | {met} |\n", row.what);
             continue;
         }
         let (ratios, extra) = (row.ratios(), row.extra());
@@ -41,12 +55,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
             Budget::TimesAsFast(least) => {
                 (spread(|ratio| 1.0 / ratio), format!("≥ {least} × its speed"))
             }
-            Budget::None => (spread(|ratio| ratio), "–".to_owned()),
-        };
-        let met = match row.met() {
-            Some(true) => "yes",
-            Some(false) => "**missed**",
-            None => "–",
+            Budget::Bytes(_) | Budget::None => (spread(|ratio| ratio), "–".to_owned()),
         };
         table += &format!(
             "| {} | {} | {} {} | {against} | {budget} | {met} |\n",
@@ -77,7 +86,10 @@ pub(crate) fn keep_raw(rows: &[Row]) -> Outcome<()> {
         let runs: Vec<_> = row
             .runs
             .iter()
-            .map(|(ours, theirs)| serde_json::json!({ "ours_ms": ours, "yardstick_ms": theirs }))
+            .map(|(ours, theirs)| match row.budget {
+                Budget::Bytes(_) => serde_json::json!({ "ours_bytes": ours }),
+                _ => serde_json::json!({ "ours_ms": ours, "yardstick_ms": theirs }),
+            })
             .collect();
         let raw = serde_json::json!({
             "what": row.what,
