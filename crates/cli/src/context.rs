@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stigmer_api::client::{Endpoint, RemoteExecutor};
 use stigmer_core::workspace::OpenWorkspace;
 use stigmer_core::{ByteString, ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
+use stigmer_daemon::DaemonPlace;
 use stigmer_engine::configuration::variables::Key;
 use stigmer_engine::{
     Configuration, Engine, Launcher, ProcessScope, Sources, Surroundings, Workspace, configuration,
@@ -126,6 +127,21 @@ pub(crate) fn sources(globals: &Globals) -> Sources {
         .map(|path| (Key::WorkspaceDir, "--workspace", path.to_string_lossy().into_owned()));
     let flags = mode.into_iter().chain(workspace).collect();
     Sources { flags, surroundings: surroundings(), ..Sources::default() }
+}
+
+/// The same with the settings of a daemon that runs, which count where the caller set nothing.
+///
+/// # Errors
+/// `bad_configuration` for what cannot be read, or what this version does not know.
+pub(crate) fn sources_with_daemon(globals: &Globals) -> Result<Sources> {
+    let mut sources = sources(globals);
+    let configuration = Configuration::load(&sources)?;
+    if let Ok(place) = DaemonPlace::of(&configuration)
+        && let Some(record) = stigmer_daemon::find(&place)?.and_then(|running| running.record)
+    {
+        sources.daemon = configuration::daemon::from_daemon(&record.settings)?;
+    }
+    Ok(sources)
 }
 
 /// What the operating system said of a thing of ours.

@@ -401,3 +401,67 @@ fn whoever_follows_over_the_death_of_daemons_loses_and_repeats_nothing() {
     assert_eq!(written, whole);
     assert!(lines > 20, "{lines}");
 }
+
+#[test]
+fn what_the_daemon_was_started_with_counts_for_a_client_that_set_nothing() {
+    let place = Place::new();
+    let set = [("STIGMER_EXECUTION_MODE", "sandbox"), ("STIGMER_TIMEOUT", "300ms")];
+    let _daemon = Daemon::start_with(&place, &set, &["--listen", "none"]);
+    place.run(&["run", "touch made"]).exits(125).says(&["execution mode sandbox"]);
+    place.run(&["fs", "mkdir", "made"]).exits(7).says(&["execution mode sandbox"]);
+    assert!(!place.work().join("made").exists());
+    place.run(&["run", "--mode", "local", "echo here"]).ok().prints("here\n");
+    place.run_with(&[("STIGMER_EXECUTION_MODE", "local")], &["run", "echo here"]).ok();
+    place.run(&["run", "--mode", "local", "sleep 60"]).exits(124);
+    place.run_with(&[("STIGMER_TIMEOUT", "1h")], &["run", "--mode", "local", "sleep 0.5"]).ok();
+    let mode = place.run(&["config", "get", "execution_mode", "--json"]).ok().json();
+    assert_eq!((&mode["value"], &mode["origin"]), (&json!("sandbox"), &json!("daemon")));
+}
+
+#[test]
+fn the_documented_environment_works_for_its_user_and_for_nobody_else() {
+    let place = Place::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("localhost:{}", free.port());
+    let variables =
+        [("STIGMER_BACKEND_ENDPOINT", endpoint.as_str()), ("STIGMER_API_KEY", "dummy-local-key")];
+    // Without a daemon, too.
+    place.run_with(&variables, &["run", "echo here"]).ok().prints("here\n");
+    let daemon = Daemon::start_with(&place, &variables, &[]);
+    assert_eq!(daemon.address.as_deref(), Some(free.to_string().as_str()));
+    let asked = || {
+        let metrics = daemon.get("/metrics").body;
+        let line = metrics.lines().find(|line| {
+            line.starts_with("stigmer_requests_total") && line.contains("Processes/Start\"")
+        });
+        line.map(str::to_owned)
+    };
+    assert_eq!(asked(), None);
+    place.run_with(&variables, &["run", "echo here"]).ok().prints("here\n");
+    assert!(asked().is_some(), "the daemon has done it");
+    // Whoever has another home has another token.
+    let stranger = Place::new();
+    stranger
+        .run_with(&variables, &["run", "echo here"])
+        .exits(125)
+        .prints("")
+        .says(&["no daemon of yours", "STIGMER_API_KEY"]);
+    stranger.run_with(&variables, &["ps"]).exits(5);
+    let wrong = [variables[0], ("STIGMER_API_KEY", "0123456789abcdef0123456789abcdef")];
+    stranger.run_with(&wrong, &["ps"]).exits(5).says(&["token"]);
+}
+
+#[test]
+fn a_server_that_was_asked_for_and_is_not_there_is_not_done_without() {
+    let place = Place::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let variables = [
+        ("STIGMER_BACKEND_ENDPOINT", free.as_str()),
+        ("STIGMER_API_KEY", "0123456789abcdef0123456789abcdef"),
+    ];
+    place.run_with(&variables, &["run", "touch made"]).exits(125);
+    place.run_with(&variables, &["ps"]).exits(9);
+    let far = [("STIGMER_BACKEND_ENDPOINT", "example.com:50051")];
+    place.run_with(&far, &["run", "touch made"]).exits(125).says(&["ssh -L"]);
+    assert!(!place.work().join("made").exists());
+}

@@ -37,6 +37,9 @@ pub struct Record {
     /// Why it serves no TCP address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_tcp: Option<String>,
+    /// What its environment has set: names of settings and their values, without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<(String, String)>,
 }
 
 impl Record {

@@ -143,6 +143,7 @@ impl Daemon {
             descriptors: self.place.descriptors(),
             tcp: tcp.as_ref().and_then(|listener| listener.local_addr().ok()),
             no_tcp,
+            settings: self.engine.settings_of_environment(),
         };
         let descriptors = Descriptors::default();
         let provider =

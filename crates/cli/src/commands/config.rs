@@ -10,7 +10,7 @@ use stigmer_engine::configuration::variables::{Key, SETTINGS};
 use stigmer_engine::configuration::{self, Origin, file};
 
 use crate::arguments::Globals;
-use crate::context::{io, sources, surroundings};
+use crate::context::{io, sources_with_daemon, surroundings};
 use crate::output::{Failure, Output};
 
 /// Shows and changes settings.
@@ -91,7 +91,7 @@ fn named(name: &str) -> Result<Key, ToolError> {
 }
 
 fn load(globals: &Globals) -> Result<Configuration, ToolError> {
-    Configuration::load(&sources(globals))
+    Configuration::load(&sources_with_daemon(globals)?)
 }
 
 fn described(key: Key, configuration: &Configuration) -> Value {
