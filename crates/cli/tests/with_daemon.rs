@@ -2,6 +2,8 @@
 //!
 //! `support` starts a daemon for each place when it is compiled into this program.
 
+#![allow(clippy::duplicate_mod, reason = "each suite brings its support along")]
+
 #[path = "files.rs"]
 mod files;
 #[path = "processes.rs"]
