@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use stigmer_core::ToolExecutor;
 use stigmer_core::file::{ReadFile, WriteFile};
@@ -28,15 +29,19 @@ fn against_bare(
     )
 }
 
-/// Through the daemon.
+/// Through the daemon, whose state makes the same difference as the engine's own.
 pub(crate) fn execute(bench: &Bench) -> Outcome<Vec<Row>> {
     let daemon = Daemon::start(bench)?;
     let unix = daemon.open(bench, daemon.unix())?;
     let tcp = daemon.open(bench, daemon.tcp()?)?;
-    Ok(vec![
-        against_bare(bench, "daemon, unix socket", Budget::ExtraMs(1.0), &unix)?,
-        against_bare(bench, "daemon, TCP", Budget::None, &tcp)?,
-    ])
+    let budget = Budget::ExtraMs(1.0);
+    let mut rows = vec![against_bare(bench, "daemon, state on disk", budget, &unix)?];
+    if let Ok(daemon) = Daemon::start_beneath(bench, Path::new("/dev/shm")) {
+        let unix = daemon.open(bench, daemon.unix())?;
+        rows.push(against_bare(bench, "daemon, state in memory", budget, &unix)?);
+    }
+    rows.push(against_bare(bench, "daemon, state on disk, TCP", Budget::None, &tcp)?);
+    Ok(rows)
 }
 
 /// Through a sidecar.

@@ -23,7 +23,12 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts one as a person would, on a port that is free, and returns when the command does.
     pub(crate) fn start(bench: &Bench) -> Outcome<Self> {
-        let home = tempfile::tempdir_in(bench.home.path())?;
+        Self::start_beneath(bench, bench.home.path())
+    }
+
+    /// The same with its home, and so its state, in this directory.
+    pub(crate) fn start_beneath(bench: &Bench, directory: &Path) -> Outcome<Self> {
+        let home = tempfile::tempdir_in(directory)?;
         let mut start = bench.cli(home.path())?;
         start.args(["--json", "server", "start", "--listen", "127.0.0.1:0"]);
         let done = start.output()?;

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use prost::Message;
+use prost_types::FileDescriptorProto;
+use prost_types::method_options::IdempotencyLevel;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -15,9 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Comments become the descriptions of the OpenAPI document.
     compiler.include_source_info(true).include_imports(true).open_files(files)?;
     let descriptors = compiler.file_descriptor_set();
-    let target = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
-    std::fs::write(target, compiler.encode_file_descriptor_set())?;
-    let _ = descriptors.encoded_len();
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    std::fs::write(out.join("methods.rs"), methods(&descriptors.file))?;
     let mut types = tonic_prost_build::Config::new();
     // By its name a message finds its shape.
     types.enable_type_names();
@@ -27,4 +28,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .codec_path("crate::codec::Guarded")
         .compile_fds_with_config(descriptors, types)?;
     Ok(())
+}
+
+/// The methods as a table, so that whoever asks for one need not decode all descriptors first.
+fn methods(files: &[FileDescriptorProto]) -> String {
+    let mut lines = Vec::new();
+    for file in files {
+        for service in &file.service {
+            for method in &service.method {
+                let (package, service, name) = (file.package(), service.name(), method.name());
+                let level = method.options.as_ref().map(|options| options.idempotency_level());
+                let level = match level {
+                    Some(IdempotencyLevel::NoSideEffects) => "NoSideEffects",
+                    Some(IdempotencyLevel::Idempotent) => "Idempotent",
+                    Some(IdempotencyLevel::IdempotencyUnknown) | None => "Unknown",
+                };
+                let (streams_in, streams_out) =
+                    (method.client_streaming(), method.server_streaming());
+                lines.push(format!(
+                    "Method {{ package: {package:?}, service: {service:?}, name: {name:?}, \
+                     path: \"/{package}.{service}/{name}\", streams_in: {streams_in}, \
+                     streams_out: {streams_out}, level: Level::{level} }},\n"
+                ));
+            }
+        }
+    }
+    lines.sort();
+    format!("&[{}]", lines.concat())
 }

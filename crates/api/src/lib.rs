@@ -9,6 +9,7 @@ pub mod codec;
 pub mod convert;
 pub mod http;
 pub mod message_size;
+mod methods;
 pub mod openapi;
 pub mod provider;
 pub mod resilience;

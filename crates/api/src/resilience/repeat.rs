@@ -1,13 +1,6 @@
 //! Which request may be repeated when its answer is missing.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
-use prost_types::method_options::IdempotencyLevel;
-
-use crate::DESCRIPTORS;
+use crate::methods::{self, Level, METHODS, Method};
 
 /// Whether a request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,52 +18,29 @@ pub enum Repeat {
 /// What the contract's options cannot say: with an id that the client chose, these are done once.
 const WITH_ITS_ID: &[&str] = &["/stigmer.v1.Processes/Execute", "/stigmer.v1.Processes/Start"];
 
-/// What the contract says of one method.
-#[derive(Clone, Copy, Debug)]
-struct Facts {
-    repeat: Repeat,
-    streams: bool,
-}
-
-static TABLE: LazyLock<BTreeMap<String, Facts>> = LazyLock::new(read);
-
-fn read() -> BTreeMap<String, Facts> {
-    // A descriptor set that our own build made; if it could not be read, nothing would be repeated.
-    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default().file;
-    let mut table = BTreeMap::new();
-    for file in &files {
-        for service in &file.service {
-            for method in &service.method {
-                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                let level = method.options.as_ref().map(|options| options.idempotency_level());
-                let repeat = match level {
-                    Some(IdempotencyLevel::NoSideEffects) => Repeat::Reads,
-                    Some(IdempotencyLevel::Idempotent) => Repeat::Idempotent,
-                    _ if WITH_ITS_ID.contains(&path.as_str()) => Repeat::WithItsId,
-                    Some(IdempotencyLevel::IdempotencyUnknown) | None => Repeat::IfUnseen,
-                };
-                let streams = method.client_streaming() || method.server_streaming();
-                table.insert(path, Facts { repeat, streams });
-            }
-        }
-    }
-    table
-}
-
 /// Whether the method at this path, for example `/stigmer.v1.Files/Read`, may be repeated. One that
 /// the contract does not have may not.
 pub fn repeat(path: &str) -> Repeat {
-    TABLE.get(path).map_or(Repeat::IfUnseen, |facts| facts.repeat)
+    methods::at(path).map_or(Repeat::IfUnseen, of)
+}
+
+fn of(method: &Method) -> Repeat {
+    match method.level {
+        Level::NoSideEffects => Repeat::Reads,
+        Level::Idempotent => Repeat::Idempotent,
+        Level::Unknown if WITH_ITS_ID.contains(&method.path) => Repeat::WithItsId,
+        Level::Unknown => Repeat::IfUnseen,
+    }
 }
 
 /// Whether the method at this path takes or gives a stream.
 pub fn is_stream(path: &str) -> bool {
-    TABLE.get(path).is_some_and(|facts| facts.streams)
+    methods::at(path).is_some_and(|method| method.streams_in || method.streams_out)
 }
 
 /// The whole table, sorted by path.
 pub fn table() -> impl Iterator<Item = (&'static str, Repeat)> {
-    TABLE.iter().map(|(path, facts)| (path.as_str(), facts.repeat))
+    METHODS.iter().map(|method| (method.path, of(method)))
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use prost::Message;
-use prost_types::FileDescriptorSet;
+use crate::methods::{Level, METHODS};
 
 /// What a request costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,46 +70,33 @@ pub(super) const HEALTH_PATH: &str = "/healthz";
 /// Where whoever counts reads what was counted, if the router has it.
 const METRICS_PATH: &str = "/metrics";
 
-/// `idempotency_level = NO_SIDE_EFFECTS`.
-const NO_SIDE_EFFECTS: i32 = prost_types::method_options::IdempotencyLevel::NoSideEffects as i32;
-
 struct Operations {
     by_path: HashMap<String, &'static Operation>,
     unknown: &'static Operation,
 }
 
 static OPERATIONS: LazyLock<Operations> = LazyLock::new(|| {
-    // The descriptors are made with this crate; its tests read them.
-    let files = FileDescriptorSet::decode(crate::DESCRIPTORS).unwrap_or_default();
     let mut by_path = HashMap::new();
-    for file in &files.file {
-        for service in &file.service {
-            for method in &service.method {
-                let (package, service, method_name) =
-                    (file.package(), service.name(), method.name());
-                let name = format!("{package}.{service}/{method_name}");
-                let streams = method.client_streaming() || method.server_streaming();
-                let class = match name.as_str() {
-                    name if FREE.contains(&name) => Class::Free,
-                    name if streams || WAITING.contains(&name) => Class::Waiting,
-                    _ => Class::Quick,
-                };
-                let level =
-                    method.options.as_ref().map_or(0, |options| options.idempotency_level() as i32);
-                let operation: &'static Operation = Box::leak(Box::new(Operation {
-                    class,
-                    streams_in: method.client_streaming(),
-                    streams_out: method.server_streaming(),
-                    repeatable: level == NO_SIDE_EFFECTS,
-                    open: false,
-                    name,
-                }));
-                by_path.insert(format!("/{}", operation.name), operation);
-                let version = package.rsplit('.').next().unwrap_or_default();
-                let http = format!("/{version}/{}/{}", snake(service), snake(method_name));
-                by_path.insert(http, operation);
-            }
-        }
+    for method in METHODS {
+        let name = method.path.trim_start_matches('/').to_owned();
+        let streams = method.streams_in || method.streams_out;
+        let class = match name.as_str() {
+            name if FREE.contains(&name) => Class::Free,
+            name if streams || WAITING.contains(&name) => Class::Waiting,
+            _ => Class::Quick,
+        };
+        let operation: &'static Operation = Box::leak(Box::new(Operation {
+            class,
+            streams_in: method.streams_in,
+            streams_out: method.streams_out,
+            repeatable: method.level == Level::NoSideEffects,
+            open: false,
+            name,
+        }));
+        by_path.insert(method.path.to_owned(), operation);
+        let version = method.package.rsplit('.').next().unwrap_or_default();
+        let http = format!("/{version}/{}/{}", snake(method.service), snake(method.name));
+        by_path.insert(http, operation);
     }
     for &(name, class, streams, open) in OTHERS {
         by_path.insert(format!("/{name}"), other(name, class, streams, open));

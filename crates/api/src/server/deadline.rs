@@ -11,13 +11,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Frame;
-use prost_types::method_options::IdempotencyLevel;
 use stigmer_core::{ErrorCode, Result, ToolError};
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
-use super::unknown::method;
 use crate::convert::errors;
+use crate::methods::{self, Level};
 
 /// The header.
 const TIMEOUT: &str = "grpc-timeout";
@@ -56,10 +55,7 @@ fn parse(text: &str) -> Option<Duration> {
 /// The status of a call whose time is up. To gRPC it is its deadline; the error says what may be
 /// concluded from it.
 pub(super) fn expired(path: &str, most: usize) -> Status {
-    let reads = method(path).is_some_and(|method| {
-        let options = method.method_descriptor_proto().options.clone().unwrap_or_default();
-        options.idempotency_level() == IdempotencyLevel::NoSideEffects
-    });
+    let reads = methods::at(path).is_some_and(|method| method.level == Level::NoSideEffects);
     let error = if reads {
         ToolError::new(ErrorCode::DeadlineExceeded, "the time that the client gave is up")
     } else {

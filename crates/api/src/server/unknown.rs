@@ -16,6 +16,7 @@ use stigmer_core::{ErrorCode, ToolError};
 use super::context::{CLIENT_VERSION, most_error};
 use crate::convert::errors;
 use crate::message_size::MAX_REQUEST_BYTES;
+use crate::methods;
 use crate::shape::{POOL, Shape};
 
 /// Our version.
@@ -45,7 +46,7 @@ pub(super) fn method(path: &str) -> Option<MethodDescriptor> {
 /// # Errors
 /// `unsupported`, naming the method and our version.
 pub(super) fn known_method(path: &str) -> Result<(), ToolError> {
-    if !path.starts_with(PACKAGE) || method(path).is_some() {
+    if !path.starts_with(PACKAGE) || methods::at(path).is_some() {
         return Ok(());
     }
     let name = path[1..].get(..MAX_METHOD_BYTES).unwrap_or(&path[1..]);
