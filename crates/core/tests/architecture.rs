@@ -13,6 +13,7 @@ use toml_edit::{DocumentMut, Item};
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-core", &[]),
     ("stigmer-host", &["stigmer-core"]),
+    ("stigmer-route", &["stigmer-core"]),
     ("stigmer-api", &["stigmer-core"]),
     ("stigmer-engine", &["stigmer-core", "stigmer-host", "stigmer-api"]),
     ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine"]),
