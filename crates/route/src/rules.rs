@@ -52,6 +52,10 @@ pub(crate) enum Kind {
     Inert,
     /// An argument of a program that may do anything in its lane, unless it asks for the network.
     Argument,
+    /// An archive: of the workspace, and not on another machine, which `host:path` would be.
+    Archive,
+    /// A setting's name, which has a dot in it: a word without one is a subcommand to some versions.
+    Key,
     /// One of these words.
     Choice(Vec<String>),
     /// Nothing is accepted here.
@@ -368,6 +372,8 @@ fn kind(name: &str) -> Result<Kind, String> {
         "plus" => Kind::Plus,
         "name" => Kind::Name,
         "inert" => Kind::Inert,
+        "archive" => Kind::Archive,
+        "key" => Kind::Key,
         "argument" => Kind::Argument,
         "refuse" => Kind::Refuse,
         _ if name.contains('|') => Kind::Choice(name.split('|').map(str::to_owned).collect()),

@@ -250,7 +250,7 @@ impl Judge<'_> {
                 Some(text) => {
                     text.starts_with('-') && !is_digits(&text[1..])
                         || text.starts_with('%')
-                        || matches!(text, "-9" | "-15" | "-2" | "-1" | "-0")
+                        || matches!(text, "-9" | "-15" | "-2")
                 }
                 None => word.pieces == [Piece::Integer],
             };

@@ -78,6 +78,9 @@ impl Judge<'_> {
         if tool.lane == Lane::Sandbox {
             return;
         }
+        if tool.any && tool.lane == Lane::HostWorkspace {
+            words.iter().for_each(|word| self.named_secret(word));
+        }
         if tool.repository {
             self.repository(tool, state);
         }

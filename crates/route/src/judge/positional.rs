@@ -7,6 +7,9 @@ use super::assignments::split;
 use super::state::State;
 use super::word::Word;
 
+/// What the rule for xargs lets stand for a word from standard input.
+const MARKS: &[&str] = &["{}", "%", "@", "FILE"];
+
 /// The positional arguments of a command.
 pub(super) struct Positional<'w> {
     words: Vec<&'w Word>,
@@ -94,10 +97,16 @@ impl Judge<'_> {
                         command.push(Word::exactly("echo"));
                     }
                     for word in &mut command {
-                        *word = super::values::fill(word, "{}", None);
+                        for mark in MARKS {
+                            *word = super::values::fill(word, mark, None);
+                        }
                     }
                     command.push(Word::anything(true));
                     self.reads_unknown = true;
+                }
+                // These are the shell's own: a `cd` behind them moves the shell.
+                if matches!(tool.name.as_str(), "command" | "builtin" | "time") {
+                    return self.deeper(|judge| judge.command(&command, state));
                 }
                 let mut inner = state.clone();
                 return self.deeper(|judge| judge.command(&command, &mut inner));

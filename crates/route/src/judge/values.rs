@@ -35,9 +35,17 @@ impl Judge<'_> {
             Kind::Read => self.read_path(word, rule, state, true),
             Kind::List => self.read_path(word, rule, state, false),
             Kind::Write => self.write_path(word, rule, state),
-            Kind::Within => {
-                if !self.is_inside(word, state) {
-                    self.sandbox(rule, &token, "this directory is not in the workspace");
+            Kind::Within => self.write_path(word, rule, state),
+            Kind::Archive => {
+                let given = word.exact() == Some("-") || self.is_inside(word, state);
+                if token.contains(':') || !given {
+                    self.sandbox(rule, &token, "this archive is not one of the workspace");
+                }
+                self.read_path(word, rule, state, true);
+            }
+            Kind::Key => {
+                if !word.exact().is_some_and(|text| text.contains('.')) {
+                    self.sandbox(rule, &token, "this is no setting's name");
                 }
             }
             Kind::Repository => {
@@ -48,7 +56,7 @@ impl Judge<'_> {
                 }
                 self.read_path(word, rule, state, false);
             }
-            Kind::Argument => self.address(rule, word),
+            Kind::Argument => self.argument(word, rule),
             Kind::Change => self.workspace(rule, &token, "it changes something of the workspace"),
             Kind::Code => self.code(word, rule),
             Kind::Run => {
@@ -155,9 +163,20 @@ impl Judge<'_> {
         }
     }
 
-    /// An address in an argument of a program that may do anything: it wants to connect.
-    fn address(&mut self, rule: &str, word: &Word) {
+    /// An argument of a program that may do anything in its lane.
+    fn argument(&mut self, word: &Word, rule: &str) {
+        // What these ask for is not done in the workspace, or not only.
+        const ELSEWHERE: &[&str] =
+            &["install", "publish", "deploy", "upload", "develop", "uninstall", "upgrade"];
         let shown = word.show();
+        self.named_secret(word);
+        let version = shown.split_once('@').map_or("", |(_, version)| version);
+        let digit = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+        let fetched = version.starts_with("latest") || version.strip_prefix('v').is_some_and(digit);
+        if ELSEWHERE.contains(&shown.as_str()) || fetched {
+            return self.sandbox(rule, &shown, "it asks for something outside the workspace");
+        }
+        // An address: it wants to connect.
         let Some((_, rest)) = shown.split_once("://") else { return };
         let host = rest.split(['/', '?', '#']).next().unwrap_or("");
         let host = host.rsplit('@').next().unwrap_or("");
@@ -174,6 +193,9 @@ impl Judge<'_> {
         }
         let lists = self.policy.lists();
         let mut shown = vec![token.clone()];
+        if contents && word.pieces.contains(&Piece::Below) {
+            self.reads_unknown = true;
+        }
         match places(word, state) {
             Where::Unknown => self.reads_unknown = true,
             Where::Known(places) => {
@@ -198,6 +220,16 @@ impl Judge<'_> {
             if !self.is_plain_special(&path) {
                 return self.sandbox("path:special", &token, "a device, or a secret of processes");
             }
+        }
+    }
+
+    /// A word that is a secret's path, whatever the tool does with it.
+    pub(super) fn named_secret(&mut self, word: &Word) {
+        let shown = word.show();
+        let path = shown.rsplit('=').next().unwrap_or(&shown);
+        let credentials = &self.policy.lists().credentials;
+        if !path.contains(' ') && path::names_one_of(path, credentials) {
+            self.sandbox("path:credential", &shown, "it may hold credentials");
         }
     }
 

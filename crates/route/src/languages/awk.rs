@@ -10,6 +10,7 @@ pub(crate) fn only_reads(program: &str) -> Result<(), &'static str> {
     for (word, reason) in [
         ("system", "this program for awk may run commands"),
         ("getline", "this program for awk may read other files or run commands"),
+        ("ARGV", "this program for awk may read other files"),
         ("@", "this program for awk may load others"),
         ("/inet", "this program for awk may reach the network"),
     ] {
