@@ -1,10 +1,10 @@
 //! Arithmetic of the shell, which evaluates the values of variables as expressions again, and runs
 //! commands in their subscripts.
 
-use crate::shell::word::{is_digits, is_name};
+use crate::shell::word::is_name;
 
 use super::Judge;
-use super::state::State;
+use super::state::{State, is_number};
 use super::word::Piece;
 
 impl Judge<'_> {
@@ -60,11 +60,7 @@ impl Judge<'_> {
         if matches!(name, "RANDOM" | "SECONDS" | "LINENO" | "EPOCHSECONDS" | "UID" | "EUID") {
             return true;
         }
-        match state.get(name).map(Vec::as_slice) {
-            Some([Piece::Integer]) => true,
-            Some([Piece::Text(text)]) => is_digits(text.strip_prefix('-').unwrap_or(text)),
-            _ => false,
-        }
+        state.get(name).is_some_and(|value| is_number(value))
     }
 }
 

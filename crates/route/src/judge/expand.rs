@@ -97,8 +97,15 @@ impl Judge<'_> {
                 Part::Output { script, quoted } => {
                     let mut inner = state.clone();
                     self.script(&script, &mut inner);
-                    word.push(Piece::Any);
-                    word.many |= !quoted;
+                    match &state.directories[..] {
+                        [directory] if quoted && script.trim() == "pwd" => {
+                            word.push(Piece::Text(directory.to_string_lossy().into_owned()));
+                        }
+                        _ => {
+                            word.push(Piece::Any);
+                            word.many |= !quoted;
+                        }
+                    }
                 }
                 Part::Pipe { script } => {
                     let mut inner = state.clone();

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::shell::word::is_digits;
+
 use super::word::Piece;
 
 /// More directories than this may be current only in a command that is made to confuse.
@@ -43,7 +45,14 @@ impl State {
         if self.succeeded != other.succeeded {
             self.succeeded = None;
         }
-        self.variables.retain(|name, value| other.variables.get(name) == Some(value));
+        self.variables.retain(|name, value| {
+            let Some(theirs) = other.variables.get(name) else { return false };
+            if value != theirs && is_number(value) && is_number(theirs) {
+                *value = vec![Piece::Integer];
+                return true;
+            }
+            value == theirs
+        });
     }
 
     /// The current directory after `cd`; `None` if it cannot be told.
@@ -83,5 +92,14 @@ impl State {
 
     pub(super) fn get(&self, name: &str) -> Option<&Vec<Piece>> {
         self.variables.get(name)
+    }
+}
+
+/// Whether a value is a whole number.
+pub(super) fn is_number(value: &[Piece]) -> bool {
+    match value {
+        [Piece::Integer] => true,
+        [Piece::Text(text)] => is_digits(text.strip_prefix('-').unwrap_or(text)),
+        _ => false,
     }
 }
