@@ -80,6 +80,7 @@ impl Judge<'_> {
     }
 
     fn cd(&mut self, words: &[Word], state: &mut State) {
+        self.moved = true;
         let mut words =
             words.iter().filter(|word| !matches!(word.exact(), Some("--" | "-P" | "-L" | "-e")));
         let to = match (words.next(), words.next()) {

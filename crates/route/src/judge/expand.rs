@@ -102,7 +102,7 @@ impl Judge<'_> {
                             word.push(Piece::Text(directory.to_string_lossy().into_owned()));
                         }
                         _ => {
-                            word.push(Piece::Any);
+                            word.push(if is_count(&script) { Piece::Integer } else { Piece::Any });
                             word.many |= !quoted;
                         }
                     }
@@ -152,6 +152,12 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// Whether a script prints nothing but numbers: `seq 1 5`.
+fn is_count(script: &str) -> bool {
+    let mut words = script.split_whitespace();
+    words.next() == Some("seq") && words.all(is_digits)
 }
 
 /// Braces are expanded before all else, as text: `{$x,}y` is `$xy` and `y`, and `{~,x}` is a home

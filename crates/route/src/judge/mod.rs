@@ -64,6 +64,7 @@ pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
             }
         }
     }
+    judge.traps();
     judge.verdict()
 }
 
@@ -111,6 +112,10 @@ struct Judge<'a> {
     secret: Option<String>,
     /// Variables that a command of the shell has set.
     changed: Vec<String>,
+    /// What runs when the shell ends.
+    traps: Vec<String>,
+    /// There has been a `cd`.
+    moved: bool,
     /// Background commands have been started, which `kill` may end.
     background: bool,
 }
@@ -129,6 +134,8 @@ impl<'a> Judge<'a> {
             reads_unknown: false,
             secret: None,
             changed: Vec::new(),
+            traps: Vec::new(),
+            moved: false,
             background: false,
         }
     }
@@ -181,6 +188,17 @@ impl<'a> Judge<'a> {
         self.depth += 1;
         work(self);
         self.depth -= 1;
+    }
+
+    /// What runs at the end may find other values of variables, and another directory.
+    fn traps(&mut self) {
+        let mut state = State::at(&self.facts.cwd);
+        if self.moved {
+            state.forget_all();
+        }
+        while let Some(text) = self.traps.pop() {
+            self.script(&text, &mut state.clone());
+        }
     }
 
     fn verdict(mut self) -> Verdict {

@@ -6,7 +6,7 @@ use crate::shell::Refused;
 use crate::shell::lexer::{Kind, Lexed, cut};
 use crate::shell::parser;
 
-use super::state::State;
+use super::state::{State, is_number};
 use super::word::{Piece, Word};
 use super::{Judge, MOST_COMMANDS, MOST_PARSED, MOST_PARSED_BYTES};
 
@@ -332,7 +332,7 @@ impl Judge<'_> {
         // A few values are gone through one by one; more are one value of which little is known.
         const FEW: usize = 6;
         let each: Vec<Vec<Piece>> = values.iter().map(Word::matched).collect();
-        let numbers = each.iter().all(|pieces| matches!(&pieces[..], [Piece::Integer]));
+        let numbers = each.iter().all(|pieces| is_number(pieces));
         let each = match each.len() {
             1..=FEW => each,
             0 => vec![vec![Piece::Any]],

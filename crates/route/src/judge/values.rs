@@ -86,6 +86,7 @@ impl Judge<'_> {
                 }
             }
             Kind::Script => match word.exact() {
+                Some(text) if rule == "trap" => self.traps.push(text.to_owned()),
                 Some(text) => self.script(text, &mut state.clone()),
                 None => self.sandbox(rule, &token, "what the shell runs is not known"),
             },
