@@ -18,45 +18,73 @@ pub(crate) fn resolve(cwd: &Path, path: &str) -> PathBuf {
     resolved
 }
 
-/// Whether a path, or what a pattern of the shell may match, is among names such as `.ssh`,
-/// `.config/gcloud` or `*.pem`.
-pub(crate) fn names_one_of(path: &str, names: &[String]) -> bool {
-    let components: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    names.iter().any(|name| {
-        let wanted: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
-        let starts = if name.starts_with('/') { 1 } else { components.len() };
-        !wanted.is_empty()
-            && (0..starts).any(|start| {
-                components.get(start..start + wanted.len()).is_some_and(|found| {
-                    found.iter().zip(&wanted).all(|(found, wanted)| overlaps(found, wanted))
-                })
-            })
-    })
+/// Names such as `.ssh`, `.config/gcloud`, `*.pem` or `/etc/shadow`, which is only found at the top.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names(Vec<Name>);
+
+#[derive(Clone, Debug)]
+struct Name {
+    absolute: bool,
+    parts: Vec<Part>,
 }
 
-/// Whether a component may be what a name with at most one `*` means. The component may be a
-/// pattern itself; then it is compared by what it begins and ends with, and `*` alone, which is
-/// every second pattern, is taken for what it mostly is.
-fn overlaps(found: &str, wanted: &str) -> bool {
+/// A component with at most one `*`.
+#[derive(Clone, Debug)]
+struct Part {
+    start: String,
+    end: String,
+    star: bool,
+}
+
+impl Names {
+    pub(crate) fn new<T: AsRef<str>>(names: &[T]) -> Self {
+        let part = |text: &str| match text.split_once('*') {
+            Some((start, end)) => Part { start: start.to_owned(), end: end.to_owned(), star: true },
+            None => Part { start: text.to_owned(), end: String::new(), star: false },
+        };
+        let name = |name: &T| Name {
+            absolute: name.as_ref().starts_with('/'),
+            parts: name.as_ref().split('/').filter(|text| !text.is_empty()).map(part).collect(),
+        };
+        Self(names.iter().map(name).filter(|name| !name.parts.is_empty()).collect())
+    }
+
+    /// Whether a path, or what a pattern of the shell may match, is among them.
+    pub(crate) fn hold(&self, path: &str) -> bool {
+        let components: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        self.0.iter().any(|name| {
+            let starts = if name.absolute { 1 } else { components.len() };
+            (0..starts).any(|start| {
+                components.get(start..start + name.parts.len()).is_some_and(|found| {
+                    found.iter().zip(&name.parts).all(|(found, wanted)| overlaps(found, wanted))
+                })
+            })
+        })
+    }
+}
+
+/// Whether a component may be what a name means. The component may be a pattern itself; then it is
+/// compared by what it begins and ends with, and `*` alone, which is every second pattern, is taken
+/// for what it mostly is.
+fn overlaps(found: &str, wanted: &Part) -> bool {
     let is_glob = |character: char| matches!(character, '*' | '?' | '[' | ']');
-    let (wanted_start, wanted_end) = match wanted.split_once('*') {
-        Some((start, end)) => (start, end),
-        None if !found.contains(is_glob) => return found == wanted,
-        None => (wanted, ""),
-    };
+    let (start, end) = (wanted.start.as_str(), wanted.end.as_str());
     if !found.contains(is_glob) {
-        return found.len() >= wanted_start.len() + wanted_end.len()
-            && found.starts_with(wanted_start)
-            && found.ends_with(wanted_end);
+        return if wanted.star {
+            found.len() >= start.len() + end.len()
+                && found.starts_with(start)
+                && found.ends_with(end)
+        } else {
+            found == start
+        };
     }
-    let start = found.split(is_glob).next().unwrap_or("");
-    let end = found.rsplit(is_glob).next().unwrap_or("");
-    let meets = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
-    if start.is_empty() || wanted_start.is_empty() {
-        let whole = if wanted_end.is_empty() { wanted_start } else { wanted_end };
-        return !end.is_empty() && (whole.ends_with(end) || end.ends_with(whole));
+    let found_start = found.split(is_glob).next().unwrap_or("");
+    let found_end = found.rsplit(is_glob).next().unwrap_or("");
+    if found_start.is_empty() || start.is_empty() {
+        let whole = if end.is_empty() { start } else { end };
+        return !found_end.is_empty() && (whole.ends_with(found_end) || found_end.ends_with(whole));
     }
-    meets(start, wanted_start)
+    found_start.starts_with(start) || start.starts_with(found_start)
 }
 
 #[cfg(test)]
@@ -74,9 +102,8 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name_and_through_patterns() {
-        let names: Vec<_> = [".ssh", ".config/gcloud", "*.pem", "id_rsa*", "/etc/shadow", ".env"]
-            .map(str::to_owned)
-            .to_vec();
+        let names =
+            Names::new(&[".ssh", ".config/gcloud", "*.pem", "id_rsa*", "/etc/shadow", ".env"]);
         for path in [
             "/home/a/.ssh/x",
             ".ssh",
@@ -93,7 +120,7 @@ mod tests {
             ".[e]nv",
             "*_rsa",
         ] {
-            assert!(names_one_of(path, &names), "{path}");
+            assert!(names.hold(path), "{path}");
         }
         for path in [
             "/home/a/ssh",
@@ -106,7 +133,7 @@ mod tests {
             ".envrc",
             "*.json",
         ] {
-            assert!(!names_one_of(path, &names), "{path}");
+            assert!(!names.hold(path), "{path}");
         }
     }
 }

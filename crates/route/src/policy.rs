@@ -6,6 +6,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 
+use crate::path::Names;
 use crate::rules::{self, Tool, Written};
 
 /// The rules that every policy begins with, one file for each family.
@@ -96,6 +97,9 @@ pub struct Policy {
     project: HashMap<String, Tool>,
     fragments: HashMap<String, Written>,
     lists: Lists,
+    credentials: Names,
+    protected: Names,
+    kernel: Names,
 }
 
 impl Policy {
@@ -138,6 +142,28 @@ impl Policy {
         self.project.get(name)
     }
 
+    /// Files and directories that hold credentials.
+    pub(crate) fn credentials(&self) -> &Names {
+        &self.credentials
+    }
+
+    /// Paths in the workspace that are not written from the host.
+    pub(crate) fn protected(&self) -> &Names {
+        &self.protected
+    }
+
+    /// Patterns that may mean the kernel's own directories.
+    pub(crate) fn kernel(&self) -> &Names {
+        &self.kernel
+    }
+
+    /// Makes of the lists what is compared.
+    fn compile_lists(&mut self) {
+        self.credentials = Names::new(&self.lists.credentials);
+        self.protected = Names::new(&self.lists.protected);
+        self.kernel = Names::new(&["/pro*", "/de*"]);
+    }
+
     pub(crate) fn lists(&self) -> &Lists {
         &self.lists
     }
@@ -159,6 +185,7 @@ impl Policy {
                 }
             }
         }
+        policy.compile_lists();
         policy
     }
 
@@ -175,8 +202,7 @@ impl Policy {
         if text.len() > MOST_BYTES {
             return Err(BadPolicy(format!("rules may have {MOST_BYTES} bytes")));
         }
-        let file: File =
-            toml_edit::de::from_str(text).map_err(|error| BadPolicy(error.to_string()))?;
+        let file: File = toml::from_str(text).map_err(|error| BadPolicy(error.to_string()))?;
         self.add_lists(file.lists, layer)?;
         for (names, written) in file.tools {
             for name in names.split(',').map(str::trim) {
@@ -213,6 +239,7 @@ impl Policy {
             }
             into.extend(loosens);
         }
+        self.compile_lists();
         Ok(())
     }
 }
@@ -234,7 +261,7 @@ fn sections(text: &'static str) -> impl Iterator<Item = (&'static str, &'static 
 fn one<T: serde::de::DeserializeOwned>(section: &str) -> Result<T, BadPolicy> {
     let bad = |error: String| BadPolicy(error);
     let tables: HashMap<String, T> =
-        toml_edit::de::from_str(section).map_err(|error| bad(error.to_string()))?;
+        toml::from_str(section).map_err(|error| bad(error.to_string()))?;
     tables.into_values().next().ok_or_else(|| bad("there is no table".to_owned()))
 }
 
@@ -246,7 +273,7 @@ mod tests {
     fn every_rule_of_ours_can_be_read() {
         let policy = Policy::embedded();
         for (file, text) in EMBEDDED {
-            let whole: toml_edit::DocumentMut = text.parse().unwrap();
+            let whole: toml::Table = toml::from_str(text).unwrap();
             let cut: Vec<_> = sections(text).map(|(names, _)| names).collect();
             assert_eq!(cut.len(), whole.len(), "{file}");
             for names in cut {

@@ -386,7 +386,7 @@ mod tests {
     use super::*;
 
     fn compiled(text: &str) -> Result<Tool, String> {
-        let written: Written = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
+        let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
         compile("x", &written, &|_| None)
     }
 

@@ -4,9 +4,9 @@ use crate::shell::Refused;
 use crate::shell::lexer::cut;
 use crate::shell::word::{self, Part, is_digits};
 
-use super::Judge;
 use super::state::State;
 use super::word::{Piece, Word};
+use super::{Judge, MOST_EXPANDED};
 
 /// More words from one pair of braces are no convenience any more.
 const MOST_WORDS: usize = 64;
@@ -51,18 +51,20 @@ impl Judge<'_> {
     /// Remembers whether a secret's name has been said: whoever reads a file whose name comes from
     /// elsewhere may mean it.
     pub(super) fn note_words(&mut self, words: &[Word]) {
-        if self.secret.is_some() {
-            return;
-        }
         for word in words {
             let shown = word.show();
+            self.expanded += shown.len();
+            if self.expanded > MOST_EXPANDED {
+                return self.sandbox("shell:length", "", "there is too much to judge");
+            }
+            if self.secret.is_some() {
+                continue;
+            }
             // The separators of lists and options as well.
             let mut names = shown.split([' ', '\n', '\t', ':', '=', '\'', '"', ';', '(', ')']);
-            let credentials = &self.policy.lists().credentials;
-            let found = names.find(|name| crate::path::names_one_of(name, credentials));
-            if let Some(found) = found {
+            let credentials = self.policy.credentials();
+            if let Some(found) = names.find(|name| credentials.hold(name)) {
                 self.secret = Some(found.to_owned());
-                return;
             }
         }
     }

@@ -28,13 +28,17 @@ use word::Word;
 /// line, or hostile.
 const MOST_BYTES: usize = 100_000;
 
-/// How many commands may be judged for one decision; loops are judged more than once.
-const MOST_COMMANDS: usize = 1_000;
+/// How many steps a decision may take, a command being two or three; loops are judged more than
+/// once.
+const MOST_STEPS: usize = 2_000;
 
 /// How many texts may be parsed for one decision, and how long they may be together: each
 /// substitution is one, and parsing is what costs time.
 const MOST_PARSED: usize = 100;
 const MOST_PARSED_BYTES: usize = 32 * 1024;
+
+/// How long all words may be together: variables make more of them than was written.
+const MOST_EXPANDED: usize = 256 * 1024;
 
 /// The longest token in a verdict: enough to find it in the command.
 const MOST_TOKEN: usize = 80;
@@ -102,9 +106,10 @@ struct Judge<'a> {
     worst: Option<Verdict>,
     /// The first part that a rule accepted.
     accepted: Option<(String, String)>,
-    commands: usize,
+    steps: usize,
     parsed: usize,
     parsed_bytes: usize,
+    expanded: usize,
     depth: usize,
     /// A file is read whose name is only known when the command runs.
     reads_unknown: bool,
@@ -127,9 +132,10 @@ impl<'a> Judge<'a> {
             policy,
             worst: None,
             accepted: None,
-            commands: 0,
+            steps: 0,
             parsed: 0,
             parsed_bytes: 0,
+            expanded: 0,
             depth: 0,
             reads_unknown: false,
             secret: None,

@@ -8,7 +8,7 @@ use crate::shell::parser;
 
 use super::state::{State, is_number};
 use super::word::{Piece, Word};
-use super::{Judge, MOST_COMMANDS, MOST_PARSED, MOST_PARSED_BYTES};
+use super::{Judge, MOST_PARSED, MOST_PARSED_BYTES, MOST_STEPS};
 
 /// How often a loop is judged until what is known at its beginning stays the same.
 const MOST_ROUNDS: usize = 3;
@@ -90,6 +90,9 @@ impl Judge<'_> {
     }
 
     fn statement(&mut self, node: Node<'_>, source: &mut Source<'_>, state: &mut State) -> Walked {
+        if !self.count() {
+            return Ok(());
+        }
         source.levels += 1;
         if source.levels > MOST_LEVELS {
             return Err(Refused::new("shell:nesting", "", "nested too deeply"));
@@ -390,10 +393,10 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// One more command is judged.
+    /// One more step is taken.
     pub(super) fn count(&mut self) -> bool {
-        self.commands += 1;
-        if self.commands > MOST_COMMANDS {
+        self.steps += 1;
+        if self.steps > MOST_STEPS {
             self.sandbox("shell:length", "", "there is too much to judge");
         }
         !self.is_decided()

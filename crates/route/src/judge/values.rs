@@ -192,7 +192,6 @@ impl Judge<'_> {
         if word.exact() == Some("-") {
             return;
         }
-        let lists = self.policy.lists();
         let mut shown = vec![token.clone()];
         if contents && word.pieces.contains(&Piece::Below) {
             self.reads_unknown = true;
@@ -215,7 +214,7 @@ impl Judge<'_> {
             }
         }
         for path in shown {
-            if path::names_one_of(&path, &lists.credentials) {
+            if self.policy.credentials().hold(&path) {
                 return self.sandbox("path:credential", &token, "it may hold credentials");
             }
             if !self.is_plain_special(&path) {
@@ -228,8 +227,8 @@ impl Judge<'_> {
     pub(super) fn named_secret(&mut self, word: &Word) {
         let shown = word.show();
         let path = shown.rsplit('=').next().unwrap_or(&shown);
-        let credentials = &self.policy.lists().credentials;
-        if !path.contains(' ') && path::names_one_of(path, credentials) {
+        let credentials = self.policy.credentials();
+        if !path.contains(' ') && credentials.hold(path) {
             self.sandbox("path:credential", &shown, "it may hold credentials");
         }
     }
@@ -263,8 +262,7 @@ impl Judge<'_> {
         if resolved.starts_with("/proc") && resolved != Path::new("/proc") {
             return listed(&lists.kernel_files);
         }
-        !path::names_one_of(path, &["/pro*".to_owned(), "/de*".to_owned()])
-            || !path.contains(['*', '?', '['])
+        !self.policy.kernel().hold(path) || !path.contains(['*', '?', '['])
     }
 
     fn write_path(&mut self, word: &Word, rule: &str, state: &State) {
@@ -284,8 +282,8 @@ impl Judge<'_> {
             let relative = relative.to_string_lossy();
             let whole = relative.is_empty() && word.exact().is_some();
             let pattern = format!("{relative}/{token}");
-            let protected = &self.policy.lists().protected;
-            let within = |path: &str| path::names_one_of(path, protected);
+            let protected = self.policy.protected();
+            let within = |path: &str| protected.hold(path);
             let repository = place.ends_with(".git");
             if repository || within(&relative) || (word.exact().is_none() && within(&pattern)) {
                 return self.sandbox("path:protected", &token, "this is not changed from the host");

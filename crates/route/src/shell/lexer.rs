@@ -51,9 +51,11 @@ pub(crate) fn lex(text: &str, skip: &[Range<usize>]) -> Result<Lexed, Refused> {
     let bytes = text.as_bytes();
     let mut lexed = Lexed::default();
     let mut pending = Vec::new();
+    let mut skip = skip.iter().peekable();
     let mut at = 0;
     while at < bytes.len() {
-        if let Some(span) = skip.iter().find(|span| span.start == at) {
+        while skip.next_if(|span| span.start < at).is_some() {}
+        if let Some(span) = skip.next_if(|span| span.start == at) {
             lexed.tokens.push(Token { kind: Kind::Word, span: span.clone() });
             at = span.end;
             continue;

@@ -12,6 +12,10 @@ use super::lexer::{self, Lexed};
 /// agents write is far shorter, and hostile text costs the grammar a microsecond a byte.
 pub(crate) const MOST_BYTES: usize = 8 * 1024;
 
+/// The most words and operators that are given to the grammar, which takes up to a hundred
+/// microseconds for each that makes no sense to it.
+const MOST_TOKENS: usize = 1_000;
+
 /// How often the grammar may report progress before it is stopped. It reports once in a hundred
 /// steps; a step takes about a microsecond. Counted rather than timed, so that the answer does not
 /// depend on the machine's load.
@@ -34,7 +38,7 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(text: &str) -> Result<Parsed, Refused> {
     let mut lexed = lexer::lex(text, &[])?;
     let hidden: usize = lexed.blanks.iter().map(ExactSizeIterator::len).sum();
-    if text.len() - hidden > MOST_BYTES {
+    if text.len() - hidden > MOST_BYTES || lexed.tokens.len() > MOST_TOKENS {
         return Err(Refused::new("shell:length", lexer::cut(text), "the command is too long"));
     }
     let shown = mask(text, &lexed);
