@@ -13,8 +13,9 @@ use toml_edit::{DocumentMut, Item};
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-core", &[]),
     ("stigmer-host", &["stigmer-core"]),
+    ("stigmer-route", &["stigmer-core"]),
     ("stigmer-api", &["stigmer-core"]),
-    ("stigmer-engine", &["stigmer-core", "stigmer-host", "stigmer-api"]),
+    ("stigmer-engine", &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api"]),
     ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine"]),
     ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
     ("stigmer", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-daemon"]),

@@ -1,0 +1,116 @@
+//! One command: which tool it is, and what the rules say.
+
+use stigmer_core::Lane;
+
+use crate::path;
+use crate::rules::Tool;
+
+use super::Judge;
+use super::state::State;
+use super::word::Word;
+
+impl Judge<'_> {
+    /// Judges a command's words.
+    pub(super) fn command(&mut self, words: &[Word], state: &mut State) {
+        state.succeeded = None;
+        let Some(first) = words.first() else { return };
+        if !self.count() {
+            return;
+        }
+        let Some(name) = first.exact().filter(|name| !name.is_empty()) else {
+            let reason = "which program runs is only known when it runs";
+            return self.sandbox("shell:command", &first.show(), reason);
+        };
+        if !name.contains('/') && self.builtin(name, words, state) {
+            return;
+        }
+        let tool = match self.program(name, state) {
+            Some(tool) => tool.to_owned(),
+            None => return,
+        };
+        self.deeper(|judge| judge.named(&tool, name, &words[1..], state));
+    }
+
+    /// The tool that a program is, after its name and its place. `None` if that already decided.
+    fn program<'n>(&mut self, name: &'n str, state: &State) -> Option<&'n str> {
+        const RULE: &str = "shell:program";
+        let Some((directory, base)) = name.rsplit_once('/') else { return Some(name) };
+        let directory = if directory.is_empty() { "/" } else { directory };
+        if self.policy.lists().program_directories.iter().any(|known| known == directory) {
+            return Some(base);
+        }
+        let known = self.policy.tool(base).is_some();
+        let word = Word::exactly(name);
+        if self.is_inside(&word, state) {
+            self.workspace(RULE, name, "a program of the workspace runs");
+            // A link to a tool in an environment of the workspace still is that tool.
+            return known.then_some(base);
+        }
+        let home = self.facts.home.as_deref();
+        let own = !name.contains("..")
+            && home.is_some_and(|home| path::resolve(home, name).starts_with(home));
+        if own && known && name.starts_with('/') {
+            self.workspace(RULE, name, "a program of the user's own runs");
+            return Some(base);
+        }
+        self.sandbox(RULE, name, "a program from outside the workspace and the system runs");
+        None
+    }
+
+    /// Applies the rule of a tool or subcommand, and the project's in addition.
+    pub(super) fn named(&mut self, name: &str, token: &str, words: &[Word], state: &mut State) {
+        let policy = self.policy;
+        if let Some(stricter) = policy.project_tool(name) {
+            self.apply(stricter, token, words, &mut state.clone());
+        }
+        match policy.tool(name) {
+            Some(tool) => self.apply(tool, token, words, state),
+            None => self.sandbox("unknown", token, format!("no rule knows {name}")),
+        }
+    }
+
+    fn apply(&mut self, tool: &Tool, token: &str, words: &[Word], state: &mut State) {
+        self.accept(&tool.name, token);
+        // With a subcommand it is that one's lane that counts.
+        if !tool.subcommands {
+            self.least(tool, tool.lane, token);
+        }
+        if tool.lane == Lane::Sandbox {
+            return;
+        }
+        if tool.any && tool.lane == Lane::HostWorkspace {
+            words.iter().for_each(|word| self.named_secret(word));
+        }
+        if tool.repository {
+            self.repository(tool, state);
+        }
+        self.arguments(tool, token, words, state);
+        for name in std::mem::take(&mut self.changed) {
+            state.forget(&name);
+        }
+    }
+
+    /// What a rule demands whatever the arguments are.
+    pub(super) fn least(&mut self, tool: &Tool, lane: Lane, token: &str) {
+        let reason = tool.reason.as_deref().unwrap_or(match lane {
+            Lane::Sandbox => "it is not for the host",
+            _ => "it changes files or runs code of the workspace",
+        });
+        self.raise(lane, &tool.name, token, reason);
+    }
+
+    /// Git runs what a repository's configuration names. Of the one that the command starts in the
+    /// facts say whether there is any; of others nothing is known.
+    fn repository(&mut self, tool: &Tool, state: &State) {
+        let known = |directory: &std::path::PathBuf| {
+            *directory == self.facts.root || *directory == self.facts.cwd
+        };
+        if self.facts.repository_runs_programs {
+            let reason = "the repository's configuration names programs that git runs";
+            self.workspace(&tool.name, &tool.name, reason);
+        } else if state.directories.is_empty() || !state.directories.iter().all(known) {
+            let reason = "another repository's configuration may name programs that git runs";
+            self.workspace(&tool.name, &tool.name, reason);
+        }
+    }
+}

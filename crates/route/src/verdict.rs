@@ -1,0 +1,53 @@
+//! What goes into a decision beside the command, and what comes out.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use stigmer_core::Lane;
+
+/// What is known of the place that a command would run in. Handed in as data: this crate does not
+/// look for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The workspace's root, absolute.
+    pub root: PathBuf,
+    /// The directory that the command starts in, absolute.
+    pub cwd: PathBuf,
+    /// The caller's home directory. Without it, paths that begin with `~` are unknown.
+    pub home: Option<PathBuf>,
+    /// The repository's own configuration names programs that git would run (`core.fsmonitor`,
+    /// `diff.external`, a `textconv`, a filter …). Reading with git then belongs in the workspace
+    /// lane, as everything that runs code of the workspace does.
+    pub repository_runs_programs: bool,
+}
+
+impl Facts {
+    /// A command that starts at the workspace's root, of a caller whose home is not known.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Self { cwd: root.clone(), root, ..Self::default() }
+    }
+}
+
+/// Where a command belongs, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The lane.
+    pub lane: Lane,
+    /// The rule that decided: a tool as the rules name it (`git log`), or what is said of the shell
+    /// itself (`shell:redirect`).
+    pub rule: String,
+    /// The part of the command that the rule speaks of, cut to a length that can be shown.
+    pub token: String,
+    /// Why, in plain words.
+    pub reason: String,
+}
+
+/// How strict a lane is: of several parts of a command the strictest decides.
+pub(crate) fn strictness(lane: Lane) -> u8 {
+    match lane {
+        Lane::HostReadOnly => 0,
+        Lane::HostWorkspace => 1,
+        Lane::Sandbox => 2,
+    }
+}
