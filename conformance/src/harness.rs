@@ -1,6 +1,7 @@
 //! From cases to tests.
 
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,11 +45,11 @@ pub fn all() -> Vec<Case> {
     crate::cases::all()
 }
 
-/// Runs the suite as a test program: takes the arguments of `cargo test` and does not return.
+/// Runs the suite as a test program: takes the arguments of `cargo test` and returns its exit code.
 ///
 /// `make` makes a new, empty workspace; it is called once for each case, on the case's own runtime,
 /// and once to learn what the backend can do.
-pub fn run<M, F>(backend: &str, make: M) -> !
+pub fn run<M, F>(backend: &str, make: M) -> ExitCode
 where
     M: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Fixture> + 'static,
@@ -56,7 +57,7 @@ where
     let make = Arc::new(make);
     let capabilities = runtime().unwrap().block_on(make()).executor.capabilities().clone();
     let trials = all().into_iter().map(|case| trial(backend, case, &capabilities, &make)).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit()
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 fn trial<M, F>(backend: &str, case: Case, capabilities: &Capabilities, make: &Arc<M>) -> Trial

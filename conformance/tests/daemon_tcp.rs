@@ -3,9 +3,10 @@
 
 mod wire;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
-fn main() {
+fn main() -> ExitCode {
     let daemon = Arc::new(wire::Daemon::start("127.0.0.1:0"));
     stigmer_conformance::run("daemon-tcp", move || {
         let daemon = Arc::clone(&daemon);
@@ -13,5 +14,5 @@ fn main() {
             let (home, root) = wire::directory();
             wire::fixture(daemon.tcp(), &root.clone(), root, (home, daemon)).await
         }
-    });
+    })
 }

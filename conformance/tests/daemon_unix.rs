@@ -3,9 +3,10 @@
 
 mod wire;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
-fn main() {
+fn main() -> ExitCode {
     let daemon = Arc::new(wire::Daemon::start("none"));
     stigmer_conformance::run("daemon-unix", move || {
         let daemon = Arc::clone(&daemon);
@@ -13,5 +14,5 @@ fn main() {
             let (home, root) = wire::directory();
             wire::fixture(daemon.unix(), &root.clone(), root, (home, daemon)).await
         }
-    });
+    })
 }

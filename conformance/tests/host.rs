@@ -1,12 +1,13 @@
 //! The suite on this machine, in process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use stigmer_conformance::Fixture;
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
 
-fn main() {
+fn main() -> ExitCode {
     // Supervisors are forked before there are threads.
     let launcher = Arc::new(Launcher::fork(Reserve::Keep(4)).unwrap());
     stigmer_conformance::run("host", move || {
@@ -24,5 +25,5 @@ fn main() {
             root,
             keep: Box::new(home),
         })
-    });
+    })
 }

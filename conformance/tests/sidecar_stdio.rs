@@ -4,12 +4,13 @@
 mod wire;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use stigmer_api::client::Endpoint;
 use tokio::net::unix::pipe;
 use wire::Running;
 
-fn main() {
+fn main() -> ExitCode {
     stigmer_conformance::run("sidecar-stdio", || async {
         let (home, root) = wire::directory();
         let mut child = wire::sidecar(&root, &home.path().join("state"), "stdio", &[]);
@@ -18,5 +19,5 @@ fn main() {
         let input = pipe::Sender::from_owned_fd(child.stdin.take().unwrap().into()).unwrap();
         let endpoint = Endpoint::stream(tokio::io::join(output, input));
         wire::fixture(endpoint, Path::new(""), root, (Running(child), home)).await
-    });
+    })
 }

@@ -5,13 +5,14 @@ mod wire;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::ExitCode;
 
 use stigmer_api::client::{Endpoint, Token};
 use wire::Running;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-fn main() {
+fn main() -> ExitCode {
     stigmer_conformance::run("sidecar-tcp", || async {
         let (home, root) = wire::directory();
         let token = home.path().join("token");
@@ -24,5 +25,5 @@ fn main() {
         let address = line.trim().rsplit("tcp:").next().unwrap().to_owned();
         let endpoint = Endpoint::Tcp { address, token: Some(Token::new(TOKEN).unwrap()) };
         wire::fixture(endpoint, Path::new(""), root, (Running(child), home)).await
-    });
+    })
 }

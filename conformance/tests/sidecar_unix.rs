@@ -4,11 +4,12 @@
 mod wire;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use stigmer_api::client::Endpoint;
 use wire::Running;
 
-fn main() {
+fn main() -> ExitCode {
     stigmer_conformance::run("sidecar-unix", || async {
         let (home, root) = wire::directory();
         let socket = home.path().join("socket");
@@ -17,5 +18,5 @@ fn main() {
         wire::first_word(&mut child);
         let keep = (Running(child), home);
         wire::fixture(Endpoint::Unix(socket), Path::new(""), root, keep).await
-    });
+    })
 }
