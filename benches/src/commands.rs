@@ -10,6 +10,7 @@ use stigmer_core::process::{Execute, StartProcess};
 use stigmer_host::HostExecutor;
 
 use crate::measure::{Budget, Row, compare, time};
+use crate::scratch::Scratch;
 use crate::{Bench, Outcome};
 
 pub(crate) fn bare(program: &str, arguments: &[&str]) -> Outcome<()> {
@@ -39,7 +40,7 @@ pub(crate) fn execute(bench: &Bench) -> Outcome<Vec<Row>> {
         )
     };
     let mut rows = vec![against_bare("execute `true`, embedded, state on disk", &bench.executor)?];
-    if let Ok(memory) = tempfile::tempdir_in("/dev/shm") {
+    if let Ok(memory) = Scratch::beneath(Path::new("/dev/shm")) {
         let root = memory.path().join("workspace");
         std::fs::create_dir(&root)?;
         let executor = bench.executor_in(&root, memory.path())?;

@@ -10,6 +10,7 @@ mod files;
 mod footprint;
 mod measure;
 mod report;
+mod scratch;
 mod search;
 mod served;
 mod servers;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
 
 use measure::Row;
+use scratch::Scratch;
 
 /// A benchmark's outcome; what goes wrong is told in its row.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -61,7 +63,7 @@ struct Bench {
     executor: HostExecutor,
     runtime: tokio::runtime::Runtime,
     /// A directory for files; the workspace is `workspace` in it.
-    home: tempfile::TempDir,
+    home: Scratch,
     launcher: Arc<Launcher>,
 }
 
@@ -161,7 +163,7 @@ fn arguments() -> Outcome<Option<Options>> {
 
 impl Bench {
     fn new(options: Options, launcher: Arc<Launcher>) -> Outcome<Self> {
-        let home = tempfile::tempdir()?;
+        let home = Scratch::new()?;
         let root = home.path().join("workspace");
         std::fs::create_dir(&root)?;
         let executor = open(&root, home.path(), &launcher)?;

@@ -6,18 +6,17 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use stigmer_api::client::{Client, ClientOptions, Endpoint, RemoteExecutor, Token};
 use stigmer_core::workspace::OpenWorkspace;
-use tempfile::TempDir;
 
+use crate::scratch::Scratch;
 use crate::{Bench, Outcome};
 
 /// A daemon and its home.
 pub(crate) struct Daemon {
-    /// What ends it.
-    stop: Command,
+    _stop: Stop,
     pub(crate) pid: u32,
     socket: PathBuf,
     pub(crate) address: String,
-    home: TempDir,
+    home: Scratch,
 }
 
 impl Daemon {
@@ -28,7 +27,10 @@ impl Daemon {
 
     /// The same with its home, and so its state, in this directory.
     pub(crate) fn start_beneath(bench: &Bench, directory: &Path) -> Outcome<Self> {
-        let home = tempfile::tempdir_in(directory)?;
+        let home = Scratch::beneath(directory)?;
+        let mut stop = bench.cli(home.path())?;
+        stop.args(["server", "stop", "--now"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let stop = Stop(stop);
         let mut start = bench.cli(home.path())?;
         start.args(["--json", "server", "start", "--listen", "127.0.0.1:0"]);
         let done = start.output()?;
@@ -40,10 +42,8 @@ impl Daemon {
         let text = |name: &str| record[name].as_str().map(str::to_owned);
         let pid = record["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let missing = || format!("stigmer server start: said {record}");
-        let mut stop = bench.cli(home.path())?;
-        stop.args(["server", "stop", "--now"]).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self {
-            stop,
+            _stop: stop,
             pid: pid.ok_or_else(missing)?,
             socket: text("socket").ok_or_else(missing)?.into(),
             address: text("tcp").ok_or_else(missing)?,
@@ -82,10 +82,13 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+/// What ends a daemon.
+struct Stop(Command);
+
+impl Drop for Stop {
     fn drop(&mut self) {
-        // One that has ended by itself is what is wanted, too.
-        let _ = self.stop.status();
+        // That none runs is what is wanted, too.
+        let _ = self.0.status();
     }
 }
 
@@ -96,7 +99,7 @@ pub(crate) struct Sidecar {
     /// Nobody may find it closed.
     _stderr: BufReader<ChildStderr>,
     /// Where it keeps its state.
-    _home: TempDir,
+    _home: Scratch,
 }
 
 /// A program that ends with this.
@@ -112,7 +115,7 @@ impl Drop for Ending {
 impl Sidecar {
     /// One that listens on a unix socket.
     pub(crate) fn unix(bench: &Bench) -> Outcome<Self> {
-        let home = tempfile::tempdir_in(bench.home.path())?;
+        let home = Scratch::beneath(bench.home.path())?;
         let socket = home.path().join("run/socket");
         let listen = format!("unix:{}", socket.display());
         Self::start(bench, home, &listen, |_| Ok(Endpoint::Unix(socket)))
@@ -120,7 +123,7 @@ impl Sidecar {
 
     /// One that speaks through its standard input and output.
     pub(crate) fn stdio(bench: &Bench) -> Outcome<Self> {
-        let home = tempfile::tempdir_in(bench.home.path())?;
+        let home = Scratch::beneath(bench.home.path())?;
         Self::start(bench, home, "stdio", |child| {
             let _entered = bench.runtime.enter();
             let input = child.stdin.take().ok_or("no standard input")?;
@@ -133,7 +136,7 @@ impl Sidecar {
 
     fn start(
         bench: &Bench,
-        home: TempDir,
+        home: Scratch,
         listen: &str,
         endpoint: impl FnOnce(&mut Child) -> Outcome<Endpoint>,
     ) -> Outcome<Self> {
