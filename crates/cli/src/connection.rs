@@ -13,10 +13,13 @@ use stigmer_api::client::{Client, ClientOptions, Endpoint, Token};
 use stigmer_core::process::{Caller, CallerLimit};
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError};
 use stigmer_daemon::{DaemonPlace, Record};
-use stigmer_engine::Configuration;
 use stigmer_engine::configuration::parse::{Endpoint as Address, Value};
 use stigmer_engine::configuration::precedence::Layer;
+use stigmer_engine::{Configuration, configuration};
+
 use stigmer_engine::configuration::variables::Key;
+
+use crate::listeners;
 
 /// How long a port on this machine may take to answer; it answers in microseconds.
 const PROBE: Duration = Duration::from_secs(2);
@@ -24,38 +27,64 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How long a daemon may take to start; it takes some milliseconds.
 const STARTING: Duration = Duration::from_secs(2);
 
-/// The server to use; nothing if the engine shall work in this process.
+/// A server to use.
+pub(crate) struct Server {
+    /// Where it is.
+    pub(crate) endpoint: Endpoint,
+    /// Its process, if it is the daemon of this home.
+    pub(crate) pid: Option<u32>,
+}
+
+/// What was found of a daemon.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The server to use; nothing if the engine shall work in this process.
+    pub(crate) server: Option<Server>,
+    /// What the environment had set that the daemon of this home was started with. One that died
+    /// without a word is still meant: what was to be isolated does not run on the host for a crash.
+    pub(crate) settings: Vec<(Key, String)>,
+}
+
+/// Looks for a server.
 ///
 /// # Errors
 /// `unauthenticated` if the server that was asked for is not ours and no key is set for it,
 /// `unavailable` if it does not answer, `not_available` if it is on another machine.
-pub(crate) fn server(configuration: &Configuration) -> Result<Option<Endpoint>> {
+pub(crate) fn look(configuration: &Configuration) -> Result<Found> {
     let place = DaemonPlace::of(configuration)?;
     let ours = find(&place)?;
-    let socket = ours.as_ref().map(|record| Endpoint::Unix(record.socket.clone()));
-    let Some(asked) = asked_for(configuration) else { return Ok(socket) };
-    if ours.is_some_and(|record| is_at(&record, &asked)) {
-        return Ok(socket);
+    let dead = if ours.is_none() { stigmer_daemon::left_behind(&place) } else { None };
+    let settings = ours.as_ref().or(dead.as_ref()).map(|record| record.settings.as_slice());
+    let settings = configuration::daemon::from_daemon(settings.unwrap_or_default())?;
+    let asked = asked_for(configuration);
+    if let Some(record) = ours.filter(|record| asked.as_ref().is_none_or(|at| is_at(record, at))) {
+        let server = Server { endpoint: Endpoint::Unix(record.socket), pid: Some(record.pid) };
+        return Ok(Found { server: Some(server), settings });
     }
+    let Some(asked) = asked else { return Ok(Found { server: None, settings }) };
     let addresses = loopback(&asked)?;
+    let stranger = |what: &str| {
+        ToolError::new(ErrorCode::Unauthenticated, format!("{asked}: {what}")).with_hint(
+            "`stigmer server start` starts yours; STIGMER_API_KEY holds the key of another; \
+             `unset STIGMER_BACKEND_ENDPOINT` does without",
+        )
+    };
     match configuration.api_key() {
+        Some(_) if listeners::another_users(asked.port) => {
+            Err(stranger("another user listens there, to whom your key is not shown"))
+        }
         // Whoever has a key named a server that is not the daemon of this home.
         Some(key) => {
             let token = Some(Token::new(key.expose())?);
-            Ok(Some(Endpoint::Tcp { address: asked.to_string(), token }))
+            let endpoint = Endpoint::Tcp { address: asked.to_string(), token };
+            let server = Some(Server { endpoint, pid: None });
+            Ok(Found { server, settings: Vec::new() })
         }
-        None if answers(&addresses) => Err(ToolError::new(
-            ErrorCode::Unauthenticated,
-            format!(
-                "{asked}: what listens there is no daemon of yours, and there is no key for it"
-            ),
-        )
-        .with_hint(
-            "`stigmer server start` starts yours; STIGMER_API_KEY holds the key of another; \
-             `unset STIGMER_BACKEND_ENDPOINT` does without",
-        )),
+        None if answers(&addresses) => {
+            Err(stranger("what listens there is no daemon of yours, and there is no key for it"))
+        }
         // The documented local environment names the daemon's place whether one runs or not.
-        None => Ok(socket),
+        None => Ok(Found { server: None, settings }),
     }
 }
 
@@ -66,8 +95,25 @@ pub(crate) fn client(endpoint: Endpoint) -> Client {
     Client::connect(endpoint, options)
 }
 
-/// What the caller, and not the configuration file, says of where commands run: only that is sent,
-/// so that the daemon's own settings come next.
+/// How long a daemon may take to open a workspace: it takes a millisecond. One that is stopped takes
+/// for ever.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// The answer of a server that is expected at once.
+///
+/// # Errors
+/// Its own, and `unavailable` if there is none in time.
+pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(OPENING, answer).await.unwrap_or_else(|_| {
+        let message = format!("the server does not answer within {} s", OPENING.as_secs());
+        Err(ToolError::new(ErrorCode::Unavailable, message).with_hint(
+            "`stigmer server logs` may say why; `stigmer server stop --now` ends a daemon of yours",
+        ))
+    })
+}
+
+/// Where commands shall run, if anything says so: `configuration` has what the daemon was started
+/// with among its layers, and the file as it is now, which the daemon has read when it started.
 ///
 /// # Errors
 /// `bad_configuration` for settings that contradict each other.
@@ -79,8 +125,7 @@ pub(crate) fn mode_to_send(
         return Ok(flag);
     }
     let (mode, origin) = configuration.target()?;
-    let said = origin.is_some_and(|origin| origin.layer() <= Layer::Environment);
-    Ok(said.then_some(mode))
+    Ok(origin.is_some().then_some(mode))
 }
 
 /// Names the setting of ours that asked for what a server does not have.
@@ -98,9 +143,13 @@ pub(crate) fn blame(
     error
 }
 
-/// Our own circumstances, for a command that shall run as if we had started it.
-pub(crate) fn caller() -> Caller {
+/// Our own circumstances, for a command that shall run as if we had started it. What this process
+/// starts itself has umask and limits of its own accord; ours were raised meanwhile.
+pub(crate) fn caller(is_remote: bool) -> Caller {
     let environment = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
+    if !is_remote {
+        return Caller::with_environment(environment.collect());
+    }
     Caller {
         environment: environment.collect(),
         umask: Some(umask()),
@@ -134,9 +183,11 @@ fn find(place: &DaemonPlace) -> Result<Option<Record>> {
     }
 }
 
-/// Whether our own daemon is what was asked for.
+/// Whether our own daemon is what was asked for: it listens there, or could not because somebody
+/// else does, who is not meant.
 fn is_at(record: &Record, asked: &Address) -> bool {
-    is_loopback(&asked.host) && record.tcp.is_some_and(|address| address.port() == asked.port)
+    let there = |address: SocketAddr| address.port() == asked.port;
+    is_loopback(&asked.host) && (record.tcp.is_some_and(there) || record.no_tcp.is_some())
 }
 
 fn is_loopback(host: &str) -> bool {

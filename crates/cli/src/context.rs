@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use stigmer_api::client::{Endpoint, RemoteExecutor};
+use stigmer_api::client::RemoteExecutor;
 use stigmer_core::workspace::OpenWorkspace;
 use stigmer_core::{ByteString, ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
 use stigmer_daemon::DaemonPlace;
@@ -15,7 +15,8 @@ use stigmer_engine::{
 use tokio::runtime::Runtime;
 
 use crate::arguments::Globals;
-use crate::connection;
+use crate::circumstances;
+use crate::connection::{self, Found, Server};
 
 /// An open workspace.
 pub(crate) struct Context {
@@ -27,25 +28,39 @@ pub(crate) struct Context {
     pub(crate) mode: ExecutionMode,
     /// The operations.
     pub(crate) executor: Arc<dyn ToolExecutor>,
+    /// A server does the work.
+    pub(crate) is_remote: bool,
     /// The commands of all workspaces: a person looks after them from wherever they are.
     pub(crate) processes: Arc<dyn ToolExecutor>,
 }
 
 /// What a context is made of, before a workspace is looked at.
 pub(crate) struct Settings {
-    sources: Sources,
+    /// Those of the daemon included.
     configuration: Configuration,
+    /// Where commands run.
+    mode: ExecutionMode,
     /// The server to use; nothing if the engine works in this process.
-    pub(crate) server: Option<Endpoint>,
+    pub(crate) server: Option<Server>,
 }
 
 impl Settings {
     /// Reads the settings, and looks for a server.
-    pub(crate) fn read(surroundings: Surroundings) -> Result<Self> {
-        let sources = Sources { surroundings, ..Sources::default() };
+    pub(crate) fn read(globals: &Globals, surroundings: Surroundings) -> Result<Self> {
+        let mut sources = Sources { surroundings, ..Sources::default() };
+        let Found { mut server, settings } = connection::look(&Configuration::load(&sources)?)?;
+        sources.daemon = settings;
         let configuration = Configuration::load(&sources)?;
-        let server = connection::server(&configuration)?;
-        Ok(Self { sources, configuration, server })
+        let mode = match globals.mode {
+            Some(mode) => mode,
+            None => configuration.target()?.0,
+        };
+        // State is on disk, so that it is the same wherever the engine works.
+        let differs = |server: &Server| server.pid.is_some_and(|pid| !circumstances::same_as(pid));
+        if mode == ExecutionMode::Local && server.as_ref().is_some_and(differs) {
+            server = None;
+        }
+        Ok(Self { configuration, mode, server })
     }
 }
 
@@ -56,49 +71,46 @@ impl Context {
         settings: Settings,
         launcher: Option<Launcher>,
     ) -> Result<Self> {
-        let Settings { sources, configuration, server } = settings;
+        let Settings { configuration, mode, server } = settings;
         let current =
             std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
         let named = globals.workspace.as_deref().or(configuration.workspace_directory());
         let workspace = Workspace::choose(named, &current)?;
-        match server {
-            Some(endpoint) => {
-                Self::through(globals, endpoint, sources, &configuration, workspace).await
-            }
-            None => {
-                let engine = Engine::new(configuration.clone(), launcher, ProcessScope::All);
-                let mode = engine.mode(globals.mode)?;
-                let executor = engine.executor(globals.mode, &workspace)?;
-                let processes = Arc::clone(&executor);
-                Ok(Self { configuration, workspace, mode, executor, processes })
-            }
-        }
-    }
-
-    /// Opens the workspace in a server, whose settings count where the caller set nothing.
-    async fn through(
-        globals: &Globals,
-        endpoint: Endpoint,
-        mut sources: Sources,
-        configuration: &Configuration,
-        workspace: Workspace,
-    ) -> Result<Self> {
+        let Some(Server { endpoint, pid }) = server else {
+            let engine = Engine::new(configuration.clone(), launcher, ProcessScope::All);
+            let executor = engine
+                .executor(Some(mode), &workspace)
+                .map_err(|error| connection::blame(error, globals.mode, &configuration))?;
+            let processes = Arc::clone(&executor);
+            return Ok(Self {
+                configuration,
+                workspace,
+                mode,
+                executor,
+                is_remote: false,
+                processes,
+            });
+        };
         let request = OpenWorkspace {
             path: workspace.given().into(),
-            mode: connection::mode_to_send(globals.mode, configuration)?,
+            mode: connection::mode_to_send(globals.mode, &configuration)?,
         };
         let client = connection::client(endpoint);
-        let processes = Arc::new(RemoteExecutor::of_all_workspaces(client.clone()));
-        let executor = RemoteExecutor::open(client, request)
-            .await
-            .map_err(|error| connection::blame(error, globals.mode, configuration))?;
-        let info = executor.workspace().cloned().ok_or_else(|| {
-            ToolError::new(ErrorCode::Io, "the server's answer: it names no workspace")
-        })?;
-        sources.daemon = configuration::daemon::from_daemon(&info.server_settings)?;
-        let configuration = Configuration::load(&sources)?;
+        let executor = connection::in_time(RemoteExecutor::open(client.clone(), request)).await;
+        let executor =
+            executor.map_err(|error| connection::blame(error, globals.mode, &configuration))?;
+        let mode = executor.workspace().map_or(mode, |info| info.mode);
+        let processes: Arc<dyn ToolExecutor> = match (pid, mode) {
+            // What our daemon has started on this machine is on our disk, with a supervisor that
+            // listens: whoever follows it needs the daemon no more.
+            (Some(_), ExecutionMode::Local) => {
+                let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
+                engine.executor(Some(ExecutionMode::Local), &workspace)?
+            }
+            _ => Arc::new(RemoteExecutor::of_all_workspaces(client)),
+        };
         let executor = Arc::new(executor);
-        Ok(Self { configuration, workspace, mode: info.mode, executor, processes })
+        Ok(Self { configuration, workspace, mode, executor, is_remote: true, processes })
     }
 }
 

@@ -4,9 +4,11 @@
 //! one file beneath [`commands`].
 
 mod arguments;
+mod circumstances;
 mod commands;
 mod connection;
 mod context;
+mod listeners;
 mod output;
 mod session;
 mod terminal;
@@ -62,7 +64,7 @@ fn in_workspace(
             None => output.warn(format_args!("{name} has no effect: it is no setting")),
         }
     }
-    let settings = Settings::read(surroundings)?;
+    let settings = Settings::read(globals, surroundings)?;
     let launcher = match &settings.server {
         // A supervisor is forked before this process has a second thread or a runtime.
         None if runs => Some(

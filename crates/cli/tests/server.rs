@@ -465,3 +465,103 @@ fn a_server_that_was_asked_for_and_is_not_there_is_not_done_without() {
     place.run_with(&far, &["run", "touch made"]).exits(125).says(&["ssh -L"]);
     assert!(!place.work().join("made").exists());
 }
+
+#[test]
+fn the_file_as_it_is_now_counts_and_not_as_the_daemon_read_it() {
+    let place = Place::new();
+    let _daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    place.run(&["run", "true"]).ok();
+    place.run(&["config", "set", "execution_mode", "sandbox"]).ok();
+    place.run(&["run", "touch made"]).exits(125).says(&["execution mode sandbox"]);
+    assert!(!place.work().join("made").exists());
+}
+
+#[test]
+fn what_was_to_be_isolated_does_not_run_on_the_host_for_a_crash() {
+    let place = Place::new();
+    let set = [("STIGMER_EXECUTION_MODE", "sandbox")];
+    let daemon = Daemon::start_with(&place, &set, &["--listen", "none"]);
+    daemon.crash();
+    place.run(&["run", "touch made"]).exits(125).says(&["execution mode sandbox"]);
+    assert!(!place.work().join("made").exists());
+    // One that is stopped in order is no longer meant.
+    let _daemon = Daemon::start_with(&place, &set, &["--listen", "none"]);
+    place.run(&["server", "stop"]).ok();
+    place.run(&["run", "true"]).ok();
+}
+
+#[test]
+fn reading_the_lock_does_not_open_it() {
+    let place = Place::new();
+    let daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    let read = json!({ "workspace": place.daemon(), "path": "lock" });
+    assert_eq!(daemon.ask("/v1/files/read", &read).status, 200);
+    place.run(&["server", "status"]).ok();
+    place.run(&["server", "start"]).exits(4);
+    assert_eq!(daemon.get("/v1/server/info").status, 200);
+    place.run(&["server", "stop"]).ok();
+}
+
+#[test]
+fn a_foreground_command_ends_as_it_would_without_the_daemon_that_dies_under_it() {
+    let place = Place::new();
+    let daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    let line = "for i in $(seq 100); do echo $i; sleep 0.01; done; exit 9";
+    let run = piped(&place, &["run", line]);
+    until("the command runs", || place.run(&["ps", "-q"]).ok().stdout.len() > 5);
+    daemon.crash();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(9), "{output:?}");
+    let expected: String = (1..=100).map(|number| format!("{number}\n")).collect();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+}
+
+#[test]
+fn a_daemon_that_is_stopped_is_said_and_ended() {
+    let place = Place::new();
+    let daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    daemon.signal(Signal::STOP);
+    let threads = std::path::PathBuf::from(format!("/proc/{}/task", daemon.pid.as_raw_nonzero()));
+    until("all its threads have stopped", || {
+        std::fs::read_dir(&threads).unwrap().all(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
+        })
+    });
+    place.run(&["server", "status"]).exits(9).says(&["does not answer", "stop --now"]);
+    place.run(&["run", "true"]).exits(125).says(&["does not answer", "stop --now"]);
+    place.run(&["server", "stop", "--now"]).ok();
+}
+
+#[test]
+fn a_callers_circumstances_are_its_commands_with_a_daemon_and_without() {
+    let place = Place::new();
+    let lines = [
+        "nice -n 7 $S run nice",
+        "(umask 077; $S fs write a$N </dev/null >/dev/null; stat -c %a a$N)",
+        "(umask 027; $S fs mkdir b$N; stat -c %a b$N)",
+        "(umask 027; $S run 'umask; touch c$0; stat -c %a c$0')",
+        "(ulimit -Sn 64; $S run 'ulimit -Sn; ulimit -Hn')",
+        "(ulimit -c 0; $S run 'ulimit -c')",
+        "taskset -c 0 $S run 'grep Cpus_allowed_list /proc/self/status'",
+        "setpriv --no-new-privs $S run 'grep NoNewPrivs /proc/self/status'",
+        "(trap '' INT; $S run 'grep SigIgn /proc/self/status')",
+        "cd /; $S --workspace \"$W\" run pwd",
+    ];
+    let all = |number: &str| {
+        let outputs = lines.map(|line| {
+            let mut command = std::process::Command::new("bash");
+            command.args(["-c", line]).env("N", number).env("W", place.work());
+            command.env("S", env!("CARGO_BIN_EXE_stigmer")).env("STIGMER_HOME", place.home());
+            let output = command.current_dir(place.work()).output().unwrap();
+            (line, String::from_utf8(output.stdout).unwrap(), output.status.code())
+        });
+        outputs
+    };
+    let without = all("1");
+    let _daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    assert_eq!(all("2"), without);
+    for (line, output, code) in without {
+        assert!(code == Some(0) && !output.is_empty(), "{line}: {output}");
+    }
+}

@@ -5,6 +5,9 @@ use stigmer_core::{ErrorCode, Result, ToolError};
 
 use crate::record::{Record, Running};
 
+/// How long it may take to answer what it answers at once. One that is stopped never does.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What a daemon that runs says of itself, once it has answered over its socket.
 ///
 /// # Errors
@@ -27,9 +30,10 @@ pub fn ask(running: &Running) -> Result<Record> {
     let info = runtime.block_on(async {
         let endpoint = Endpoint::Unix(record.socket.clone());
         let options = ClientOptions::for_endpoint(&endpoint);
-        Client::connect(endpoint, options).info().await
+        tokio::time::timeout(ANSWER, Client::connect(endpoint, options).info()).await
     });
-    let info = info.map_err(|error| silent(&error.message))?;
+    let late = |_| silent(&format!("not within {} s", ANSWER.as_secs()));
+    let info = info.map_err(late)?.map_err(|error| silent(&error.message))?;
     if info.pid != record.pid {
         return Err(silent("another process serves its socket"));
     }

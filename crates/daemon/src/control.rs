@@ -7,8 +7,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use stigmer_core::{ErrorCode, Result, ToolError};
 
-use crate::lock::{self, Lock};
+use crate::lock::Lock;
 use crate::place::DaemonPlace;
+use crate::record::find;
 use crate::run::DRAIN;
 
 /// How long after the drain's limit a daemon may take for the rest of its end.
@@ -33,10 +34,13 @@ pub fn stop(place: &DaemonPlace, how: Stop) -> Result<u32> {
         ToolError::new(ErrorCode::NotFound, "no daemon runs")
             .with_hint("`stigmer server start` starts one")
     };
-    let holder = lock::holder(&place.lock())?.ok_or_else(none)?;
-    let pid = holder.pid.ok_or_else(|| {
-        ToolError::new(ErrorCode::Unsupported, "the daemon lives in another container")
-            .with_hint("stop it there")
+    let running = find(place)?.ok_or_else(none)?;
+    let known = running.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let pid = known.ok_or_else(|| match running.record {
+        Some(_) => ToolError::new(ErrorCode::Unsupported, "the daemon lives in another container")
+            .with_hint("stop it there"),
+        None => ToolError::new(ErrorCode::Busy, "the daemon is just starting or ending")
+            .with_hint("try again in a moment"),
     })?;
     let failed = |error: Errno| {
         ToolError::new(ErrorCode::Io, format!("process {pid}: cannot be signalled: {error}"))
@@ -46,9 +50,9 @@ pub fn stop(place: &DaemonPlace, how: Stop) -> Result<u32> {
         Err(Errno::SRCH) => return Err(none()),
         Err(error) => return Err(failed(error)),
     };
-    // The descriptor is of the process that has the id now. If it holds the lock now, too, then it
-    // is the daemon, whatever becomes of the id from here on.
-    if lock::holder(&place.lock())?.and_then(|holder| holder.pid) != Some(pid) {
+    // The descriptor is of the process that has the id now. If that is the daemon now, too, then it
+    // is what is signalled, whatever becomes of the id from here on.
+    if find(place)?.and_then(|again| again.pid) != running.pid {
         return Err(none());
     }
     let signal = if how == Stop::Now { Signal::KILL } else { Signal::TERM };

@@ -23,7 +23,7 @@ pub use ask::ask;
 pub use control::{Stop, stop};
 pub use listen::Listen;
 pub use place::DaemonPlace;
-pub use record::{Record, Running, find, since};
+pub use record::{Record, Running, find, left_behind, since};
 pub use run::{Options, run};
 pub use tail::LogReader;
 pub use token::token;

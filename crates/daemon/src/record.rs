@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use stigmer_core::{ErrorCode, FilePath, Result, ToolError};
 
-use crate::lock::{self, Holder};
+use crate::lock;
 use crate::place::DaemonPlace;
 
 /// The most bytes of a record that are read: two paths and a few words.
@@ -130,11 +130,35 @@ pub fn since(started_ms: u64) -> String {
 /// # Errors
 /// What looking at the lock says.
 pub fn find(place: &DaemonPlace) -> Result<Option<Running>> {
-    let Some(Holder { pid }) = lock::holder(&place.lock())? else { return Ok(None) };
-    let pid = pid.map(|pid| Pid::as_raw_nonzero(pid).get().unsigned_abs());
-    // A record that another process wrote is what a dead daemon left behind.
-    let record = read(&place.record()).filter(|record| pid.is_none_or(|pid| pid == record.pid));
-    Ok(Some(Running { pid, record }))
+    if !lock::is_held(&place.lock())? {
+        return Ok(None);
+    }
+    let Some(record) = read(&place.record()) else {
+        return Ok(Some(Running { pid: None, record: None }));
+    };
+    let number = |pid: Pid| Pid::as_raw_nonzero(pid).get().unsigned_abs();
+    match lock::listener(&record.socket).map(number) {
+        Some(pid) if pid == record.pid => {
+            Ok(Some(Running { pid: Some(pid), record: Some(record) }))
+        }
+        // It listens no longer, or not yet: then this is what a dead daemon left behind.
+        None if !is_ours(record.pid) => Ok(Some(Running { pid: None, record: None })),
+        None => Ok(Some(Running { pid: Some(record.pid), record: None })),
+        // It lives in another PID namespace, where it has another number.
+        Some(_) => Ok(Some(Running { pid: None, record: Some(record) })),
+    }
+}
+
+/// What a daemon said of itself that died without a word; one that ended in order leaves nothing.
+/// Only for who has found that none runs.
+pub fn left_behind(place: &DaemonPlace) -> Option<Record> {
+    read(&place.record())
+}
+
+/// Whether a process is one of stigmer's: the daemon that is just ending, if it wrote the record.
+fn is_ours(pid: u32) -> bool {
+    let name = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    name(&pid.to_string()).is_some_and(|name_of| Some(name_of) == name("self"))
 }
 
 /// A record; one that cannot be understood is none.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::remove;
 use crate::descriptors::Descriptors;
 use crate::listen::{self, Listen};
 use crate::lock::Lock;
@@ -29,6 +28,10 @@ use crate::token::token_or_new;
 
 /// Threads that serve. They wait most of the time; what blocks has threads of its own.
 const WORKERS: usize = 2;
+
+/// How long the kernel may take to clear away behind a daemon that was killed, or a daemon to say
+/// who it is.
+const CLEARING: Duration = Duration::from_secs(2);
 
 /// How long a daemon that was told to end waits for what it is doing.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
@@ -68,12 +71,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Record) -> Result<()>) -> Resul
     // The settings contradict each other: that is told now, and not to the first client.
     configuration.target()?;
     place.make()?;
-    let Some(lock) = Lock::take(&place.lock())? else {
-        return Err(match find(&place)? {
-            Some(running) => running.refuse_second(),
-            None => ToolError::new(ErrorCode::Busy, "another daemon is just ending"),
-        });
-    };
+    let lock = take_lock(&place)?;
     // The directories of others must not be kept in use by us.
     std::env::set_current_dir("/")
         .map_err(|error| ToolError::from_io("change to", &"/".into(), &error))?;
@@ -108,9 +106,28 @@ pub fn run(options: Options, ready: impl FnOnce(&Record) -> Result<()>) -> Resul
     }
     // What is blocked in the kernel is not waited for.
     runtime.shutdown_background();
-    remove(&place);
+    // The sockets are gone with the listeners, if they were ours.
+    let _ = std::fs::remove_file(place.record());
     drop(lock);
     result
+}
+
+/// Takes the lock. One who was just killed holds it until the kernel has cleared away behind it.
+fn take_lock(place: &DaemonPlace) -> Result<Lock> {
+    let began = Instant::now();
+    loop {
+        if let Some(lock) = Lock::take(&place.lock())? {
+            return Ok(lock);
+        }
+        match find(place)? {
+            Some(running) if began.elapsed() > CLEARING => return Err(running.refuse_second()),
+            // The sockets of one who was killed may be there for a moment, too.
+            Some(running) if running.record.is_some() && began.elapsed() > CLEARING / 10 => {
+                return Err(running.refuse_second());
+            }
+            _ => std::thread::sleep(CLEARING / 100),
+        }
+    }
 }
 
 struct Daemon {

@@ -99,7 +99,7 @@ impl Run {
             true => Sink::Capture(&mut stdout, &mut stderr),
             false => Sink::Write,
         };
-        let end = session.follow(&context.executor, &started.id, options, sink).await;
+        let end = session.follow(&context.processes, &started.id, options, sink).await;
         match end.map_err(Failure::of_run)? {
             End::Exit { exit, passed } => {
                 let code = u8::try_from(exit.code).unwrap_or(u8::MAX);
@@ -137,7 +137,7 @@ impl Run {
         start.cwd = self.cwd.unwrap_or_default();
         start.variables = variables(self.environment).map_err(Failure::Run)?;
         if capabilities.has(Capability::CallerEnvironment) {
-            start.caller = Some(connection::caller());
+            start.caller = Some(connection::caller(context.is_remote));
         }
         // With --json the output is data for a program: a terminal would colour and wrap it.
         // In the background of a shell the terminal is somebody else's.

@@ -36,7 +36,7 @@ impl Version {
 
 /// What the execution mode in force can do.
 fn capabilities(globals: &Globals) -> Result<Value, ToolError> {
-    let settings = Settings::read(surroundings())?;
+    let settings = Settings::read(globals, surroundings())?;
     let context = runtime()?.block_on(Context::open(globals, settings, None))?;
     Ok(json!(context.executor.capabilities()))
 }

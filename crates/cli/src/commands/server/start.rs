@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 use stigmer_core::{ErrorCode, ToolError};
-use stigmer_daemon::{DaemonPlace, Listen, Options, Record, find};
+use stigmer_daemon::{Listen, Options, Record};
 use stigmer_engine::{Launcher, Reserve, configuration};
 
 use super::place;
@@ -95,7 +95,7 @@ impl Start {
         let launcher = Launcher::fork(RESERVE)
             .map_err(|error| io("fork", "the supervisors", &error))?
             .with_program(ITSELF, [SERVE_AS_RESERVE]);
-        let (configuration, place) = place(globals)?;
+        let (configuration, _) = place(globals)?;
         let options = Options {
             listen: self.listen.unwrap_or_else(|| Listen::of(&configuration)),
             socket: self.absolute_socket()?,
@@ -130,8 +130,7 @@ impl Start {
                 None => output.warn(format_args!("{name} has no effect: it is no setting")),
             }
         }
-        let (configuration, place) = place(globals)?;
-        refuse_second(&place)?;
+        let (configuration, _) = place(globals)?;
         let listen = self.listen.unwrap_or_else(|| Listen::of(&configuration));
         if listen.is_open() {
             output.warn(format_args!(
@@ -179,14 +178,6 @@ impl Start {
                 .map_err(|error| ToolError::invalid_argument("--socket", error))
         };
         self.socket.as_ref().map(absolute).transpose()
-    }
-}
-
-/// Says who runs, if somebody does.
-fn refuse_second(place: &DaemonPlace) -> Result<(), ToolError> {
-    match find(place)? {
-        Some(running) => Err(running.refuse_second()),
-        None => Ok(()),
     }
 }
 
