@@ -16,6 +16,11 @@ use crate::supervisor::record::CONTROL;
 /// blocks; on a machine that swaps it may still have to wait for its turn.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// How soon and how often a supervisor is connected to whose queue is full: as long as it may take
+/// to answer.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+const MAX_TRIES: u32 = 1000;
+
 /// One request at a time, each answered once.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -50,9 +55,9 @@ impl Connection {
                 }
                 Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
                 // Its queue is full for the moment.
-                Err(Errno::AGAIN) if tries < 100 => {
+                Err(Errno::AGAIN) if tries < MAX_TRIES => {
                     tries += 1;
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(TRY_AGAIN).await;
                 }
                 Err(error) => return Err(unreachable(error.into())),
             }
