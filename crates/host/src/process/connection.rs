@@ -76,11 +76,12 @@ impl Connection {
         id: &ProcessId,
         request: &Request,
     ) -> Result<Option<Reply>> {
-        tokio::time::timeout(ANSWER_LIMIT, self.ask(request, &[])).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
-            Err(ToolError::supervisor_unreachable(id, reason)
-                .with_hint("it may be stopped: `pkill -CONT stigmer-superv` wakes it"))
-        })
+        within_limit(id, self.ask(request, &[])).await
+    }
+
+    /// Waits for an answer that is given at once.
+    pub(crate) async fn answer_soon(&mut self, id: &ProcessId) -> Result<Option<Reply>> {
+        within_limit(id, self.answer()).await
     }
 
     /// Sends a request without waiting. A supervisor that is gone is noticed at the answer.
@@ -111,6 +112,18 @@ impl Connection {
             }
         }
     }
+}
+
+/// An answer, if it comes in time.
+async fn within_limit(
+    id: &ProcessId,
+    answer: impl Future<Output = Result<Option<Reply>>>,
+) -> Result<Option<Reply>> {
+    tokio::time::timeout(ANSWER_LIMIT, answer).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+        Err(ToolError::supervisor_unreachable(id, reason)
+            .with_hint("it may be stopped: `pkill -CONT stigmer-superv` wakes it"))
+    })
 }
 
 /// An answer that does not fit its question.
