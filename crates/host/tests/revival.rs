@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use libtest_mimic::{Arguments, Failed, Trial};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use stigmer_core::ToolExecutor;
 use stigmer_core::process::{Execute, Executed, StartProcess};
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
@@ -30,6 +30,7 @@ fn main() {
         runtime.block_on(what_commands_have_is_the_same(&launcher));
         runtime.block_on(whoever_is_killed(&launcher));
         runtime.block_on(in_a_burst(&launcher));
+        runtime.block_on(while_there_is_no_room_for_processes(&launcher));
         Ok::<(), Failed>(())
     })];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -132,6 +133,36 @@ async fn in_a_burst(launcher: &Arc<Launcher>) {
         }
         run(&executor, "true").await;
     }
+}
+
+/// A reserve that cannot fork for a while does so again when it can, though nobody is left to take
+/// a job in the meantime.
+async fn while_there_is_no_room_for_processes(launcher: &Arc<Launcher>) {
+    // The limit does not hold for root.
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let executor = open(home.path(), launcher);
+    run(&executor, "true").await;
+    let keeper = keeper().await;
+    let pid = keeper.as_raw_nonzero().get().unsigned_abs();
+    let before = getrlimit(Resource::Nproc);
+    let none = Rlimit { current: Some(1), maximum: before.maximum };
+    prlimit(Some(keeper), Resource::Nproc, none).unwrap();
+    // More than wait.
+    let commands = join_all((0..8).map(|_| run(&executor, "echo here")));
+    let raise = async {
+        while !children(pid, "stigmer-superv").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        prlimit(Some(keeper), Resource::Nproc, before).unwrap();
+    };
+    let all = async { tokio::join!(commands, raise).0 };
+    let all = tokio::time::timeout(std::time::Duration::from_secs(60), all).await.unwrap();
+    assert!(all.iter().all(|done| done.stdout.head == "here\n".into()));
+    // It is the same one: nobody replaced it.
+    assert_eq!(children(std::process::id(), "stigmer-reserve"), [keeper]);
 }
 
 /// Limits and umask are those that the program had before it raised its own.

@@ -16,6 +16,11 @@ use crate::supervisor::record::CONTROL;
 /// blocks; on a machine that swaps it may still have to wait for its turn.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// How soon and how often a supervisor is connected to whose queue is full: as long as it may take
+/// to answer.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+const MAX_TRIES: u32 = 1000;
+
 /// One request at a time, each answered once.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -50,9 +55,9 @@ impl Connection {
                 }
                 Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
                 // Its queue is full for the moment.
-                Err(Errno::AGAIN) if tries < 100 => {
+                Err(Errno::AGAIN) if tries < MAX_TRIES => {
                     tries += 1;
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(TRY_AGAIN).await;
                 }
                 Err(error) => return Err(unreachable(error.into())),
             }
@@ -71,11 +76,12 @@ impl Connection {
         id: &ProcessId,
         request: &Request,
     ) -> Result<Option<Reply>> {
-        tokio::time::timeout(ANSWER_LIMIT, self.ask(request, &[])).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
-            Err(ToolError::supervisor_unreachable(id, reason)
-                .with_hint("it may be stopped: `pkill -CONT stigmer-superv` wakes it"))
-        })
+        within_limit(id, self.ask(request, &[])).await
+    }
+
+    /// Waits for an answer that is given at once.
+    pub(crate) async fn answer_soon(&mut self, id: &ProcessId) -> Result<Option<Reply>> {
+        within_limit(id, self.answer()).await
     }
 
     /// Sends a request without waiting. A supervisor that is gone is noticed at the answer.
@@ -106,6 +112,18 @@ impl Connection {
             }
         }
     }
+}
+
+/// An answer, if it comes in time.
+async fn within_limit(
+    id: &ProcessId,
+    answer: impl Future<Output = Result<Option<Reply>>>,
+) -> Result<Option<Reply>> {
+    tokio::time::timeout(ANSWER_LIMIT, answer).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+        Err(ToolError::supervisor_unreachable(id, reason)
+            .with_hint("it may be stopped: `pkill -CONT stigmer-superv` wakes it"))
+    })
 }
 
 /// An answer that does not fit its question.

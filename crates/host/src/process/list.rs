@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use stigmer_core::process::{ProcessInfo, ProcessState};
 use stigmer_core::{FilePath, ProcessId, Result, ToolError};
 
@@ -15,6 +16,10 @@ use crate::supervisor::record::{self, ProcessRecord};
 
 /// How long one supervisor may take to say how it is. It answers in less than a millisecond.
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many supervisors are asked at a time: those that are stopped are waited for together. Each
+/// takes two descriptors.
+const MAX_ASKED: usize = 64;
 
 impl Processes {
     /// One process.
@@ -33,29 +38,35 @@ impl Processes {
                 return Err(ToolError::from_io("list the processes in", &path, &error));
             }
         };
-        let mut all = Vec::new();
-        for entry in entries.flatten() {
-            let id = entry.file_name().to_str().and_then(|name| name.parse::<ProcessId>().ok());
-            let Some(id) = id else { continue };
-            // One that is just being made, or of another workspace.
-            let Ok((directory, record)) = self.find(&id) else { continue };
-            all.push(describe(&directory, record).await?);
-        }
+        let ids = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<ProcessId>().ok());
+        let asked: Vec<_> = ids
+            .map(|id| async move {
+                // One that is just being made, or of another workspace.
+                let Ok((directory, record)) = self.find(&id) else { return Ok(None) };
+                describe(&directory, record).await.map(Some)
+            })
+            .collect();
+        let asked = futures_util::stream::iter(asked).buffer_unordered(MAX_ASKED);
+        let all: Vec<Option<ProcessInfo>> = asked.try_collect().await?;
+        let mut all: Vec<ProcessInfo> = all.into_iter().flatten().collect();
         all.sort_by(|a, b| (a.started_ms, &a.id).cmp(&(b.started_ms, &b.id)));
         Ok(all)
     }
 }
 
 async fn describe(directory: &Arc<OwnedFd>, record: ProcessRecord) -> Result<ProcessInfo> {
-    let status = match Connection::open(directory, &record.id).await? {
-        // One that is stopped answers nobody, and must not hide the others. It is there.
-        Some(mut connection) => {
-            tokio::time::timeout(STATUS_LIMIT, connection.ask(&Request::Status, &[]))
-                .await
-                .unwrap_or(Ok(Some(Reply::Done)))?
+    let asked = async {
+        match Connection::open(directory, &record.id).await? {
+            Some(mut connection) => connection.ask(&Request::Status, &[]).await,
+            None => Ok(None),
         }
-        None => None,
     };
+    // One that is stopped answers nobody, in the end lets nobody connect, and must not hide the
+    // others. It is there.
+    let status =
+        tokio::time::timeout(STATUS_LIMIT, asked).await.unwrap_or(Ok(Some(Reply::Done)))?;
     // After asking: one that ended in between has its record by now.
     let exit = record::read_exit(directory);
     let supervised = status.is_some();

@@ -92,7 +92,7 @@ impl Processes {
             let answer = match launcher.launch(&message, &cwd, inherited.as_deref()) {
                 Ok(stream) => {
                     let mut connection = Connection::from_launch(stream).map_err(not_launched)?;
-                    (connection.answer().await, Some(connection))
+                    (connection.answer_soon(&id).await, Some(connection))
                 }
                 // Handed over, and not taken in whole.
                 Err(error) if again && !self.is_there(&id) && is_hangup(&error) => continue,

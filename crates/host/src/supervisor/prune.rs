@@ -4,11 +4,12 @@
 //! is slower for it.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::record::CONTROL;
 
@@ -60,14 +61,20 @@ fn touch(stamp: &Path, now: SystemTime) -> std::io::Result<()> {
     fs::File::from(file).set_modified(now)
 }
 
+/// Never waits: a supervisor that is stopped accepts nobody, and is there.
 fn is_supervised(path: &Path) -> bool {
-    // A path that is too long for a socket's address is left alone rather than taken for ended.
     let control = path.join(CONTROL);
-    control.exists()
-        && !matches!(
-            UnixStream::connect(&control),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused
-        )
+    if !control.exists() {
+        return false;
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connected = SocketAddrUnix::new(&control).and_then(|address| {
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &address)
+    });
+    // A path that is too long for a socket's address is left alone rather than taken for ended.
+    connected != Err(Errno::CONNREFUSED)
 }
 
 /// Removes a process: first its name, so that nobody finds half of it.
@@ -76,5 +83,36 @@ pub(super) fn remove(processes: &Path, path: &Path) {
     let hidden = processes.join(format!(".removed-{}", name.display()));
     if fs::rename(path, &hidden).is_ok() {
         let _ = fs::remove_dir_all(&hidden);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_that_accepts_nobody_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(!is_supervised(home.path()), "nobody was ever there");
+        let address = SocketAddrUnix::new(home.path().join(CONTROL)).unwrap();
+        let socket = || {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+        };
+        let listener = socket();
+        rustix::net::bind(&listener, &address).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            let client = socket();
+            match rustix::net::connect(&client, &address) {
+                Ok(()) => waiting.push(client),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, Errno::AGAIN);
+        assert!(is_supervised(home.path()));
+        drop(listener);
+        assert!(!is_supervised(home.path()));
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::cmsg_space;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
@@ -15,6 +15,9 @@ use std::mem::MaybeUninit;
 use super::launcher::{MAX_DESCRIPTORS, Reserve};
 use super::protocol::{self, Reply, Request};
 use super::supervise::{Job, supervise};
+
+/// How soon a fork that failed is tried again: nothing tells when there is room for a process.
+const FORK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Becomes the reserve that takes its jobs from a socket, and ends when the program has. `alive` is
 /// held as long as this process forks new supervisors.
@@ -77,7 +80,7 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
             let (Ok(jobs), Ok(takes)) = (jobs.try_clone(), takes.try_clone()) else { return };
             // SAFETY: this process has one thread.
             match unsafe { libc::fork() } {
-                // Out of processes: those that wait still serve, and the next job tries again.
+                // Out of processes: those that wait still serve, and it is tried again below.
                 -1 => break,
                 0 => {
                     drop(taken);
@@ -88,7 +91,9 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
         }
         // The program's end of the socket closes when it is gone; its reserves see that themselves.
         let mut fds = [PollFd::new(&taken, PollFlags::IN), PollFd::new(jobs, PollFlags::HUP)];
-        if poll(&mut fds, None).is_err() {
+        // If none waits, no job is taken that would be a reason to try again.
+        let again = (waiting < count).then_some(&FORK_AGAIN);
+        if poll(&mut fds, again).is_err() {
             continue;
         }
         let (take, hangup) = (fds[0].revents(), fds[1].revents());

@@ -79,8 +79,11 @@ pub(crate) fn supervise(job: Job) {
             supervisor.clients.push(first);
             supervisor.news.started();
             supervisor.run();
-            let Supervisor { launch, .. } = supervisor;
-            prune::prune(&launch.processes, launch.retention);
+            let processes = supervisor.launch.processes.clone();
+            let retention = supervisor.launch.retention;
+            // A follower that came late waits for its connection to close, not for the tidying.
+            drop(supervisor);
+            prune::prune(&processes, retention);
         }
         Err(error) => first.reply(&Reply::Failed(error)),
     }
