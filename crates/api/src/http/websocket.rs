@@ -1,12 +1,16 @@
 //! Streams of requests: a WebSocket.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::ready;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::sink::{Sink, SinkExt};
+use futures_util::stream::{self, BoxStream, SplitSink, SplitStream, StreamExt, TryStreamExt};
 use http::request::Parts;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -47,12 +51,14 @@ pub(super) async fn answer(call: Call, parts: &mut Parts) -> Result<Response, Fa
     let extensions = std::mem::take(&mut parts.extensions);
     let draining = extensions.get::<Draining>().cloned();
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
-    Ok(upgrade.on_upgrade(move |mut socket| async move {
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let (sink, mut frames) = socket.split();
+        let mut sending = Sending::new(sink);
         let ending = tokio::select! {
-            ending = Session::new(call).run(&mut socket, begin) => ending,
+            ending = Session::new(call).run(&mut sending, &mut frames, begin) => ending,
             () = stopping(draining) => Ending::Stopping,
         };
-        close(&mut socket, ending).await;
+        close(&mut sending.sink, &mut frames, ending).await;
         drop(extensions);
     }))
 }
@@ -72,6 +78,47 @@ enum Ending {
 impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+type Frames = SplitStream<WebSocket>;
+
+/// What is sent, one message at a time. It goes on where it was when it is waited for again, so that
+/// the client is heard while it does not read.
+struct Sending {
+    sink: SplitSink<WebSocket, Frame>,
+    /// What the socket has not taken yet.
+    next: Option<Frame>,
+    /// Something has not left yet.
+    busy: bool,
+}
+
+impl Sending {
+    fn new(sink: SplitSink<WebSocket, Frame>) -> Self {
+        Self { sink, next: None, busy: false }
+    }
+
+    /// Begins to send; nothing else is being sent.
+    fn begin(&mut self, frame: Frame) {
+        self.next = Some(frame);
+        self.busy = true;
+    }
+
+    /// Waits until it has left.
+    async fn finish(&mut self) -> Result<(), axum::Error> {
+        poll_fn(|context| {
+            let mut sink = Pin::new(&mut self.sink);
+            if self.next.is_some() {
+                ready!(sink.as_mut().poll_ready(context))?;
+                if let Some(frame) = self.next.take() {
+                    sink.as_mut().start_send(frame)?;
+                }
+            }
+            sink.poll_flush(context)
+        })
+        .await?;
+        self.busy = false;
+        Ok(())
     }
 }
 
@@ -100,7 +147,12 @@ impl Session {
 
     /// Passes messages both ways. A client that does not read holds the replies back, a service that
     /// does not take requests holds the client back, and neither holds the other direction.
-    async fn run(mut self, socket: &mut WebSocket, begin: Option<Bytes>) -> Ending {
+    async fn run(
+        mut self,
+        sending: &mut Sending,
+        frames: &mut Frames,
+        begin: Option<Bytes>,
+    ) -> Ending {
         self.pending = begin;
         let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,7 +160,12 @@ impl Session {
         loop {
             let requests = self.requests.clone();
             tokio::select! {
-                reply = self.replies.next() => {
+                sent = sending.finish(), if sending.busy => {
+                    if sent.is_err() {
+                        return Ending::Gone;
+                    }
+                }
+                reply = self.replies.next(), if !sending.busy => {
                     let reply = match reply {
                         Some(Ok(reply)) => Encoded::new(self.operation.output(), &reply).to_vec(),
                         Some(Err(status)) => return Failure::from(status).into(),
@@ -118,9 +175,7 @@ impl Session {
                         Ok(reply) => reply.unwrap_or_default(),
                         Err(error) => return Failure::from(error).into(),
                     };
-                    if socket.send(Frame::Text(reply.into())).await.is_err() {
-                        return Ending::Gone;
-                    }
+                    sending.begin(Frame::Text(reply.into()));
                 }
                 room = reserve(requests.as_ref()), if self.pending.is_some() => {
                     // Without room the service wants no more, and its reply says why.
@@ -131,7 +186,7 @@ impl Session {
                         self.requests = None;
                     }
                 }
-                frame = socket.recv(), if self.pending.is_none() => {
+                frame = frames.next(), if self.pending.is_none() => {
                     unanswered = 0;
                     let request = match frame {
                         Some(Ok(Frame::Text(text))) => self.decode(text.as_bytes()),
@@ -144,15 +199,16 @@ impl Session {
                         return failure.into();
                     }
                 }
-                _ = pings.tick() => {
+                // A client that does not read yet will not see a ping before the rest.
+                _ = pings.tick(), if !sending.busy => {
                     // While a request is pending nobody looks for answers.
                     if self.pending.is_none() {
                         unanswered += 1;
                     }
-                    let gone = unanswered > MAX_UNANSWERED;
-                    if gone || socket.send(Frame::Ping(Bytes::new())).await.is_err() {
+                    if unanswered > MAX_UNANSWERED {
                         return Ending::Gone;
                     }
+                    sending.begin(Frame::Ping(Bytes::new()));
                 }
             }
         }
@@ -202,7 +258,7 @@ fn bad_message() -> Failure {
 }
 
 /// Says how the conversation ended, and waits a little until the client has heard it.
-async fn close(socket: &mut WebSocket, ending: Ending) {
+async fn close(sink: &mut SplitSink<WebSocket, Frame>, frames: &mut Frames, ending: Ending) {
     let frame = match ending {
         Ending::Gone => return,
         Ending::Done => CloseFrame { code: close_code::NORMAL, reason: "".into() },
@@ -210,15 +266,15 @@ async fn close(socket: &mut WebSocket, ending: Ending) {
             CloseFrame { code: close_code::AWAY, reason: "the server is being stopped".into() }
         }
         Ending::Failed(failure) => {
-            if socket.send(Frame::Text(failure.json().into())).await.is_err() {
+            if sink.send(Frame::Text(failure.json().into())).await.is_err() {
                 return;
             }
             CloseFrame { code: close_code::ERROR, reason: failure.code().name().into() }
         }
     };
     let goodbye = async {
-        if socket.send(Frame::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.recv().await {}
+        if sink.send(Frame::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = frames.next().await {}
         }
     };
     let _ = timeout(CLOSE_TIMEOUT, goodbye).await;

@@ -18,6 +18,9 @@ use super::connection::lock;
 use super::operations::Operation;
 use super::shared::Shared;
 
+/// The largest body of a request without a token: a question about health has a service's name.
+const STRANGERS_BODY_BYTES: u64 = 1 << 10;
+
 /// What was wrong with a request's body. The handler only sees that it broke off.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fault(Arc<Mutex<Option<ToolError>>>);
@@ -39,13 +42,18 @@ pub(super) fn check_length(
     body: &Incoming,
     shared: &Shared,
     operation: &Operation,
+    trusted: bool,
 ) -> Option<ToolError> {
-    let size = body.size_hint().lower();
-    (!operation.streams_in && size > shared.limits.body_bytes).then(|| too_large(size, shared))
+    let (size, limit) = (body.size_hint().lower(), largest(shared, trusted));
+    (!operation.streams_in && size > limit).then(|| too_large(size, limit))
 }
 
-fn too_large(size: u64, shared: &Shared) -> ToolError {
+fn largest(shared: &Shared, trusted: bool) -> u64 {
     let limit = shared.limits.body_bytes;
+    if trusted { limit } else { limit.min(STRANGERS_BODY_BYTES) }
+}
+
+fn too_large(size: u64, limit: u64) -> ToolError {
     ToolError::new(
         ErrorCode::TooLarge,
         format!("a request body of {size} bytes or more is over the limit of {limit}"),
@@ -60,6 +68,8 @@ pub(super) struct RequestBody {
     inner: Incoming,
     shared: Arc<Shared>,
     fault: Fault,
+    /// What may come.
+    limit: u64,
     /// What came so far.
     received: u64,
     /// What of it counts as held in memory.
@@ -75,9 +85,11 @@ impl RequestBody {
         inner: Incoming,
         shared: Arc<Shared>,
         operation: &Operation,
+        trusted: bool,
         fault: Fault,
     ) -> Self {
         Self {
+            limit: largest(&shared, trusted),
             inner,
             shared,
             fault,
@@ -93,8 +105,8 @@ impl RequestBody {
             return Ok(());
         }
         self.received = self.received.saturating_add(bytes);
-        if self.received > self.shared.limits.body_bytes {
-            return Err(self.fault.set(too_large(self.received, &self.shared)));
+        if self.received > self.limit {
+            return Err(self.fault.set(too_large(self.received, self.limit)));
         }
         let counted = self.received.saturating_sub(self.shared.limits.uncounted_bytes) - self.held;
         if !self.shared.buffer(counted) {
@@ -134,7 +146,21 @@ pub(super) struct GatheredBody {
 
 /// Takes a whole body in. The pieces are joined: kept as they came, a body that comes byte by byte
 /// would hold a hundred times what is counted.
-pub(super) async fn gather(mut body: RequestBody) -> io::Result<GatheredBody> {
+pub(super) async fn gather(body: RequestBody, trusted: bool) -> io::Result<GatheredBody> {
+    if trusted {
+        return gather_all(body).await;
+    }
+    // A stranger's has as long as its head, whatever progress it makes.
+    let (timeout, fault) = (body.shared.limits.head_timeout, body.fault.clone());
+    tokio::time::timeout(timeout, gather_all(body)).await.unwrap_or_else(|_| {
+        let seconds = timeout.as_secs_f64();
+        let message =
+            format!("the body of a request without a token took more than {seconds} seconds");
+        Err(fault.set(ToolError::new(ErrorCode::DeadlineExceeded, message)))
+    })
+}
+
+async fn gather_all(mut body: RequestBody) -> io::Result<GatheredBody> {
     let mut data = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Some(piece) = frame?.data_ref() {

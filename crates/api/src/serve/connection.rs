@@ -102,9 +102,13 @@ impl Connection {
             .is_ok()
     }
 
-    /// A request was let in: this peer is one of ours.
+    /// This peer is one of ours. Said before its request begins, so that the request keeps it.
     pub(super) fn trust(&self) {
         self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
     }
 
     pub(super) fn end(&self) {
@@ -129,10 +133,27 @@ impl Connection {
         Duration::from_millis(self.now().saturating_sub(self.idle_since.load(Ordering::Relaxed)))
     }
 
-    /// Whether it may make room for another.
-    fn evictable(&self, need: bool) -> bool {
-        self.requests.load(Ordering::Acquire) == 0
-            && (self.idle_for() >= SETTLED || need && !self.asked.load(Ordering::Relaxed))
+    /// Whether it may make room for another, which is told by the requests that it has then. What
+    /// a stranger may ask is answered at once: one that is at it for longer only takes the place.
+    fn evictable(&self, need: bool) -> Option<u64> {
+        let requests = self.requests.load(Ordering::Acquire);
+        let settled = self.idle_for() >= SETTLED;
+        let may = match requests {
+            0 => settled || need && !self.asked.load(Ordering::Relaxed),
+            _ => requests & CLOSED == 0 && !self.is_trusted() && (settled || need),
+        };
+        may.then_some(requests)
+    }
+
+    /// Closes the connection if it may make room; a request that comes at the same time wins.
+    fn close_if_evictable(&self, need: bool) -> bool {
+        let Some(now) = self.evictable(need) else { return false };
+        let closed =
+            self.requests.compare_exchange(now, now | CLOSED, Ordering::AcqRel, Ordering::Acquire);
+        if closed.is_ok() {
+            self.close();
+        }
+        closed.is_ok()
     }
 
     /// Closes the connection if it is idle; a request that comes at the same time wins.
@@ -239,7 +260,7 @@ pub(super) struct Connections {
 pub(super) enum Admitted {
     /// It has its place.
     Yes(Arc<Connection>),
-    /// It has the place of one that was idle.
+    /// It has the place of one that was idle, or a stranger's.
     InsteadOfIdle(Arc<Connection>),
     /// There is none.
     Full,
@@ -347,21 +368,22 @@ impl Connections {
     }
 }
 
-/// Closes the connection that has been idle longest, strangers first, those that still read their
-/// last answer at the end; says whether it was an extra one, nothing if none is idle. If need be one
-/// that has come just now and said nothing yet is idle, too.
+/// Closes the connection that has been idle longest, strangers first even if they ask something,
+/// those that still read their last answer at the end; says whether it was an extra one, nothing if
+/// there is none. If need be one that has come just now is taken, too: one that said nothing yet, or
+/// a stranger.
 fn evict(all: &mut HashMap<u64, Arc<Connection>>, need: bool) -> Option<bool> {
     loop {
         let oldest = all
             .values()
-            .filter(|connection| connection.evictable(need))
+            .filter(|connection| connection.evictable(need).is_some())
             .min_by_key(|connection| {
                 let idle_since = connection.idle_since.load(Ordering::Relaxed);
                 let since = connection.born + Duration::from_millis(idle_since);
-                (connection.is_blocked(), connection.trusted.load(Ordering::Relaxed), since)
+                (connection.is_trusted(), connection.is_blocked(), since)
             })
             .cloned()?;
-        if oldest.close_if_idle() {
+        if oldest.close_if_evictable(need) {
             all.remove(&oldest.id);
             return Some(oldest.extra);
         }
@@ -412,6 +434,7 @@ mod tests {
         let mut stranger = admitted(all.admit(1, peer()));
         settle(&mut stranger, &all);
         let busy = admitted(all.admit(2, peer()));
+        busy.trust();
         assert!(busy.begin());
         assert!(matches!(all.admit(3, peer()), Admitted::InsteadOfIdle(_)));
         assert!(stranger.closed.is_cancelled() && !stranger.begin());
@@ -422,8 +445,10 @@ mod tests {
     fn when_all_work_a_few_more_get_in_and_then_none() {
         let all = connections(1, 1);
         let first = admitted(all.admit(0, peer()));
+        first.trust();
         assert!(first.begin() && !first.extra);
         let extra = admitted(all.admit(1, peer()));
+        extra.trust();
         assert!(extra.extra && extra.begin());
         assert!(matches!(all.admit(2, peer()), Admitted::Full));
         extra.end();
@@ -435,6 +460,22 @@ mod tests {
         assert!(extra.closed.is_cancelled() && !first.closed.is_cancelled());
         let newest = admitted(all.admit(4, peer()));
         assert!(newest.extra && next.closed.is_cancelled(), "one that says nothing is idle");
+    }
+
+    #[test]
+    fn a_strangers_request_does_not_keep_its_place() {
+        let all = connections(2, 0);
+        let known = admitted(all.admit(0, peer()));
+        known.trust();
+        assert!(known.begin());
+        let stranger = admitted(all.admit(1, peer()));
+        assert!(stranger.begin());
+        let next = admitted(all.admit(2, peer()));
+        assert!(stranger.closed.is_cancelled() && !stranger.begin());
+        assert!(!known.closed.is_cancelled());
+        next.trust();
+        assert!(next.begin());
+        assert!(matches!(all.admit(3, peer()), Admitted::Full), "both are known and work");
     }
 
     #[test]

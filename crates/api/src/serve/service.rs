@@ -56,6 +56,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let service = self.clone();
         let http1 = request.version() < Version::HTTP_2;
         service.connection.http1.store(http1, Ordering::Relaxed);
+        service.recognize(&request);
         // A request counts from its head on, before anything of it has run.
         let begun = service.connection.begin();
         Box::pin(async move { Ok(service.answer(request, begun).await) })
@@ -63,6 +64,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 impl Service {
+    /// Whose connection this is, as far as the request tells.
+    fn recognize(&self, request: &Request<Incoming>) {
+        let known = |access: &Arc<Access>| access.check_token(request.headers()).is_ok();
+        if !self.connection.is_trusted() && self.access.as_ref().is_none_or(known) {
+            self.connection.trust();
+        }
+    }
+
     async fn answer(self, mut request: Request<Incoming>, begun: bool) -> Response<ResponseBody> {
         let operation = operation_of(request.uri().path());
         let id = request_id(request.headers());
@@ -135,31 +144,28 @@ impl Service {
         grpc: bool,
     ) -> Response<ResponseBody> {
         if let Err(error) = self.check(&request, operation) {
-            let mut response = self.refuse(&error, flight, grpc);
-            if self.connection.http1.load(Ordering::Relaxed) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            return response;
+            return self.refuse_and_close(&error, flight, grpc);
         }
-        if self.access.is_none() || !operation.open {
-            self.connection.trust();
-        }
-        if let Some(error) = bodies::check_length(request.body(), &self.shared, operation) {
-            return self.refuse(&error, flight, grpc);
+        let trusted = self.connection.is_trusted();
+        if let Some(error) = bodies::check_length(request.body(), &self.shared, operation, trusted)
+        {
+            return self.refuse_and_close(&error, flight, grpc);
         }
         let fault = Fault::default();
         let (head, body) = request.into_parts();
-        let body = RequestBody::new(body, Arc::clone(&self.shared), operation, fault.clone());
-        let body = match operation.class {
-            // Nobody has a turn while they are still saying what they want.
-            Class::Quick => match bodies::gather(body).await {
+        let shared = Arc::clone(&self.shared);
+        let body = RequestBody::new(body, shared, operation, trusted, fault.clone());
+        // Nobody has a turn while they are still saying what they want, and no stranger its place.
+        let body = if operation.class == Class::Quick || !trusted {
+            match bodies::gather(body, trusted).await {
                 Ok(body) => Body::new(body),
                 Err(broken) => {
                     let error = fault.take().unwrap_or_else(|| broken_off(&broken));
-                    return self.refuse(&error, flight, grpc);
+                    return self.refuse_and_close(&error, flight, grpc);
                 }
-            },
-            Class::Free | Class::Waiting => Body::new(body),
+            }
+        } else {
+            Body::new(body)
         };
         let request = Request::from_parts(head, body);
         let asker = Asker { connection: self.connection.id, extra: self.connection.extra };
@@ -242,6 +248,20 @@ impl Service {
         };
         let shared = Arc::clone(&self.shared);
         Response::from_parts(parts, ResponseBody::new(body, kind, shared, flight, grpc, code))
+    }
+
+    /// Refuses a request of which more may come that nobody reads: on HTTP/1 nothing else can follow.
+    fn refuse_and_close(
+        &self,
+        error: &ToolError,
+        flight: Flight,
+        grpc: bool,
+    ) -> Response<ResponseBody> {
+        let mut response = self.refuse(error, flight, grpc);
+        if self.connection.http1.load(Ordering::Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     fn refuse(&self, error: &ToolError, flight: Flight, grpc: bool) -> Response<ResponseBody> {

@@ -16,6 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Result<T, E = Status> = std::result::Result<T, E>;
 
+/// One piece of endless output: more than a connection holds whose reader does not read.
+const ENDLESS_BYTES: usize = 32 << 20;
+
 /// What the services saw.
 #[derive(Clone)]
 pub(crate) struct Seen(UnboundedSender<String>);
@@ -234,19 +237,26 @@ impl Processes for Seen {
 
     type AttachStream = Replies<wire::OutputEvent>;
 
-    /// Gives back what it is given.
+    /// Gives back what it is given. With the id `endless` it has output until there is a signal.
     async fn attach(
         &self,
         request: Request<Streaming<wire::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>> {
         let guard = self.guard("attach dropped");
-        let state = Some((request.into_inner(), 0));
+        let mut messages = request.into_inner();
+        let endless = |begin: &wire::AttachRequest| matches!(&begin.part, Some(attach_request::Part::Begin(begin)) if begin.id == "endless");
+        let first = messages.message().await?;
+        if first.as_ref().is_some_and(endless) {
+            return Ok(Response::new(self.endless(messages, guard)));
+        }
+        let messages = stream::iter(first.map(Ok)).chain(messages).boxed();
+        let state = Some((messages, 0));
         let events = stream::unfold(state, move |state| {
             let _held = &guard;
             async move {
                 let (mut messages, mut next) = state?;
-                let part = match messages.message().await {
-                    Ok(message) => message?.part,
+                let part = match messages.next().await? {
+                    Ok(message) => message.part,
                     Err(status) => return Some((Err(status), None)),
                 };
                 let event = match part {
@@ -276,5 +286,37 @@ impl Processes for Seen {
             }
         });
         Ok(Response::new(events.boxed()))
+    }
+}
+
+impl Seen {
+    /// Output without end, until the client sends something more.
+    fn endless(
+        &self,
+        mut messages: Streaming<wire::AttachRequest>,
+        guard: Guard,
+    ) -> Replies<wire::OutputEvent> {
+        let seen = self.clone();
+        let ended = async move {
+            if let Ok(Some(message)) = messages.message().await {
+                assert!(matches!(message.part, Some(attach_request::Part::Signal(_))));
+                seen.say("signal");
+            }
+        };
+        let seen = self.clone();
+        let output = stream::repeat_with(move || {
+            let _held = &guard;
+            seen.say("endless");
+            let bytes = Some(byte_string::Value::Text("x".repeat(ENDLESS_BYTES)));
+            let output = wire::Output {
+                bytes: Some(wire::ByteString { value: bytes }),
+                ..Default::default()
+            };
+            let event = Some(output_event::Event::Output(output));
+            Ok(wire::OutputEvent { next: 0, event })
+        });
+        // As in the engine, requests are taken whether or not somebody reads.
+        let ended = tokio::spawn(ended);
+        output.take_until(ended).boxed()
     }
 }

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use futures_util::stream::StreamExt;
 use serde_json::{Value, json};
 use stigmer_api::serve::{Access, Limits, Token};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use crate::{PATIENCE, Server};
@@ -70,6 +70,23 @@ async fn a_terminal_is_text_messages_both_ways_and_bytes_for_input() {
     say(&mut socket, json!({ "close_stdin": {} })).await;
     assert!(hear(&mut socket).await.unwrap()["exit"].is_object());
     assert_eq!(hear(&mut socket).await.unwrap_err(), (1000, String::new()));
+    server.sees("attach dropped").await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_heard() {
+    let mut server = Server::new();
+    let address = listen(&server).await;
+    let stream = TcpSocket::new_v4().unwrap();
+    stream.set_recv_buffer_size(64 << 10).unwrap();
+    let stream = MaybeTlsStream::Plain(stream.connect(address).await.unwrap());
+    let url = format!("ws://{address}/v1/processes/attach?id=endless");
+    let mut socket = client_async(url, stream).await.unwrap().0;
+    // One message is more than the connection holds, so that the server cannot send on.
+    server.sees("endless").await;
+    say(&mut socket, json!({ "signal": { "kill": {} } })).await;
+    server.sees("signal").await;
+    drop(socket);
     server.sees("attach dropped").await;
 }
 

@@ -92,6 +92,49 @@ async fn idle_connections_do_not_lock_anybody_out() {
     assert!(server.ask("/v1/files/read", "").await.ends_with("content"));
 }
 
+/// A question about health without a token, whose body does not end.
+const TRICKLE: &str = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: localhost\r\n\
+    transfer-encoding: chunked\r\n\r\n1\r\nx\r\n";
+
+#[tokio::test]
+async fn strangers_who_do_not_finish_asking_do_not_lock_anybody_out() {
+    let limits = Limits { connections: 10, extra_connections: 10, ..Limits::default() };
+    let server = start(limits).await;
+    let mut asking = Vec::new();
+    for _ in 0..40 {
+        let mut stream = server.connect().await;
+        stream.write_all(TRICKLE.as_bytes()).await.unwrap();
+        asking.push(stream);
+    }
+    assert!(server.healthy().await);
+    assert!(server.ask("/v1/files/read", "").await.ends_with("content"));
+}
+
+#[tokio::test]
+async fn a_strangers_body_is_small_and_comes_at_once() {
+    let limits = Limits { head_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = start(limits).await;
+    let mut stream = server.connect().await;
+    stream.write_all(TRICKLE.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.split();
+    let trickle = async {
+        while writing.write_all(b"1\r\nx\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = [0; 12];
+    tokio::select! {
+        () = in_time(trickle) => {}
+        read = reading.read_exact(&mut answer) => { read.unwrap(); }
+    }
+    assert_eq!(&answer, b"HTTP/1.1 504");
+    let large = format!("{TRICKLE}500\r\n{}\r\n", "x".repeat(0x500));
+    assert!(server.say(&large).await.starts_with("HTTP/1.1 413"));
+    let whole = server.say(&format!("{TRICKLE}0\r\n\r\nGET / HTTP/1.0\r\n\r\n")).await;
+    assert!(whole.starts_with("HTTP/1.1 200"), "{whole}");
+}
+
 #[tokio::test]
 async fn commands_that_wait_do_not_lock_anybody_out() {
     let limits = Limits { connections: 50, extra_connections: 50, ..Limits::default() };

@@ -74,6 +74,7 @@ fn router(gate: Arc<Semaphore>, begun: Arc<AtomicUsize>, streamed: Arc<AtomicUsi
     };
     Router::new()
         .route("/stigmer.v1.Processes/Output", any(grpc))
+        .route("/grpc.health.v1.Health/Check", post(count))
         .route("/healthz", get(|| async { "ok" }))
         .route("/v1/files/read", any(|| async { "content" }))
         .route("/v1/files/list", any(|| async { vec![b'x'; LARGE] }))
