@@ -1,7 +1,8 @@
 //! The operations, each handed to the module that does it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::thread::available_parallelism;
 
 use async_trait::async_trait;
 use stigmer_core::file::{
@@ -18,10 +19,29 @@ use stigmer_core::{
     ByteStream, ByteString, Capabilities, Capability, ChangeStream, ErrorCode, FilePath,
     OutputStream, ProcessId, Result, ToolError, ToolExecutor,
 };
+use tokio::sync::Semaphore;
 
 use crate::files::WriteLocks;
 use crate::process::{ProcessOptions, Processes};
+use crate::search::{Stop, StopOnDrop};
 use crate::{Resolver, Root, files, search, transfer, watch};
+
+/// How many searches run at once however few processors there are, so that a short one need not wait
+/// for a few long ones.
+const MIN_SEARCHES: usize = 4;
+
+/// How many searches run at once for each processor: each has a thread per processor already, and
+/// more of them would only make all of them slower.
+const SEARCHES_PER_PROCESSOR: usize = 2;
+
+/// As many permits as searches may run at once, in all workspaces of this process.
+static SEARCHES: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(max_searches())));
+
+fn max_searches() -> usize {
+    let processors = available_parallelism().map_or(1, usize::from);
+    MIN_SEARCHES.max(processors * SEARCHES_PER_PROCESSOR)
+}
 
 /// What a [`HostExecutor`] needs to know.
 #[derive(Clone, Debug)]
@@ -102,6 +122,25 @@ impl HostExecutor {
             Err(ToolError::new(ErrorCode::Io, format!("a file operation broke off: {error}")))
         })
     }
+
+    /// Runs a search off the asynchronous threads. It stops soon after nobody waits for it any more,
+    /// and counts as one that runs until it has.
+    async fn searching<T: Send + 'static>(
+        &self,
+        search: impl FnOnce(&Root, &Stop) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let permit = Arc::clone(&SEARCHES).acquire_owned().await.map_err(|error| {
+            ToolError::new(ErrorCode::Io, format!("no search can be started: {error}"))
+        })?;
+        let guard = StopOnDrop::default();
+        let stop = guard.stop();
+        self.blocking(move |root| {
+            let _permit = permit;
+            stop.check()?;
+            search(root, &stop)
+        })
+        .await
+    }
 }
 
 #[async_trait]
@@ -136,13 +175,13 @@ impl ToolExecutor for HostExecutor {
         self.blocking(|root| files::make_directory(root, request)).await
     }
     async fn list_directory(&self, request: ListDirectory) -> Result<Listing> {
-        self.blocking(|root| search::list_directory(root, request)).await
+        self.searching(|root, stop| search::list_directory(root, request, stop)).await
     }
     async fn search_files(&self, request: SearchFiles) -> Result<FoundFiles> {
-        self.blocking(|root| search::search_files(root, request)).await
+        self.searching(|root, stop| search::search_files(root, request, stop)).await
     }
     async fn grep_search(&self, request: GrepSearch) -> Result<GrepMatches> {
-        self.blocking(|root| search::grep_search(root, request)).await
+        self.searching(|root, stop| search::grep_search(root, request, stop)).await
     }
     async fn watch(&self, request: Watch) -> Result<ChangeStream> {
         watch::watch(Arc::clone(&self.root), request).await
@@ -184,5 +223,59 @@ impl ToolExecutor for HostExecutor {
     }
     async fn execute(&self, request: Execute) -> Result<Executed> {
         self.processes.execute(&self.root, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Long enough for a busy machine; the whole file would take longer.
+    const SOON: Duration = Duration::from_secs(60);
+
+    /// So many bytes that no search reads them all while a test waits; none of them is on the disk.
+    const HUGE: u64 = 4 << 40;
+
+    fn is_open(path: &Path) -> bool {
+        let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+        descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == path))
+    }
+
+    #[tokio::test]
+    async fn a_search_ends_when_nobody_waits_for_it_and_only_so_many_run_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let huge = root.join("huge");
+        fs::File::create(&huge).unwrap().set_len(HUGE).unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let host = HostExecutor::open(HostOptions::new(&root, state.path())).unwrap();
+        let request = GrepSearch {
+            pattern: "never".into(),
+            paths: vec!["huge".into()],
+            ..GrepSearch::default()
+        };
+
+        // One more than may run at once.
+        let searches = (0..=max_searches()).map(|_| host.grep_search(request.clone()));
+        let mut all = Box::pin(futures_util::future::join_all(searches));
+        let begun = async {
+            while !is_open(&huge) || SEARCHES.available_permits() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut all => panic!("nobody reads so much in so little time"),
+            begun = tokio::time::timeout(SOON, begun) => begun.unwrap(),
+        }
+        drop(all);
+
+        // A permit comes back when its search has ended.
+        let permits = u32::try_from(max_searches()).unwrap();
+        let ended = tokio::time::timeout(SOON, SEARCHES.acquire_many(permits)).await;
+        drop(ended.expect("the searches went on").unwrap());
+        assert!(!is_open(&huge));
     }
 }

@@ -14,6 +14,7 @@ use stigmer_core::search::{FoundFiles, QueryKind, SearchFiles};
 use stigmer_core::{FilePath, Result, limits};
 
 use super::smallest::Smallest;
+use super::stop::Stop;
 use super::unreadable::Unreadable;
 use super::walk::{self, Rules, Walk};
 use crate::Root;
@@ -22,7 +23,7 @@ use crate::Root;
 type Found = Smallest<(Reverse<u32>, FilePath), ()>;
 
 /// Finds files by name. Symbolic links are found by their own name, as `fd` does, never followed.
-pub(crate) fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFiles> {
+pub(crate) fn search_files(root: &Root, request: SearchFiles, stop: &Stop) -> Result<FoundFiles> {
     let query = Query::new(root, &request)?;
     let limit = request.limit.unwrap_or(limits::DEFAULT_FIND_RESULTS);
     let found = Found::new(limit.min(limits::MAX_FIND_RESULTS), limits::MAX_SEARCH_BYTES);
@@ -34,6 +35,9 @@ pub(crate) fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFil
         let mut scorer = Scorer::new(&query);
         let (walk, found, unreadable) = (&walk, &found, &unreadable);
         Box::new(move |entry| {
+            if stop.is_set() {
+                return WalkState::Quit;
+            }
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -53,6 +57,7 @@ pub(crate) fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFil
         })
     });
 
+    stop.check()?;
     for (directory, error) in walk.unfit() {
         unreadable.insert(&directory, &error.message);
     }
@@ -166,7 +171,12 @@ mod tests {
     use proptest::prelude::*;
     use stigmer_core::{ByteString, ErrorCode};
 
+    use super::super::stop::StopOnDrop;
     use super::*;
+
+    fn search_files(root: &Root, request: SearchFiles) -> Result<FoundFiles> {
+        super::search_files(root, request, &Stop::default())
+    }
 
     fn world<S: AsRef<str>>(names: &[S]) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -249,6 +259,13 @@ mod tests {
         }
         let all = search_files(&root, glob("f")).unwrap();
         assert_eq!((all.paths.len(), all.unreadable), (3, vec![]));
+    }
+
+    #[test]
+    fn a_search_that_was_given_up_gives_no_half_result() {
+        let (_directory, root) = world(&["a"]);
+        let stop = StopOnDrop::default().stop();
+        assert!(super::search_files(&root, glob("a"), &stop).is_err());
     }
 
     #[test]

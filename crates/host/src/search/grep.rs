@@ -14,12 +14,13 @@ use stigmer_core::{ErrorCode, FilePath, Result, ToolError, limits};
 use super::hits::{FileHits, HitSink, Hits, Wanted, match_bytes};
 use super::pattern;
 use super::smallest::Smallest;
+use super::stop::Stop;
 use super::unreadable::Unreadable;
 use super::walk::{self, Rules, Walk};
 use crate::Root;
 
 /// Finds lines by content.
-pub(crate) fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatches> {
+pub(crate) fn grep_search(root: &Root, request: GrepSearch, stop: &Stop) -> Result<GrepMatches> {
     for (name, lines) in [("before", request.before), ("after", request.after)] {
         if lines > limits::MAX_CONTEXT_LINES {
             let reason = format!("{lines} lines are more than {}", limits::MAX_CONTEXT_LINES);
@@ -35,8 +36,10 @@ pub(crate) fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatche
     let walk = Walk::new(root, Rules::new(!request.no_ignore));
 
     if !scope.files.is_empty() {
-        let mut worker = Worker::new(&request, matcher.clone(), BinaryDetection::convert(b'\0'));
+        let mut worker =
+            Worker::new(&request, matcher.clone(), BinaryDetection::convert(b'\0'), stop);
         for relative in &scope.files {
+            stop.check()?;
             worker.search(root, relative, &results);
         }
     }
@@ -44,9 +47,11 @@ pub(crate) fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatche
         let mut builder = walk.builder(&scope.directories)?;
         builder.overrides(globs).build_parallel().run(|| {
             // A clone for each thread, because clones of one matcher wait for each other's cache.
-            let mut worker = Worker::new(&request, matcher.clone(), BinaryDetection::quit(b'\0'));
+            let mut worker =
+                Worker::new(&request, matcher.clone(), BinaryDetection::quit(b'\0'), stop);
             let (walk, scope, results) = (&walk, &scope, &results);
             Box::new(move |entry| match entry {
+                _ if stop.is_set() => WalkState::Quit,
                 Ok(entry) => visit(root, walk, scope, results, &mut worker, &entry),
                 Err(error) => {
                     results.unreadable.insert_error(root, walk, &error);
@@ -55,6 +60,7 @@ pub(crate) fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatche
             })
         });
     }
+    stop.check()?;
     for (directory, error) in walk.unfit() {
         results.unreadable.insert(&directory, &error.message);
     }
@@ -122,6 +128,7 @@ struct Worker {
     searcher: Searcher,
     matcher: RegexMatcher,
     hits: Hits,
+    stop: Stop,
 }
 
 /// Files that are larger may make the searcher's buffer of 64 KiB grow; half of it, because UTF-16
@@ -131,7 +138,12 @@ const SMALL_FILE: u64 = 32 << 10;
 impl Worker {
     /// ripgrep gives up on a file at its first NUL byte if a walk came across it (`quit`), and looks
     /// on whether it matches if it was named (`convert`).
-    fn new(request: &GrepSearch, matcher: RegexMatcher, binary: BinaryDetection) -> Self {
+    fn new(
+        request: &GrepSearch,
+        matcher: RegexMatcher,
+        binary: BinaryDetection,
+        stop: &Stop,
+    ) -> Self {
         let (before, after) = (request.before, request.after);
         let mut settings = SearcherBuilder::new();
         settings
@@ -146,7 +158,7 @@ impl Worker {
             max_matches: max_matches(request),
             max_bytes: max_bytes(request),
         });
-        Self { searcher: settings.build(), settings, matcher, hits }
+        Self { searcher: settings.build(), settings, matcher, hits, stop: stop.clone() }
     }
 
     fn search(&mut self, root: &Root, relative: &Path, results: &Results) {
@@ -166,7 +178,7 @@ impl Worker {
         // Read, never mapped: ripgrep maps files when few are named, but one that somebody truncates
         // meanwhile would kill the whole process with SIGBUS.
         self.hits.begin(relative.as_os_str().len());
-        let mut reader = Counted { reader: &file, count: 0 };
+        let mut reader = Counted { reader: &file, count: 0, stop: &self.stop };
         let sink = HitSink { matcher: &self.matcher, hits: &mut self.hits };
         let searched = self.searcher.search_reader(&self.matcher, &mut reader, sink);
         let found = self.hits.take();
@@ -185,14 +197,17 @@ impl Worker {
     }
 }
 
-/// Counts what is read, which costs less than asking for the file's size.
-struct Counted<R> {
+/// Counts what is read, which costs less than asking for the file's size, and ends when the search
+/// is given up: one file may be all there is to search, and huge.
+struct Counted<'s, R> {
     reader: R,
     count: u64,
+    stop: &'s Stop,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stop.check().map_err(io::Error::other)?;
         let count = self.reader.read(buffer)?;
         self.count += count as u64;
         Ok(count)

@@ -8,6 +8,7 @@ use stigmer_core::file::{DirectoryEntry, ListDirectory, Listing};
 use stigmer_core::{Result, limits};
 
 use super::smallest::Smallest;
+use super::stop::Stop;
 use super::unreadable::Unreadable;
 use super::walk::{Rules, Walk};
 use crate::Root;
@@ -15,7 +16,7 @@ use crate::Root;
 type Entries = Smallest<Vec<u8>, DirectoryEntry>;
 
 /// Lists a directory, sorted by the bytes of the path.
-pub(crate) fn list_directory(root: &Root, request: ListDirectory) -> Result<Listing> {
+pub(crate) fn list_directory(root: &Root, request: ListDirectory, stop: &Stop) -> Result<Listing> {
     let directory = root.relative(&request.path)?;
     root.open_directory(&directory)?;
     let limit = request.limit.unwrap_or(limits::DEFAULT_LIST_ENTRIES);
@@ -29,6 +30,7 @@ pub(crate) fn list_directory(root: &Root, request: ListDirectory) -> Result<List
     // without holding it in memory. A directory that cannot be read is listed by its parent.
     let unreadable = Unreadable::new();
     for entry in builder.build() {
+        stop.check()?;
         match entry {
             Ok(entry) if entry.depth() == 0 => {}
             Ok(entry) => {
@@ -73,7 +75,12 @@ mod tests {
     use stigmer_core::file::FileKind;
     use stigmer_core::{ErrorCode, FilePath};
 
+    use super::super::stop::StopOnDrop;
     use super::*;
+
+    fn list_directory(root: &Root, request: ListDirectory) -> Result<Listing> {
+        super::list_directory(root, request, &Stop::default())
+    }
 
     fn world(names: &[&str]) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -115,6 +122,13 @@ mod tests {
         assert!(list(&root, limit(4)).1);
         assert!(!list(&root, limit(5)).1);
         assert!(!list(&root, limit(usize::MAX)).1);
+    }
+
+    #[test]
+    fn a_listing_that_was_given_up_stops_at_the_next_entry() {
+        let (_directory, root) = world(&["a"]);
+        let stop = StopOnDrop::default().stop();
+        assert!(super::list_directory(&root, ListDirectory::default(), &stop).is_err());
     }
 
     #[test]

@@ -15,9 +15,11 @@ mod ignore_files;
 mod list;
 mod pattern;
 mod smallest;
+mod stop;
 mod unreadable;
 mod walk;
 
 pub(crate) use find::search_files;
 pub(crate) use grep::grep_search;
 pub(crate) use list::list_directory;
+pub(crate) use stop::{Stop, StopOnDrop};

@@ -5,7 +5,12 @@ use proptest::prelude::*;
 use stigmer_core::ByteString;
 use stigmer_core::search::GrepMatch;
 
+use super::super::stop::StopOnDrop;
 use super::*;
+
+fn grep_search(root: &Root, request: GrepSearch) -> Result<GrepMatches> {
+    super::grep_search(root, request, &Stop::default())
+}
 
 fn world(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
     let directory = tempfile::tempdir().unwrap();
@@ -44,6 +49,16 @@ fn a_file_that_is_reached_twice_is_searched_once() {
     let paths = ["d", "./d/", "", "d/f", "d/f", "d/.hidden"].map(FilePath::from).to_vec();
     let found = grep_search(&root, GrepSearch { paths, ..request("a") }).unwrap();
     assert_eq!(places(&found), ["d/.hidden:1:1", "d/f:1:1"]);
+}
+
+#[test]
+fn a_search_that_was_given_up_gives_no_half_result() {
+    let (_directory, root) = world(&[("f", "a")]);
+    let stop = StopOnDrop::default().stop();
+    for paths in [vec![], vec!["f".into()]] {
+        let request = GrepSearch { paths, ..request("a") };
+        assert!(super::grep_search(&root, request, &stop).is_err());
+    }
 }
 
 #[test]
