@@ -63,8 +63,11 @@ impl Metrics {
 
     /// The text that Prometheus reads.
     pub(crate) async fn render(&self, provider: &dyn Provider) -> String {
-        let mut set = self.set.lock().await;
-        if set.is_none_or(|at| at.elapsed() >= FRESH) {
+        // Whoever asks while they are being counted gets the numbers from before: counting asks every
+        // command's supervisor, and one that does not answer must not hold up the others.
+        if let Ok(mut set) = self.set.try_lock()
+            && set.is_none_or(|at| at.elapsed() >= FRESH)
+        {
             count(provider).await;
             *set = Some(Instant::now());
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stigmer_api::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
-use stigmer_core::{Result, ToolExecutor};
+use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor};
 use stigmer_engine::Engine;
 
 use crate::descriptors::Descriptors;
@@ -15,14 +15,26 @@ use crate::record::Record;
 /// The engine, and what the daemon has beside it.
 #[derive(Debug)]
 pub(crate) struct DaemonProvider {
-    engine: Engine,
+    engine: Arc<Engine>,
     descriptors: Descriptors,
     record: Record,
 }
 
 impl DaemonProvider {
     pub(crate) fn new(engine: Engine, descriptors: Descriptors, record: Record) -> Self {
-        Self { engine, descriptors, record }
+        Self { engine: Arc::new(engine), descriptors, record }
+    }
+
+    /// Asks the engine off the asynchronous threads, of which there are few: it looks at the disk,
+    /// and a file system that hangs must not hold up everybody else's requests.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let engine = Arc::clone(&self.engine);
+        tokio::task::spawn_blocking(move || question(&engine)).await.unwrap_or_else(|error| {
+            Err(ToolError::new(ErrorCode::Io, format!("a request broke off: {error}")))
+        })
     }
 }
 
@@ -44,7 +56,8 @@ impl Provider for DaemonProvider {
         workspace: &str,
         context: &RequestContext,
     ) -> Result<Arc<dyn ToolExecutor>> {
-        self.engine.executor_of(workspace, context)
+        let (workspace, context) = (workspace.to_owned(), context.clone());
+        self.ask(move |engine| engine.executor_of(&workspace, &context)).await
     }
 
     async fn open(
@@ -52,19 +65,22 @@ impl Provider for DaemonProvider {
         request: OpenWorkspace,
         context: &RequestContext,
     ) -> Result<WorkspaceInfo> {
-        self.engine.open_workspace(request, context)
+        let context = context.clone();
+        self.ask(move |engine| engine.open_workspace(request, &context)).await
     }
 
     async fn get(&self, workspace: &str) -> Result<WorkspaceInfo> {
-        self.engine.workspace(workspace)
+        let workspace = workspace.to_owned();
+        self.ask(move |engine| engine.workspace(&workspace)).await
     }
 
     async fn list(&self) -> Result<Vec<WorkspaceInfo>> {
-        self.engine.workspaces()
+        self.ask(Engine::workspaces).await
     }
 
     async fn forget(&self, workspace: &str, context: &RequestContext) -> Result<bool> {
-        self.engine.forget_workspace(workspace, context)
+        let (workspace, context) = (workspace.to_owned(), context.clone());
+        self.ask(move |engine| engine.forget_workspace(&workspace, &context)).await
     }
 
     async fn events(&self, since: Option<u64>, follow: bool) -> Result<EventStream> {

@@ -15,7 +15,8 @@ pub(crate) fn is_init() -> bool {
     std::process::id() == 1
 }
 
-/// Takes in the orphans that ended, for ever. Nobody in this program waits for a child of its own.
+/// Takes in the orphans that ended, for ever. The only child that this program waits for is a new
+/// reserve which could not be executed: that wait is over before this, on the same thread, goes on.
 pub(crate) async fn reap(mut children: Signal) {
     loop {
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}

@@ -27,7 +27,14 @@ use workspace::OneWorkspace;
 
 /// Supervisors that wait for a command: an agent starts a few at once, and each that waits costs
 /// memory.
-const RESERVES: u8 = 4;
+const RESERVE: Reserve = Reserve::Keep(4);
+
+/// The argument with which the sidecar executes itself as its new reserve, when the one that it has
+/// forked is gone.
+const SERVE_AS_RESERVE: &str = "serve-as-reserve";
+
+/// This program, whatever its file is called by now.
+const ITSELF: &str = "/proc/self/exe";
 
 /// How long what is being done may take when it is told to end. Whoever tells it (a container
 /// engine) kills it after ten seconds; commands that are ended need two of them.
@@ -49,6 +56,9 @@ const NEEDED: &[(&str, &str)] = &[
 ];
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == SERVE_AS_RESERVE) {
+        Launcher::serve_as_reserve(RESERVE);
+    }
     let wish = match arguments::parse(std::env::args_os().skip(1)) {
         Ok(wish) => wish,
         Err(reason) => {
@@ -101,8 +111,9 @@ fn try_serve(arguments: &Arguments) -> Result<Drained, String> {
     // SAFETY: `mallopt` takes two numbers; there is one thread.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
     // Supervisors are forked before there are threads.
-    let launcher = Launcher::fork(Reserve::Keep(RESERVES))
-        .map_err(|error| format!("cannot fork the supervisors of commands: {error}"))?;
+    let launcher = Launcher::fork(RESERVE)
+        .map_err(|error| format!("cannot fork the supervisors of commands: {error}"))?
+        .with_program(ITSELF, [SERVE_AS_RESERVE]);
     let processes =
         ProcessOptions { launcher: Some(Arc::new(launcher)), ..ProcessOptions::default() };
     let options = HostOptions { processes, ..HostOptions::new(&arguments.root, &arguments.state) };

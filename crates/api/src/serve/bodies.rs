@@ -73,7 +73,7 @@ pub(super) struct RequestBody {
     /// What came so far.
     received: u64,
     /// What of it counts as held in memory.
-    held: u64,
+    held: Held,
     /// A stream is used as it comes; everything else is held until it is whole.
     streams: bool,
     /// When it has dawdled.
@@ -91,10 +91,10 @@ impl RequestBody {
         Self {
             limit: largest(&shared, trusted),
             inner,
+            held: Held { shared: Arc::clone(&shared), bytes: 0 },
             shared,
             fault,
             received: 0,
-            held: 0,
             streams: operation.streams_in,
             late: None,
         }
@@ -108,12 +108,13 @@ impl RequestBody {
         if self.received > self.limit {
             return Err(self.fault.set(too_large(self.received, self.limit)));
         }
-        let counted = self.received.saturating_sub(self.shared.limits.uncounted_bytes) - self.held;
+        let all = self.received.saturating_sub(self.shared.limits.uncounted_bytes);
+        let counted = all - self.held.bytes;
         if !self.shared.buffer(counted) {
             let error = ToolError::new(
                 ErrorCode::OutOfResources,
                 format!(
-                    "the requests that the server is taking in hold {} bytes together; nothing was done",
+                    "the requests that the server has taken in hold {} bytes together; nothing was done",
                     self.shared.limits.buffered_bytes
                 ),
             )
@@ -121,7 +122,7 @@ impl RequestBody {
             .with_hint("send fewer large requests at once, and this one again in a moment");
             return Err(self.fault.set(error));
         }
-        self.held += counted;
+        self.held.bytes += counted;
         Ok(())
     }
 
@@ -138,15 +139,16 @@ impl RequestBody {
     }
 }
 
-/// A request's body that has arrived, and counts as held until it is gone.
-pub(super) struct GatheredBody {
-    data: Option<Bytes>,
-    _held: RequestBody,
+/// What a request's body holds in memory. It counts until this is dropped: what was decoded from the
+/// body holds as much as the body did.
+pub(super) struct Held {
+    shared: Arc<Shared>,
+    bytes: u64,
 }
 
 /// Takes a whole body in. The pieces are joined: kept as they came, a body that comes byte by byte
 /// would hold a hundred times what is counted.
-pub(super) async fn gather(body: RequestBody, trusted: bool) -> io::Result<GatheredBody> {
+pub(super) async fn gather(body: RequestBody, trusted: bool) -> io::Result<(Bytes, Held)> {
     if trusted {
         return gather_all(body).await;
     }
@@ -160,40 +162,19 @@ pub(super) async fn gather(body: RequestBody, trusted: bool) -> io::Result<Gathe
     })
 }
 
-async fn gather_all(mut body: RequestBody) -> io::Result<GatheredBody> {
+async fn gather_all(mut body: RequestBody) -> io::Result<(Bytes, Held)> {
     let mut data = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Some(piece) = frame?.data_ref() {
             data.extend_from_slice(piece);
         }
     }
-    let data = (!data.is_empty()).then(|| data.freeze());
-    Ok(GatheredBody { data, _held: body })
+    Ok((data.freeze(), body.held))
 }
 
-impl Body for GatheredBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
-}
-
-impl Drop for RequestBody {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.buffered.fetch_sub(self.held, Ordering::Relaxed);
+        self.shared.buffered.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Limits {
     /// How long a body may make no progress. Clients have it at hand when they ask; those that
     /// stream (an upload, a terminal) may take their time.
     pub body_timeout: Duration,
-    /// What the bodies of all unfinished requests may hold in memory together.
+    /// What the bodies of all requests that have no answer yet may hold in memory together.
     pub buffered_bytes: u64,
     /// The first bytes of each body, which the bound above does not count: a small request gets
     /// through while large ones have used it up.

@@ -156,16 +156,17 @@ impl Service {
         let shared = Arc::clone(&self.shared);
         let body = RequestBody::new(body, shared, operation, trusted, fault.clone());
         // Nobody has a turn while they are still saying what they want, and no stranger its place.
-        let body = if operation.class == Class::Quick || !trusted {
+        // What came counts as held until the answer is made, not only until it is decoded.
+        let (body, _held) = if operation.streams_in {
+            (Body::new(body), None)
+        } else {
             match bodies::gather(body, trusted).await {
-                Ok(body) => Body::new(body),
+                Ok((data, held)) => (Body::from(data), Some(held)),
                 Err(broken) => {
                     let error = fault.take().unwrap_or_else(|| broken_off(&broken));
                     return self.refuse_and_close(&error, flight, grpc);
                 }
             }
-        } else {
-            Body::new(body)
         };
         let request = Request::from_parts(head, body);
         let asker = Asker { connection: self.connection.id, extra: self.connection.extra };

@@ -57,7 +57,7 @@ async fn a_body_that_makes_no_progress_is_aborted() {
 async fn bodies_together_have_a_bound_and_small_requests_pass_it() {
     let limits = Limits { buffered_bytes: 1 << 20, uncounted_bytes: 1 << 10, ..Limits::default() };
     let server = start(limits).await;
-    let begin = head("POST", "/v1/files/edit", "content-length: 800000\r\n");
+    let begin = head("POST", "/v1/files/edit", "content-length: 800000\r\nconnection: close\r\n");
     let mut first = server.connect().await;
     first.write_all(begin.as_bytes()).await.unwrap();
     first.write_all(&vec![0; 799_999]).await.unwrap();
@@ -78,6 +78,29 @@ async fn bodies_together_have_a_bound_and_small_requests_pass_it() {
     let mut answer = [0; 12];
     in_time(first.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn bodies_count_until_their_requests_are_answered() {
+    let limits = Limits { buffered_bytes: 1 << 20, uncounted_bytes: 1 << 10, ..Limits::default() };
+    let server = start(limits).await;
+    for (begun, path) in [(1, "/v1/processes/execute"), (2, "/v1/files/write")] {
+        let more = "content-length: 800000\r\nconnection: close\r\n";
+        let large = format!("{}{}", head("POST", path, more), "x".repeat(800_000));
+        let mut first = server.connect().await;
+        first.write_all(large.as_bytes()).await.unwrap();
+        server.until_begun(begun).await;
+        // Its body is not read any more, and what was made of it is at work.
+        let refused = server.say(&large).await;
+        assert!(refused.starts_with("HTTP/1.1 503"), "{path}: {refused}");
+        assert!(refused.contains("\"out_of_resources\""), "{path}: {refused}");
+        server.gate.add_permits(1);
+        assert!(rest(&mut first).await.ends_with("done"));
+        assert!(server.ask("/v1/files/edit", "").await.ends_with('0'));
+    }
+    let large = head("POST", "/v1/files/edit", "content-length: 800000\r\nconnection: close\r\n");
+    let answer = server.say(&format!("{large}{}", "x".repeat(800_000))).await;
+    assert!(answer.ends_with("800000"), "{answer}");
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ impl Start {
         let launcher = Launcher::fork(RESERVE)
             .map_err(|error| io("fork", "the supervisors", &error))?
             .with_program(ITSELF, [SERVE_AS_RESERVE]);
-        let (configuration, _) = place(globals)?;
+        let (configuration, place) = place(globals)?;
         let options = Options {
             listen: self.listen.unwrap_or_else(|| Listen::of(&configuration)),
             socket: self.absolute_socket()?,
