@@ -549,14 +549,13 @@ fn a_callers_circumstances_are_its_commands_with_a_daemon_and_without() {
         "cd /; $S --workspace \"$W\" run pwd",
     ];
     let all = |number: &str| {
-        let outputs = lines.map(|line| {
+        lines.map(|line| {
             let mut command = std::process::Command::new("bash");
             command.args(["-c", line]).env("N", number).env("W", place.work());
             command.env("S", env!("CARGO_BIN_EXE_stigmer")).env("STIGMER_HOME", place.home());
             let output = command.current_dir(place.work()).output().unwrap();
             (line, String::from_utf8(output.stdout).unwrap(), output.status.code())
-        });
-        outputs
+        })
     };
     let without = all("1");
     let _daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);

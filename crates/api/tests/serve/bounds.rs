@@ -54,33 +54,6 @@ async fn a_body_that_makes_no_progress_is_aborted() {
 }
 
 #[tokio::test]
-async fn bodies_together_have_a_bound_and_small_requests_pass_it() {
-    let limits = Limits { buffered_bytes: 1 << 20, uncounted_bytes: 1 << 10, ..Limits::default() };
-    let server = start(limits).await;
-    let begin = head("POST", "/v1/files/edit", "content-length: 800000\r\nconnection: close\r\n");
-    let mut first = server.connect().await;
-    first.write_all(begin.as_bytes()).await.unwrap();
-    first.write_all(&vec![0; 799_999]).await.unwrap();
-    // Until the first has come, a second finds room.
-    let refused = in_time(async {
-        loop {
-            let answer = server.say(&format!("{begin}{}", "x".repeat(800_000))).await;
-            if !answer.starts_with("HTTP/1.1 200") {
-                break answer;
-            }
-        }
-    })
-    .await;
-    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    assert!(refused.contains("\"out_of_resources\""), "{refused}");
-    assert!(server.ask("/v1/files/edit", "").await.ends_with('0'));
-    first.write_all(b"x").await.unwrap();
-    let mut answer = [0; 12];
-    in_time(first.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
-}
-
-#[tokio::test]
 async fn bodies_count_until_their_requests_are_answered() {
     let limits = Limits { buffered_bytes: 1 << 20, uncounted_bytes: 1 << 10, ..Limits::default() };
     let server = start(limits).await;
