@@ -49,7 +49,7 @@ async fn stopped_supervisors_hide_no_command(launcher: Arc<Launcher>) {
     }
     // One of them has no room for another connection.
     let name = stopped[0].0.as_str();
-    let control = find(home.path(), name).expect("a command has a socket");
+    let control = find(home.path(), name).unwrap();
     let waiting = fill(&control);
 
     let listed = tokio::time::timeout(Duration::from_secs(60), executor.list_processes()).await;
