@@ -15,7 +15,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-host", &["stigmer-core"]),
     ("stigmer-route", &["stigmer-core"]),
     ("stigmer-api", &["stigmer-core"]),
-    ("stigmer-engine", &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api"]),
+    ("stigmer-docker", &["stigmer-core", "stigmer-api"]),
+    (
+        "stigmer-engine",
+        &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
+    ),
     ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine"]),
     ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
     ("stigmer", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-daemon"]),

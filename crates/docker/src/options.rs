@@ -1,0 +1,118 @@
+//! What containers are made like. Checked by whoever reads the settings; used as it is.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bytes of memory that a container may use where nothing is said: a build of a large project fits,
+/// and a runaway does not take a laptop with it.
+pub const DEFAULT_MEMORY: u64 = 4 << 30;
+
+/// Processes and threads of a container where nothing is said.
+pub const DEFAULT_PIDS: u64 = 4096;
+
+/// How the containers of one user and home are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerOptions {
+    /// Where what belongs to the containers is kept on this machine; a directory of ours.
+    pub state: PathBuf,
+    /// The static program that becomes process 1.
+    pub sidecar: PathBuf,
+    /// Whose files the workspace's are, and whom commands run as.
+    pub owner: Owner,
+    /// The engine's address (`unix:///path` or `tcp://host:port`), as `DOCKER_HOST` has it;
+    /// `None` is the usual socket, rootless or not.
+    pub engine: Option<String>,
+    /// The image.
+    pub image: String,
+    /// Whether an image that is missing is pulled.
+    pub auto_pull: bool,
+    /// How long a container lives after its last use; `None` is until it is removed.
+    pub ttl: Option<Duration>,
+    /// The engine's runtime by name: `runsc`, `kata`; `None` is its default.
+    pub runtime: Option<String>,
+    /// Which network it has.
+    pub network: Network,
+    /// Whether `host.docker.internal` names this machine.
+    pub host_gateway: bool,
+    /// Bytes of memory, swap included.
+    pub memory: u64,
+    /// Bytes of memory that it is given when memory is short.
+    pub memory_reservation: Option<u64>,
+    /// Processors; `None` is all. Given as a set, so that programs count no more than they have.
+    pub cpus: Option<u32>,
+    /// Processes and threads.
+    pub pids: u64,
+    /// Bytes that it may write outside its volumes; `None` is what the disk has.
+    pub disk: Option<u64>,
+    /// Further directories.
+    pub volumes: Vec<Volume>,
+    /// Variables of every command.
+    pub environment: Vec<(String, String)>,
+    /// Ports that are published.
+    pub ports: Vec<Port>,
+    /// Credentials of the user that commands may read.
+    pub credentials: Vec<Credentials>,
+    /// A file of certificate authorities that all usual tools shall trust beside, or instead of,
+    /// those in the image.
+    pub ca_bundle: Option<PathBuf>,
+    /// Proxy settings (`http_proxy`, `https_proxy`, `no_proxy` and the like) for every command and
+    /// for package managers.
+    pub proxy: Vec<(String, String)>,
+    /// How many containers wait for a workspace.
+    pub pool: u32,
+}
+
+/// A user by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// Which network a container has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The engine's usual one: out, and to nobody's ports but those published.
+    #[default]
+    Bridge,
+    /// Loopback only.
+    None,
+    /// This machine's own. No isolation of the network at all.
+    Host,
+    /// One of this name that exists.
+    Named(String),
+}
+
+/// A directory or file of this machine, or a volume of the engine's, in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// A path on this machine, or a volume's name.
+    pub source: String,
+    /// Where it is in the container, absolute.
+    pub target: String,
+    /// Whether it can only be read.
+    pub read_only: bool,
+}
+
+/// A port of the container that this machine listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The address that is listened on.
+    pub address: IpAddr,
+    /// The port here; 0 is any that is free.
+    pub host: u16,
+    /// The port in the container (TCP).
+    pub container: u16,
+}
+
+/// Credentials in the user's home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// `~/.aws`.
+    Aws,
+    /// `~/.kube`.
+    Kube,
+}
