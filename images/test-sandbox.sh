@@ -97,7 +97,7 @@ checks() {
         *) command="$tool version" ;;
         esac
         check "$tool $version" "(^|[^0-9.])${version//./\\.}($|[^0-9])" "$command"
-    done < <(docker exec "$container" cat /usr/local/share/stigmer/tools 2>/dev/null || true)
+    done < <(docker exec "$container" cat /usr/local/lib/stigmer-tools/versions 2>/dev/null || true)
 }
 
 checks
