@@ -1,10 +1,11 @@
 # What one does with this repository. `make help` lists it.
 
-.PHONY: help run build test lint fmt openapi bench soak
+.PHONY: help run build test test-local-mode test-sandbox-mode lint fmt openapi bench soak \
+	sandbox-build-basic sandbox-build-full sandbox-test dev-full
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 run: ## build stigmer and run a first command under its supervision
 	@echo 'building stigmer (debug) ...'
@@ -12,12 +13,21 @@ run: ## build stigmer and run a first command under its supervision
 	@echo '$$ stigmer run "echo hello from stigmer; uname -sr"'
 	@cargo run --quiet --locked -p stigmer -- run 'echo hello from stigmer; uname -sr'
 
-build: ## build the release binary, target/release/stigmer
+build: ## build the release binary, target/release/stigmer, and the sidecar for containers
 	cargo build --release --locked -p stigmer
+	scripts/build-sidecar
 
 test: ## run every suite, unprivileged, and short fuzzing
 	@scripts/install-needs
 	@scripts/test tests fuzz
+
+test-local-mode: ## run the suites of local mode only
+	@scripts/install-needs
+	@scripts/test local
+
+test-sandbox-mode: ## run the suites of sandbox mode and of its images only
+	@scripts/install-needs
+	@scripts/test sandbox
 
 lint: ## formatting, clippy, documentation, scripts, dependencies and licences
 	@scripts/test checks
@@ -30,7 +40,6 @@ openapi: ## write docs/openapi.json, after a change of the contract
 	mv docs/openapi.json.new docs/openapi.json
 
 bench: build ## measure the budgets and write docs/benchmarks.md
-	scripts/build-sidecar
 	STIGMER_BIN=target/release/stigmer \
 		STIGMER_SIDECAR_BIN=target/$$(uname -m)-unknown-linux-gnu/sidecar/stigmer-sidecar \
 		cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
@@ -39,3 +48,16 @@ soak: ## a million race tries, a thousand kills, 10 GiB of output, ten minutes o
 	@STIGMER_RACE_TRIES=1000000 STIGMER_KILLS=1000 STIGMER_STREAM_BYTES=10737418240 \
 		STIGMER_SUITE_LIMIT=36000 scripts/test tests
 	@scripts/fuzz 600
+
+sandbox-build-basic: ## build the image stigmer-sandbox-basic:local
+	@scripts/with-engine images/build basic
+
+sandbox-build-full: ## build the image stigmer-sandbox-full:local, with the tools of the clouds
+	@scripts/with-engine images/build full
+
+sandbox-test: sandbox-build-basic ## test the image stigmer-sandbox-basic:local (or IMAGE=...)
+	@scripts/with-engine images/test-sandbox.sh $(or $(IMAGE),stigmer-sandbox-basic:local)
+
+dev-full: build sandbox-build-full ## build all, and start the daemon in sandbox mode with the full image
+	STIGMER_EXECUTION_MODE=sandbox STIGMER_SANDBOX_IMAGE=stigmer-sandbox-full:local \
+		target/release/stigmer server start
