@@ -12,20 +12,26 @@ image=$1
 # Longer than any check takes; none may hang the suite.
 seconds=120
 
-# --init as somebody who starts it by hand would not need it; here it lets `sleep` end at once.
-container=$(docker run --detach --rm --init --network none "$image" sleep 3600) || exit 2
-trap 'docker rm --force "$container" >/dev/null 2>&1 || true' EXIT
+# With --init `sleep` ends at once when it is told to.
+start() {
+    container=$(docker run --detach --rm --init --network none "$image" sleep 3600)
+}
+
+container=''
+trap '[[ -z $container ]] || docker rm --force "$container" >/dev/null 2>&1 || true' EXIT
+start || exit 2
 if ! docker exec "$container" bash -c true; then
     echo "$image: has no bash, or no sleep" >&2
     exit 2
 fi
 
 passed=0 failed=0
+user=()
 # check NAME PATTERN COMMAND: what COMMAND prints matches the extended regular expression, and it
 # succeeds. Bash of the image's own user runs it, in the image's own directory.
 check() {
     local name=$1 pattern=$2 command=$3 output code=0
-    output=$(timeout "$seconds" docker exec "$container" bash -c "$command" 2>&1) || code=$?
+    output=$(timeout "$seconds" docker exec "${user[@]}" "$container" bash -c "$command" 2>&1) || code=$?
     if [[ $code -eq 0 && $output =~ $pattern ]]; then
         passed=$((passed + 1))
         printf 'ok      %-28s %s\n' "$name" "$(head -n 1 <<<"$output" | cut -c 1-60)"
@@ -33,6 +39,15 @@ check() {
         failed=$((failed + 1))
         printf 'FAILED  %-28s exit %d, wanted %s, got: %s\n' "$name" "$code" "$pattern" "$output"
     fi
+}
+
+# installations WHO: from a directory, so that no network is needed. What is tested is where it goes.
+# shellcheck disable=SC2016 # the container's shell expands what these commands hold
+installations() {
+    check "pip install as $1" '^/home/sandbox/\.local/.*probe' \
+        "cd \"\$(mktemp -d)\" && echo 'x = 1' >stigmer_probe.py && printf '%s\n' '[build-system]' 'requires = []' '[project]' 'name = \"stigmer-probe\"' 'version = \"1\"' '[tool.setuptools]' 'py-modules = [\"stigmer_probe\"]' >pyproject.toml && pip install -q --no-index --no-build-isolation . && cd / && python -c 'import stigmer_probe; print(stigmer_probe.__file__)'"
+    check "npm install -g as $1" '^probed$' \
+        "cd \"\$(mktemp -d)\" && echo '{\"name\":\"stigmer-probe\",\"version\":\"1.0.0\",\"bin\":{\"stigmer-probe\":\"p.js\"}}' >package.json && printf '#!/usr/bin/env node\nconsole.log(\"probed\")\n' >p.js && chmod +x p.js && npm install -gs --offline . && stigmer-probe"
 }
 
 # shellcheck disable=SC2016 # the container's shell expands what these commands hold
@@ -82,11 +97,7 @@ checks() {
         "cd \"\$(mktemp -d)\" && echo '#include <node_api.h>' >a.c && gcc -c -I/usr/local/include/node a.c && echo ok"
     check 'git commit' '^1$' \
         'cd "$(mktemp -d)" && git init -q && touch a && git add a && git -c user.name=a -c user.email=a@localhost commit -qm a && git rev-list --count HEAD'
-    # Both from a directory, so that no network is needed: what is tested is where it goes to.
-    check 'pip install as the user' '^/home/sandbox/\.local/.*probe' \
-        "cd \"\$(mktemp -d)\" && echo 'x = 1' >stigmer_probe.py && printf '%s\n' '[build-system]' 'requires = []' '[project]' 'name = \"stigmer-probe\"' 'version = \"1\"' '[tool.setuptools]' 'py-modules = [\"stigmer_probe\"]' >pyproject.toml && pip install -q --no-index --no-build-isolation . && cd / && python -c 'import stigmer_probe; print(stigmer_probe.__file__)'"
-    check 'npm install -g as the user' '^probed$' \
-        "cd \"\$(mktemp -d)\" && echo '{\"name\":\"stigmer-probe\",\"version\":\"1.0.0\",\"bin\":{\"stigmer-probe\":\"p.js\"}}' >package.json && printf '#!/usr/bin/env node\nconsole.log(\"probed\")\n' >p.js && chmod +x p.js && npm install -gs --offline . && stigmer-probe"
+    installations 'the user'
 
     # What the full image has beside these is said in it: "program version" on each line.
     while read -r tool version; do
@@ -101,5 +112,13 @@ checks() {
 }
 
 checks
+
+# As sandbox mode does it: the home, as it is in the image, is given to a user who has no name there.
+docker rm --force "$container" >/dev/null
+start
+docker exec --user 0 "$container" chown 12345:12345 /home/sandbox
+user=(--user 12345:12345 --env HOME=/home/sandbox)
+installations 'another user'
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [[ $failed -eq 0 ]]
