@@ -17,8 +17,8 @@ use super::Processes;
 use super::connection::{Connection, unexpected};
 use super::known::Wanted;
 use crate::Root;
-use crate::supervisor::limits;
 use crate::supervisor::protocol::{Launch, Reply, StdinSource, VERSION, Watch};
+use crate::supervisor::{LAUNCH_LIMIT, limits};
 use crate::{Launcher, journal};
 
 /// The variable in which programs find the trace that they belong to.
@@ -89,9 +89,9 @@ impl Processes {
             }
             launches += 1;
             let again = launches < MAX_LAUNCHES && launcher.can_revive();
-            let answer = match launcher.launch(&message, &cwd, inherited.as_deref()) {
+            let answer = match launcher.launch(&message, &cwd, inherited.as_deref()).await {
                 Ok(stream) => {
-                    let mut connection = Connection::from_launch(stream).map_err(not_launched)?;
+                    let mut connection = Connection::from_launch(stream);
                     (connection.answer_soon(&id).await, Some(connection))
                 }
                 // Handed over, and not taken in whole.
@@ -253,6 +253,14 @@ fn check_caller(caller: &Caller) -> Result<()> {
 }
 
 fn not_launched(error: io::Error) -> ToolError {
+    if error.kind() == io::ErrorKind::TimedOut {
+        let limit = LAUNCH_LIMIT.as_secs();
+        let message = format!("no supervisor took the command within {limit} s; nothing was run");
+        return ToolError::new(ErrorCode::Busy, message).with_hint(
+            "too many commands are being started, or what forks supervisors is stopped: \
+             `pkill -CONT stigmer-reserve` wakes it",
+        );
+    }
     ToolError::new(
         ErrorCode::OutOfResources,
         format!("no supervisor could be had for the command: {error}"),
