@@ -201,7 +201,8 @@ async fn a_launch_longer_than_a_socket_holds(launcher: &Arc<Launcher>) {
     assert_eq!(done.unwrap().stdout.head, "100000\n".into());
 }
 
-/// Jobs that nobody takes are given up, and said to be.
+/// Jobs that nobody takes are given up and said to be, and what was given up is never run: neither
+/// by those who have taken it, nor later by others.
 async fn while_the_reserve_is_stopped(launcher: &Arc<Launcher>) {
     /// More than the socket holds.
     const COMMANDS: usize = 600;
@@ -209,6 +210,7 @@ async fn while_the_reserve_is_stopped(launcher: &Arc<Launcher>) {
     let executor = open(home.path(), launcher);
     run(&executor, "true").await;
     let stopped = stop_the_reserve().await;
+    let before = std::fs::read_dir(home.path().join("state/processes")).unwrap().count();
     let commands =
         (0..COMMANDS).map(|_| executor.start_process(StartProcess::shell("echo >> ran")));
     let mut codes = BTreeMap::new();
@@ -220,6 +222,13 @@ async fn while_the_reserve_is_stopped(launcher: &Arc<Launcher>) {
     assert!(codes["busy"] > 0 && codes["supervisor_unreachable"] > 0, "{codes:?}");
     assert_eq!(codes.len(), 2, "{codes:?}");
     wake(&stopped);
+    // Jobs are taken in their order, so the others were all taken before these ended.
+    for _ in 0..20 {
+        assert_eq!(run(&executor, "echo here").await.stdout.head, "here\n".into());
+    }
+    assert!(!home.path().join("w/ran").exists(), "a command was run that was given up");
+    let after = std::fs::read_dir(home.path().join("state/processes")).unwrap().count();
+    assert_eq!(after, before + 20);
 }
 
 /// Limits and umask are those that the program had before it raised its own.
