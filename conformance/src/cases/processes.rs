@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use stigmer_core::process::{Caller, EndReason, Execute, ResourceLimits, StartProcess};
+use stigmer_core::process::{Caller, EndReason, Execute, Lifetime, ResourceLimits, StartProcess};
 use stigmer_core::{ByteString, Capability, ErrorCode};
 
 use crate::Fixture;
@@ -283,6 +283,10 @@ async fn invalid_requests_are_refused_before_anything_runs(place: Fixture) {
     let mut unread = Execute::new(shell());
     unread.input = "x".into();
     refused(place.executor.execute(unread).await, ErrorCode::InvalidArgument, &["input"]);
+    let detached = StartProcess { lifetime: Lifetime::Detached, ..shell() };
+    let result = place.executor.execute(Execute::new(detached)).await;
+    let error = refused_with_hint(result, ErrorCode::InvalidArgument, &["detached"]);
+    assert_eq!(error.details["argument"], "detached");
     assert!(!place.exists("ran").await);
     assert_eq!(place.executor.list_processes().await.unwrap().len(), 0);
 }

@@ -166,7 +166,7 @@ async fn a_terminal_inherits_no_input(place: Fixture) {
 }
 
 async fn a_timeout_is_124_with_what_was_written(place: Fixture) {
-    let mut start = detached("echo before; echo err >&2; sleep 300; echo after");
+    let mut start = StartProcess::shell("echo before; echo err >&2; sleep 300; echo after");
     start.timeout = Some(Duration::from_millis(400));
     let begun = Instant::now();
     let done = place.executor.execute(Execute::new(start)).await.unwrap();
@@ -179,7 +179,8 @@ async fn a_timeout_is_124_with_what_was_written(place: Fixture) {
 }
 
 async fn a_timeout_lets_the_command_clean_up(place: Fixture) {
-    let mut start = detached("trap 'echo cleaned; exit 3' TERM; echo up; sleep 300 & wait");
+    let mut start =
+        StartProcess::shell("trap 'echo cleaned; exit 3' TERM; echo up; sleep 300 & wait");
     start.timeout = Some(Duration::from_millis(300));
     start.termination_grace = Duration::from_secs(20);
     let done = place.executor.execute(Execute::new(start)).await.unwrap();
@@ -188,7 +189,7 @@ async fn a_timeout_lets_the_command_clean_up(place: Fixture) {
 }
 
 async fn a_command_that_ignores_term_is_killed(place: Fixture) {
-    let mut start = detached("trap '' TERM; echo up; while :; do sleep 0.1; done");
+    let mut start = StartProcess::shell("trap '' TERM; echo up; while :; do sleep 0.1; done");
     start.timeout = Some(Duration::from_millis(300));
     let done = place.executor.execute(Execute::new(start)).await.unwrap();
     assert_eq!((done.exit.code, done.exit.reason), (124, EndReason::TimedOut));
@@ -196,7 +197,7 @@ async fn a_command_that_ignores_term_is_killed(place: Fixture) {
 }
 
 async fn nothing_outlives_a_timeout(place: Fixture) {
-    let mut start = detached(TREE);
+    let mut start = StartProcess::shell(TREE);
     start.timeout = Some(Duration::from_secs(2));
     let done = place.executor.execute(Execute::new(start)).await.unwrap();
     assert_eq!((done.exit.code, done.exit.survivors), (124, vec![]));

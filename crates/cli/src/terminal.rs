@@ -1,9 +1,9 @@
 //! Our own terminal.
 
+use std::os::fd::AsRawFd;
+
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use stigmer_core::process::TerminalSize;
 
 /// Whether a person sits at both ends: keys in, characters out.
@@ -12,8 +12,13 @@ pub(crate) fn is_interactive() -> bool {
 }
 
 /// Whether standard input is a terminal whose keys are for others: we run in the background.
+///
+/// Groups are compared as numbers: one of an outer PID namespace has the number 0 here, which is no
+/// process id for whoever reads it as one.
 pub(crate) fn is_background() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|group| group != rustix::process::getpgrp())
+    // SAFETY: both take numbers and give numbers, and touch no memory.
+    let (foreground, own) = unsafe { (libc::tcgetpgrp(stdin().as_raw_fd()), libc::getpgrp()) };
+    foreground >= 0 && foreground != own
 }
 
 /// The size of our terminal.

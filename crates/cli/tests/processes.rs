@@ -435,6 +435,38 @@ fn in_a_terminal_the_command_has_one() {
     place.run(&["run", "-T", "test -t 1"]).exits(1);
 }
 
+/// There our group is one of an outer namespace, whose number we see as 0.
+#[test]
+fn a_command_runs_in_a_pid_namespace_that_its_terminal_is_not_of() {
+    const NAMESPACE: &str = "unshare -Upf --mount-proc --map-root-user --kill-child";
+    let place = Place::new();
+    let possible = format!("{NAMESPACE} true");
+    // Some machines give users no namespaces.
+    if !std::process::Command::new("sh").args(["-c", &possible]).status().unwrap().success() {
+        return;
+    }
+    let stigmer = env!("CARGO_BIN_EXE_stigmer");
+    let in_front = format!("'{stigmer}' run 'test -t 0 && echo \"the\"irs'; echo code $?");
+    // A shell with job control has taken the terminal, so that its job's group has a number here;
+    // who takes one from behind would be stopped.
+    let behind = format!(
+        "trap '' TTOU; mkfifo up; bash -mc 'echo > up; sleep 300' & read -r line < up\n\
+         '{stigmer}' run 'test -t 0 || echo \"noth\"ing'; echo code $?"
+    );
+    for (script, expected) in [(in_front, "theirs\ncode 0\n"), (behind, "nothing\ncode 0\n")] {
+        place.write("script", script);
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("{NAMESPACE} sh script"), "/dev/null"]);
+        script.current_dir(place.work()).env("STIGMER_HOME", place.home());
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let typing = script.stdin.take();
+        let output = script.wait_with_output().unwrap();
+        drop(typing);
+        let printed = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        assert!(printed.contains(expected), "{printed:?}");
+    }
+}
+
 #[test]
 fn a_mode_that_is_not_there_runs_nothing() {
     let place = Place::new();

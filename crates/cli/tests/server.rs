@@ -482,6 +482,23 @@ fn the_file_as_it_is_now_counts_and_not_as_the_daemon_read_it() {
 }
 
 #[test]
+fn who_changes_the_file_is_told_that_a_daemon_has_read_it() {
+    let place = Place::new();
+    let words = ["config", "set", "timeout", "5m"];
+    let quiet = place.run(&words).ok();
+    assert!(!quiet.stderr.contains("daemon"), "{}", quiet.stderr);
+    let daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    let who = format!("process {}", daemon.pid.as_raw_nonzero());
+    let next = "stigmer server stop && stigmer server start";
+    place.run(&words).ok().says(&["warning: the daemon", &who, next]);
+    let in_json = place.run(&["config", "unset", "timeout", "--json"]).ok().says(&[&who, next]);
+    assert_eq!(in_json.json()["key"], "timeout");
+    // What was not changed is no reason.
+    let refused = place.run(&["config", "set", "timeout", "soon"]).exits(2);
+    assert!(!refused.stderr.contains(&who), "{}", refused.stderr);
+}
+
+#[test]
 fn what_was_to_be_isolated_does_not_run_on_the_host_for_a_crash() {
     let place = Place::new();
     let set = [("STIGMER_EXECUTION_MODE", "sandbox")];

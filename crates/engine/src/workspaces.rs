@@ -59,10 +59,12 @@ impl Engine {
         Ok(self.describe(record))
     }
 
-    /// What is known of a workspace, named by its id or its path.
+    /// What is known of a workspace, named by its id or its path. By its path it is the one in the
+    /// mode that the settings say, or the only one.
     ///
     /// # Errors
-    /// `unknown_workspace`; `invalid_argument` for what is no name.
+    /// `unknown_workspace`; `invalid_argument` for what is no name, and for a path of several
+    /// workspaces, none in that mode.
     pub fn workspace(&self, name: &str) -> Result<WorkspaceInfo> {
         let found = self.find(&Name::parse(name)?)?;
         found.map(|record| self.describe(record)).ok_or_else(|| unknown(name))
@@ -77,11 +79,11 @@ impl Engine {
         Ok(records.into_iter().map(|record| self.describe(record)).collect())
     }
 
-    /// Forgets a workspace, named by its id or its path; returns whether there was one. Nothing in
-    /// its directory is touched, and its commands go on.
+    /// Forgets a workspace, named as for [`Engine::workspace`]; returns whether there was one.
+    /// Nothing in its directory is touched, and its commands go on.
     ///
     /// # Errors
-    /// `invalid_argument` for what is no name; `io` if it cannot be removed.
+    /// `invalid_argument` as for [`Engine::workspace`]; `io` if it cannot be removed.
     pub fn forget_workspace(&self, name: &str, context: &RequestContext) -> Result<bool> {
         let Some(record) = self.find(&Name::parse(name)?)? else { return Ok(false) };
         let forgotten = self.store()?.remove(&record.id)?;
@@ -182,14 +184,19 @@ impl Engine {
             // One whose directory is gone can still be looked at and forgotten.
             Name::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
         };
-        // The one in the mode that the settings say, else in any.
+        // The one in the mode that the settings say, else the only one.
         if let Ok(mode) = self.mode(None)
             && let Some(record) = store.get(&id_of(&path, mode))?
         {
             return Ok(Some(record));
         }
         let root = FilePath::from(path);
-        Ok(store.list()?.into_iter().find(|record| record.root == root))
+        let mut records: Vec<_> =
+            store.list()?.into_iter().filter(|record| record.root == root).collect();
+        if records.len() > 1 {
+            return Err(ambiguous(&root, &records));
+        }
+        Ok(records.pop())
     }
 
     fn describe(&self, record: Record) -> WorkspaceInfo {
@@ -228,6 +235,17 @@ fn unknown(name: &str) -> ToolError {
     ToolError::new(ErrorCode::UnknownWorkspace, format!("no workspace is called {name}"))
         .with_detail("workspace", name)
         .with_hint("it was never opened, or it was forgotten: open it by its absolute path")
+}
+
+/// A path is that of several workspaces, none in the mode that the settings say.
+fn ambiguous(root: &FilePath, records: &[Record]) -> ToolError {
+    let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let named: Vec<String> =
+        records.iter().map(|record| format!("{} ({})", record.id, record.mode)).collect();
+    let reason = format!("{root} is the root of several: {}", named.join(", "));
+    ToolError::invalid_argument("workspace", reason)
+        .with_detail("workspaces", ids)
+        .with_hint("name one by its id")
 }
 
 fn now_ms() -> u64 {

@@ -40,6 +40,7 @@ fn main() {
     let trials = vec![
         trial("the_same_directory_is_the_same_workspace", the_same_directory),
         trial("a_mode_that_is_not_there_never_reaches_the_host", modes_that_are_not_there),
+        trial("a_path_means_one_workspace_or_none", paths_of_several),
         trial("names_that_are_none_are_refused", names_that_are_none),
         trial("a_directory_that_was_made_anew_is_noticed", made_anew),
         trial("what_another_program_forgot_is_forgotten", forgotten_elsewhere),
@@ -181,16 +182,51 @@ fn modes_that_are_not_there() {
     assert_eq!(local.server_settings, [("execution_mode".to_owned(), "sandbox".to_owned())]);
     assert!(sandboxed.engine.executor_of(local.id.as_str(), &none).is_ok());
     assert_eq!(code(sandboxed.engine.executor_of(name, &none)), ErrorCode::NotAvailable);
-    // A record of a mode that another version had, under its own id.
-    let records = sandboxed.path(".stigmer/state/workspaces");
-    let text = std::fs::read_to_string(records.join(format!("{}.json", local.id))).unwrap();
-    let text =
-        text.replace("\"local\"", "\"sandbox\"").replace(local.id.as_str(), "ws-00000000000000aa");
-    std::fs::write(records.join("ws-00000000000000aa.json"), text).unwrap();
+    record_as(&sandboxed, local.id.as_str(), "sandbox", "ws-00000000000000aa");
     let info = sandboxed.engine.workspace("ws-00000000000000aa").unwrap();
     assert_eq!((info.mode, info.capabilities.has), (ExecutionMode::Sandbox, Vec::new()));
     let refused = sandboxed.engine.executor_of("ws-00000000000000aa", &none);
     assert_eq!(code(refused), ErrorCode::NotAvailable);
+}
+
+/// Makes a record of a mode that another version had, under its own id.
+fn record_as(place: &Place, local: &str, mode: &str, id: &str) {
+    let records = place.path(".stigmer/state/workspaces");
+    let text = std::fs::read_to_string(records.join(format!("{local}.json"))).unwrap();
+    let text = text.replace("\"local\"", &format!("\"{mode}\"")).replace(local, id);
+    std::fs::write(records.join(format!("{id}.json")), text).unwrap();
+}
+
+fn paths_of_several() {
+    const SANDBOX: &str = "ws-00000000000000aa";
+    const CLUSTER: &str = "ws-00000000000000bb";
+    let none = RequestContext::default();
+    let place = Place::new();
+    let root = place.path("0");
+    let path = root.to_str().unwrap();
+    let engine = &place.engine;
+    let local = engine.open_workspace(open(&root, None), &none).unwrap().id;
+    for (mode, id) in [("sandbox", SANDBOX), ("kubernetes", CLUSTER)] {
+        record_as(&place, local.as_str(), mode, id);
+    }
+    // The one in the mode that is in force.
+    assert_eq!(engine.workspace(path).unwrap().id, local);
+    assert!(engine.forget_workspace(path, &none).unwrap());
+    // None is, and it could be either.
+    for error in
+        [engine.workspace(path).unwrap_err(), engine.forget_workspace(path, &none).unwrap_err()]
+    {
+        assert_eq!(error.code, ErrorCode::InvalidArgument, "{error:?}");
+        assert!(error.message.contains(SANDBOX) && error.message.contains(CLUSTER), "{error:?}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("id")));
+    }
+    assert_eq!(engine.workspaces().unwrap().len(), 2);
+    // The only one.
+    assert!(engine.forget_workspace(CLUSTER, &none).unwrap());
+    assert_eq!(engine.workspace(path).unwrap().id.as_str(), SANDBOX);
+    assert!(engine.forget_workspace(path, &none).unwrap());
+    assert!(!engine.forget_workspace(path, &none).unwrap());
+    assert_eq!(engine.workspaces().unwrap(), []);
 }
 
 fn names_that_are_none() {

@@ -1,7 +1,7 @@
 //! A program that lives long gets itself a new reserve when the one it has is killed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ fn main() {
         runtime.block_on(whoever_is_killed(&launcher));
         runtime.block_on(in_a_burst(&launcher));
         runtime.block_on(while_there_is_no_room_for_processes(&launcher));
+        runtime.block_on(a_launch_longer_than_a_socket_holds(&launcher));
+        runtime.block_on(while_the_reserve_is_stopped(&launcher));
         Ok::<(), Failed>(())
     })];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -163,6 +165,69 @@ async fn while_there_is_no_room_for_processes(launcher: &Arc<Launcher>) {
     assert!(all.iter().all(|done| done.stdout.head == "here\n".into()));
     // It is the same one: nobody replaced it.
     assert_eq!(children(std::process::id(), "stigmer-reserve"), [keeper]);
+}
+
+/// Stops whoever forks supervisors, and all who wait; returns them.
+async fn stop_the_reserve() -> Vec<Pid> {
+    let keeper = keeper().await;
+    kill_process(keeper, Signal::STOP).unwrap();
+    let pid = keeper.as_raw_nonzero().get().unsigned_abs();
+    let mut stopped = children(pid, "stigmer-superv");
+    // It was forked, and has not taken its own name yet.
+    stopped.extend(children(pid, "stigmer-reserve"));
+    // One whose command is over may be gone by now.
+    stopped.retain(|supervisor| kill_process(*supervisor, Signal::STOP).is_ok());
+    stopped.push(keeper);
+    stopped
+}
+
+fn wake(stopped: &[Pid]) {
+    for pid in stopped {
+        kill_process(*pid, Signal::CONT).unwrap();
+    }
+}
+
+/// The one thread of the program serves others until the supervisor takes the whole launch.
+async fn a_launch_longer_than_a_socket_holds(launcher: &Arc<Launcher>) {
+    let home = tempfile::tempdir().unwrap();
+    let executor = open(home.path(), launcher);
+    let stopped = stop_the_reserve().await;
+    let variables = (0..16).map(|index| (format!("V{index}").into(), "x".repeat(100_000).into()));
+    let start =
+        StartProcess { variables: variables.collect(), ..StartProcess::shell("echo ${#V15}") };
+    let wake = async { wake(&stopped) };
+    let (done, ()) = tokio::join!(executor.execute(Execute::new(start)), wake);
+    assert_eq!(done.unwrap().stdout.head, "100000\n".into());
+}
+
+/// Jobs that nobody takes are given up and said to be, and what was given up is never run: neither
+/// by those who have taken it, nor later by others.
+async fn while_the_reserve_is_stopped(launcher: &Arc<Launcher>) {
+    /// More than the socket holds.
+    const COMMANDS: usize = 600;
+    let home = tempfile::tempdir().unwrap();
+    let executor = open(home.path(), launcher);
+    run(&executor, "true").await;
+    let stopped = stop_the_reserve().await;
+    let before = std::fs::read_dir(home.path().join("state/processes")).unwrap().count();
+    let commands =
+        (0..COMMANDS).map(|_| executor.start_process(StartProcess::shell("echo >> ran")));
+    let mut codes = BTreeMap::new();
+    for done in join_all(commands).await {
+        let error = done.unwrap_err();
+        assert!(error.hint.is_some(), "{error:?}");
+        *codes.entry(error.code.name()).or_insert(0) += 1;
+    }
+    assert!(codes["busy"] > 0 && codes["supervisor_unreachable"] > 0, "{codes:?}");
+    assert_eq!(codes.len(), 2, "{codes:?}");
+    wake(&stopped);
+    // Jobs are taken in their order, so the others were all taken before these ended.
+    for _ in 0..20 {
+        assert_eq!(run(&executor, "echo here").await.stdout.head, "here\n".into());
+    }
+    assert!(!home.path().join("w/ran").exists(), "a command was run that was given up");
+    let after = std::fs::read_dir(home.path().join("state/processes")).unwrap().count();
+    assert_eq!(after, before + 20);
 }
 
 /// Limits and umask are those that the program had before it raised its own.

@@ -136,6 +136,9 @@ async fn downloads(place: Place) {
     }
     let error = last.unwrap().unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable, "{error}");
+    assert!(error.message.starts_with("the download of large broke off: "), "{error}");
+    assert_eq!(error.details["path"], "large");
+    assert!(error.hint.is_some_and(|hint| hint.contains("download it again")));
 }
 
 async fn uploads(place: Place) {

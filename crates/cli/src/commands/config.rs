@@ -5,9 +5,10 @@ use std::io::Read;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stigmer_core::{ErrorCode, ToolError};
-use stigmer_engine::Configuration;
+use stigmer_daemon::DaemonPlace;
 use stigmer_engine::configuration::variables::{Key, SETTINGS};
 use stigmer_engine::configuration::{self, Origin, file};
+use stigmer_engine::{Configuration, Sources};
 
 use crate::arguments::Globals;
 use crate::context::{io, sources_with_daemon, surroundings};
@@ -176,7 +177,21 @@ fn done(key: Key, path: &std::path::Path, what: &str, output: &mut Output) -> Re
         output.json(&json!({ "key": name, "path": path.to_string_lossy() }))?;
     }
     output.talk(format_args!("{what} {name} in {}", path.display()));
+    if let Some(daemon) = daemon() {
+        output.warn(format_args!(
+            "the daemon ({daemon}) keeps what it read when it started for clients of its API: \
+             `stigmer server stop && stigmer server start`"
+        ));
+    }
     Ok(0)
+}
+
+/// Who runs and has read the file before it was changed. That the file is changed does not depend
+/// on what else it says, or on whether a daemon can be asked after.
+fn daemon() -> Option<String> {
+    let sources = Sources { surroundings: surroundings(), ..Sources::default() };
+    let place = DaemonPlace::of(&Configuration::load(&sources).ok()?).ok()?;
+    Some(stigmer_daemon::find(&place).ok()??.describe())
 }
 
 fn from_stdin() -> Result<String, ToolError> {

@@ -41,6 +41,10 @@ pub(super) struct Near {
 
 /// Looks for what `old` may have meant in `content`.
 pub(super) fn nearest(content: &[u8], old: &[u8], new: &[u8]) -> Nearest {
+    nearest_within(PATIENCE, content, old, new)
+}
+
+fn nearest_within(patience: Duration, content: &[u8], old: &[u8], new: &[u8]) -> Nearest {
     let content = &content[..content.len().min(SEARCHED_BYTES)];
     let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
     let height = old.strip_suffix(b"\n").unwrap_or(old).split(|byte| *byte == b'\n').count();
@@ -62,7 +66,7 @@ pub(super) fn nearest(content: &[u8], old: &[u8], new: &[u8]) -> Nearest {
     if !new.is_empty() && memmem::find(content, new).is_some() {
         hint.push_str("; the replacement is there already: the edit may have been made before");
     }
-    Nearest { lines: similar_places(&lines, old, height), hint }
+    Nearest { lines: similar_places(patience, &lines, old, height), hint }
 }
 
 fn at(content: &[u8], lines: &[&[u8]], found: Option<usize>, height: usize, hint: &str) -> Nearest {
@@ -107,8 +111,8 @@ fn find_without_blanks(content: &[u8], old: &[u8]) -> Option<usize> {
 }
 
 /// The places most like the text: by pairs of letters first, then letter by letter.
-fn similar_places(lines: &[&[u8]], old: &[u8], height: usize) -> Vec<Near> {
-    let deadline = Instant::now() + PATIENCE;
+fn similar_places(patience: Duration, lines: &[&[u8]], old: &[u8], height: usize) -> Vec<Near> {
+    let deadline = Instant::now() + patience;
     // The longest line says most about where the text should be.
     let sought: Vec<&[u8]> = old.split(|byte| *byte == b'\n').collect();
     let longest = sought.iter().enumerate().max_by_key(|(_, line)| line.trim_ascii().len());
@@ -143,7 +147,7 @@ fn similar_places(lines: &[&[u8]], old: &[u8], height: usize) -> Vec<Near> {
     for (_, index) in candidates {
         let end = (index + height.min(SHOWN_LINES)).min(lines.len());
         let place = join(&lines[index..end]);
-        let until = Some(deadline.min(Instant::now() + PATIENCE / 8));
+        let until = Some(deadline.min(Instant::now() + patience / 8));
         let ops = capture_diff_slices_deadline(Algorithm::Myers, &sought, &place, until);
         let ratio = f64::from(get_diff_ratio(&ops, sought.len(), place.len()));
         if ratio >= LEAST {
@@ -172,19 +176,24 @@ fn pairs_of(line: &[u8]) -> BTreeSet<[u8; 2]> {
 mod tests {
     use super::*;
 
+    /// However slow the machine is.
+    fn unhurried(content: &[u8], old: &[u8], new: &[u8]) -> Nearest {
+        nearest_within(Duration::from_secs(3600), content, old, new)
+    }
+
     #[test]
     fn line_ends_and_blanks_are_told_apart() {
-        let found = nearest(b"one\r\ntwo\r\n", b"one\ntwo\n", b"");
+        let found = unhurried(b"one\r\ntwo\r\n", b"one\ntwo\n", b"");
         assert!(found.hint.contains("CRLF"), "{found:?}");
         assert_eq!(found.lines[0].line, 1);
-        let found = nearest(b"x\n\tif  a {\n\t}\n", b"    if a {\n    }\n", b"");
+        let found = unhurried(b"x\n\tif  a {\n\t}\n", b"    if a {\n    }\n", b"");
         assert!(found.hint.contains("white space"), "{found:?}");
         assert_eq!((found.lines[0].line, found.lines[0].text.as_str()), (2, "\tif  a {\n\t}"));
     }
 
     #[test]
     fn an_edit_made_before_is_recognised() {
-        let found = nearest(b"fn new_name() {}\n", b"fn old_name() {}\n", b"fn new_name() {}\n");
+        let found = unhurried(b"fn new_name() {}\n", b"fn old_name() {}\n", b"fn new_name() {}\n");
         assert!(found.hint.contains("already"), "{found:?}");
         assert_eq!(found.lines[0].line, 1);
     }
@@ -193,16 +202,16 @@ mod tests {
     fn the_best_place_comes_first() {
         let text = (0..5000).map(|n| format!("    let value_{n} = compute({n});\n"));
         let text: String = text.collect();
-        let found = nearest(text.as_bytes(), b"let value_4321 = compute(4321, x);\n", b"");
+        let found = unhurried(text.as_bytes(), b"let value_4321 = compute(4321, x);\n", b"");
         assert_eq!(found.lines[0].line, 4322, "{found:?}");
         assert!(found.lines.len() <= SHOWN);
     }
 
     #[test]
     fn nothing_like_it_is_said_to_be_nothing() {
-        assert!(nearest(b"abc\ndef\n", b"0123456789", b"").lines.is_empty());
-        assert!(nearest(b"", b"x", b"").lines.is_empty());
-        assert!(nearest(b"\n\n", b"\n\n\n", b"").lines.len() <= SHOWN);
+        assert!(unhurried(b"abc\ndef\n", b"0123456789", b"").lines.is_empty());
+        assert!(unhurried(b"", b"x", b"").lines.is_empty());
+        assert!(unhurried(b"\n\n", b"\n\n\n", b"").lines.len() <= SHOWN);
     }
 
     #[test]

@@ -30,9 +30,8 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The connection over which a command is being started.
-    pub(crate) fn from_launch(stream: std::os::unix::net::UnixStream) -> std::io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream: UnixStream::from_std(stream)?, received: Vec::new() })
+    pub(crate) fn from_launch(stream: UnixStream) -> Self {
+        Self { stream, received: Vec::new() }
     }
 
     /// Connects to the supervisor of a process's directory; `None` if there is none any more.

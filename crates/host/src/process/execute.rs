@@ -2,7 +2,7 @@
 
 use stigmer_core::limits::MAX_CAPTURE_BYTES;
 use stigmer_core::process::{
-    Execute, Executed, Follow, OutputEvent, OutputKind, ReadOutput, StartedProcess, Stdin,
+    Execute, Executed, Follow, Lifetime, OutputEvent, OutputKind, ReadOutput, StartedProcess, Stdin,
 };
 use stigmer_core::{ByteString, Capture, ErrorCode, ProcessId, Result, ToolError};
 
@@ -19,6 +19,12 @@ impl Processes {
         if capture_bytes > MAX_CAPTURE_BYTES {
             let reason = format!("{capture_bytes} bytes are over the limit of {MAX_CAPTURE_BYTES}");
             return Err(ToolError::invalid_argument("capture_bytes", reason));
+        }
+        // Whoever waits for a command is the client that it has.
+        if start.lifetime == Lifetime::Detached {
+            let reason = "a command that is executed is waited for";
+            return Err(ToolError::invalid_argument("detached", reason)
+                .with_hint("start it instead, and follow its output"));
         }
         let streams = matches!(start.stdin, Stdin::Stream);
         if !streams && !input.is_empty() {

@@ -92,21 +92,19 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
     use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
 
     use super::*;
 
     /// Keeps a connection; returns its other end, which ends when the connection is dropped.
-    fn keep(fresh: &Fresh, number: u64) -> tokio::net::UnixStream {
+    fn keep(fresh: &Fresh, number: u64) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        fresh.keep(ProcessId::from_random(number), Connection::from_launch(ours).unwrap());
-        tokio::net::UnixStream::from_std(theirs).unwrap()
+        fresh.keep(ProcessId::from_random(number), Connection::from_launch(ours));
+        theirs
     }
 
-    async fn ends(mut stream: tokio::net::UnixStream) {
+    async fn ends(mut stream: UnixStream) {
         let end = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0])).await;
         assert_eq!(end.expect("it is kept").unwrap(), 0);
     }

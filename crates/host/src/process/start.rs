@@ -17,15 +17,20 @@ use super::Processes;
 use super::connection::{Connection, unexpected};
 use super::known::Wanted;
 use crate::Root;
-use crate::supervisor::limits;
 use crate::supervisor::protocol::{Launch, Reply, StdinSource, VERSION, Watch};
+use crate::supervisor::{LAUNCH_LIMIT, limits};
 use crate::{Launcher, journal};
 
 /// The variable in which programs find the trace that they belong to.
 const TRACEPARENT: &str = "TRACEPARENT";
 
-/// How often a launch is repeated that was handed to a supervisor which died before it began.
-const MAX_LAUNCHES: usize = 3;
+/// How often a launch is repeated that was handed to a supervisor which died before it began. Those
+/// of a reserve that is being killed still take commands until they are gone; with the pauses that
+/// is a second, which a busy machine may need.
+const MAX_LAUNCHES: u32 = 10;
+
+/// The first pause before a launch is repeated; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// What asking for a command came to.
 #[derive(Debug)]
@@ -80,18 +85,21 @@ impl Processes {
         let id = chosen.as_ref().map_or_else(new_id, |(id, _)| Ok(id.clone()))?;
         let (launch, inherited) = self.describe(id.clone(), cwd_path, request);
         let message = Launcher::message(launch, then).map_err(not_launched)?;
-        let mut launches = 0;
+        let mut launches = 0_u32;
         loop {
             if let Some((id, wanted)) = &chosen
                 && let Some(started) = self.started_before(id, wanted).await?
             {
                 return Ok(Launched::Before(started));
             }
+            if let Some(doublings) = launches.checked_sub(1) {
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(doublings)).await;
+            }
             launches += 1;
             let again = launches < MAX_LAUNCHES && launcher.can_revive();
-            let answer = match launcher.launch(&message, &cwd, inherited.as_deref()) {
+            let answer = match launcher.launch(&message, &cwd, inherited.as_deref()).await {
                 Ok(stream) => {
-                    let mut connection = Connection::from_launch(stream).map_err(not_launched)?;
+                    let mut connection = Connection::from_launch(stream);
                     (connection.answer_soon(&id).await, Some(connection))
                 }
                 // Handed over, and not taken in whole.
@@ -253,6 +261,14 @@ fn check_caller(caller: &Caller) -> Result<()> {
 }
 
 fn not_launched(error: io::Error) -> ToolError {
+    if error.kind() == io::ErrorKind::TimedOut {
+        let limit = LAUNCH_LIMIT.as_secs();
+        let message = format!("no supervisor took the command within {limit} s; nothing was run");
+        return ToolError::new(ErrorCode::Busy, message).with_hint(
+            "too many commands are being started, or what forks supervisors is stopped: \
+             `pkill -CONT stigmer-reserve` wakes it",
+        );
+    }
     ToolError::new(
         ErrorCode::OutOfResources,
         format!("no supervisor could be had for the command: {error}"),

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use stigmer_core::{ErrorCode, ProcessId, ToolError};
@@ -24,12 +25,17 @@ pub(super) struct Begun {
 /// Makes the process's directory and starts the command. If that fails nothing is left.
 ///
 /// The directory is what makes an id unique: whoever finds it there has lost, and starts nothing.
+///
+/// Whoever gave up waiting for the command has closed `client`, and may have told that it was not
+/// started; so it is looked at last before the directory is made, and before the command is.
 pub(super) fn begin(
     launch: &Launch,
     path: &Path,
     cwd: &OwnedFd,
     inherited: spawn::Inherited,
+    client: &OwnedFd,
 ) -> Result<Begun, ToolError> {
+    wanted_still(client)?;
     let at = |operation: &str, error: std::io::Error| {
         ToolError::from_io(operation, &path.into(), &error)
     };
@@ -61,8 +67,19 @@ pub(super) fn begin(
     let exit_record = record::write_process(&directory, &record)
         .map_err(|error| at("write the record of the process in", error))
         .inspect_err(undo)?;
+    wanted_still(client).inspect_err(undo)?;
     let spawned = spawn::spawn(launch, cwd, inherited).inspect_err(undo)?;
     Ok(Begun { directory, listener, exit_record, spawned })
+}
+
+/// Refuses to go on for a client that is gone.
+fn wanted_still(client: &OwnedFd) -> Result<(), ToolError> {
+    let mut one = [PollFd::new(client, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut one, Some(&at_once)) {
+        Ok(1..) => Err(ToolError::new(ErrorCode::Unavailable, "whoever wants it is gone")),
+        _ => Ok(()),
+    }
 }
 
 /// The id of a new command is that of another one.

@@ -13,11 +13,11 @@ use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,6 +29,8 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, umask, waitpid};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
 use super::protocol::{self, Launch, Request, Watch};
 use super::reserve;
@@ -86,6 +88,13 @@ pub(super) fn raise_open_files() -> Rlimit {
 
 /// The most descriptors that come with a launch: working directory and standard input.
 pub(super) const MAX_DESCRIPTORS: usize = 2;
+
+/// How long a supervisor may take to take a command: as long as to answer. Jobs wait only while
+/// hundreds do, or while whoever forks supervisors is stopped.
+pub(crate) const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a job is offered for which there was no room.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Launcher {
     /// Forks the reserve. Must be called before the program has a second thread.
@@ -178,29 +187,57 @@ impl Launcher {
     /// Hands a message to a supervisor. The answers come over the returned connection.
     ///
     /// # Errors
-    /// What `sendmsg(2)` says; `BrokenPipe` when the reserve is gone or used up.
-    pub(crate) fn launch(
+    /// What `sendmsg(2)` says; `BrokenPipe` when the reserve is gone or used up; `TimedOut` when no
+    /// supervisor took the whole message within [`LAUNCH_LIMIT`], and nothing was started.
+    pub(crate) async fn launch(
         &self,
         message: &[u8],
         cwd: &OwnedFd,
         stdin: Option<&OwnedFd>,
     ) -> io::Result<UnixStream> {
-        let running = self.running(None)?;
+        let handed_over = self.hand_over(message, cwd, stdin);
+        let handed_over = tokio::time::timeout(LAUNCH_LIMIT, handed_over).await;
+        handed_over.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Waits for nothing while there is room in the sockets, which there mostly is.
+    async fn hand_over(
+        &self,
+        message: &[u8],
+        cwd: &OwnedFd,
+        stdin: Option<&OwnedFd>,
+    ) -> io::Result<UnixStream> {
         let (ours, theirs) = connection()?;
-        if let Err(error) = send_descriptors(&running.jobs, b"j", &[theirs.as_fd()]) {
-            // Nobody has taken it.
-            if !is_gone(error) || !self.can_revive() {
-                return Err(error.into());
+        let mut gone = None;
+        loop {
+            let running = self.running(gone.as_ref())?;
+            match send_descriptors(&running.jobs, b"j", &[theirs.as_fd()]) {
+                Ok(_) => break,
+                // So many jobs wait that no more fit.
+                Err(Errno::AGAIN) => tokio::time::sleep(LOOK_AGAIN).await,
+                // Nobody has taken it.
+                Err(error) if is_gone(error) && gone.is_none() && self.can_revive() => {
+                    gone = Some(running);
+                }
+                Err(error) => return Err(error.into()),
             }
-            let running = self.running(Some(&running))?;
-            send_descriptors(&running.jobs, b"j", &[theirs.as_fd()])?;
         }
         drop(theirs);
         let mut descriptors = vec![cwd.as_fd()];
         descriptors.extend(stdin.map(AsFd::as_fd));
-        let sent = send_descriptors(&ours, &message[..1], &descriptors)?;
-        let mut stream = UnixStream::from(ours);
-        io::Write::write_all(&mut stream, &message[sent..])?;
+        let mut sent = send_descriptors(&ours, &message[..1], &descriptors)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        // At once if it fits: the runtime knows only after a turn that a new socket has room.
+        sent += match rustix::io::retry_on_intr(|| {
+            rustix::net::send(&ours, &message[sent..], SendFlags::NOSIGNAL)
+        }) {
+            Err(Errno::AGAIN) => 0,
+            other => other?,
+        };
+        let mut stream = UnixStream::from_std(ours.into())?;
+        if sent < message.len() {
+            stream.write_all(&message[sent..]).await?;
+        }
         Ok(stream)
     }
 
@@ -266,6 +303,7 @@ fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED)
 }
 
+/// Sends without waiting: `AGAIN` if there is no room.
 fn send_descriptors(
     socket: &OwnedFd,
     bytes: &[u8],
@@ -278,7 +316,9 @@ fn send_descriptors(
     }
     loop {
         let parts = [io::IoSlice::new(bytes)];
-        match sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+        // Threads that serve others must not wait here.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match sendmsg(socket, &parts, &mut control, flags) {
             Err(Errno::INTR) => {}
             other => return other,
         }

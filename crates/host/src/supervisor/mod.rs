@@ -21,4 +21,5 @@ mod spawn;
 mod supervise;
 mod tree;
 
+pub(crate) use launcher::LAUNCH_LIMIT;
 pub use launcher::{Launcher, Reserve};

@@ -71,7 +71,7 @@ pub(crate) struct Job {
 pub(crate) fn supervise(job: Job) {
     let Job { launch, connection: (socket, received), cwd, stdin, umask } = job;
     let mut first = Client::new(socket, received);
-    match Supervisor::start(launch, &cwd, stdin, umask) {
+    match Supervisor::start(launch, &cwd, stdin, umask, first.socket()) {
         Ok((mut supervisor, executable)) => {
             drop(cwd);
             first.launched = true;
@@ -85,6 +85,7 @@ pub(crate) fn supervise(job: Job) {
             drop(supervisor);
             prune::prune(&processes, retention);
         }
+        // A client that is gone is told nothing.
         Err(error) => first.reply(&Reply::Failed(error)),
     }
 }
@@ -143,6 +144,7 @@ impl Supervisor {
         cwd: &OwnedFd,
         stdin: Option<OwnedFd>,
         umask: Mode,
+        client: &OwnedFd,
     ) -> Result<(Self, Option<stigmer_core::FilePath>), ToolError> {
         let path = launch.processes.join(launch.id.as_str());
         let at = |operation: &str, error: std::io::Error| {
@@ -158,7 +160,7 @@ impl Supervisor {
         let max_clients = max_clients.max(FOR_STEERING + 1);
         let inherited = spawn::Inherited { stdin, umask, mask, open_files };
         let Begun { directory, listener, exit_record, spawned } =
-            begin(&launch, &path, cwd, inherited)?;
+            begin(&launch, &path, cwd, inherited, client)?;
         let log_directory = directory.try_clone().map_err(|error| at("open", error))?;
         let now = Instant::now();
         let executable = spawned.executable.map(Into::into);

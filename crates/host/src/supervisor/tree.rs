@@ -9,7 +9,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpgid, kill_process, kill_process_group, wait};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 use stigmer_core::process::Survivor;
 
 /// How long a sweep goes on. What is not gone by then is one that we may not kill or that the
@@ -122,7 +122,7 @@ pub(crate) fn signal_all(signal: Signal) {
 /// Kills every process of the command until none is left. Returns what could not be killed.
 pub(crate) fn sweep(mut each: impl FnMut(Reaped)) -> Vec<Survivor> {
     let started = Instant::now();
-    let own_group = rustix::process::getpgrp();
+    let own_group = group_of(rustix::process::getpid());
     let mut sweeps = 0_u32;
     loop {
         let living = descendants();
@@ -131,7 +131,7 @@ pub(crate) fn sweep(mut each: impl FnMut(Reaped)) -> Vec<Survivor> {
             // The group first: the kernel kills it as one, against which no member can fork. Only
             // groups that descendants are in are named, and only descendants can be in those: each
             // lies in a session that the command or a child of it began.
-            if let Some(group) = getpgid(Some(*pid)).ok().filter(|group| *group != own_group) {
+            if let Some(group) = group_of(*pid).filter(|group| Some(*group) != own_group) {
                 let _ = kill_process_group(group, Signal::KILL);
             }
             match kill_process(*pid, Signal::KILL) {
@@ -153,6 +153,14 @@ pub(crate) fn sweep(mut each: impl FnMut(Reaped)) -> Vec<Survivor> {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
+}
+
+/// A process's group; nothing for one of an outer PID namespace, whose number is 0 here and would
+/// name our own.
+fn group_of(pid: Pid) -> Option<Pid> {
+    // SAFETY: `getpgid` takes a number and gives a number, and touches no memory.
+    let group = unsafe { libc::getpgid(pid.as_raw_nonzero().get()) };
+    (group > 0).then(|| Pid::from_raw(group)).flatten()
 }
 
 /// Takes away from a process, and so from every child that it may just be making, the right to make

@@ -28,6 +28,10 @@ async fn what_is_lost(place: Place) {
                 kill -KILL $PPID; sleep 60";
     let request = || with_id(line);
     let id = place.executor.start_process(request()).await.unwrap().id;
+    // What it wrote is in the log before its supervisor dies.
+    while place.executor.process(&id).await.unwrap().output_bytes == 0 {
+        tokio::task::yield_now().await;
+    }
     std::fs::write(place.path("go"), "").unwrap();
     // Until its supervisor is dead.
     assert_eq!(place.executor.wait(&id).await.unwrap().reason, EndReason::Lost);

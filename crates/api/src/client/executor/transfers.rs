@@ -8,10 +8,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
 use prost::Message;
 use stigmer_core::transfer::{Change, Download, Upload, UploadSummary, Watch};
-use stigmer_core::{ByteStream, ChangeStream, ErrorCode, Result, ToolError};
+use stigmer_core::{ByteStream, ChangeStream, ErrorCode, FilePath, Result, ToolError};
 
 use super::RemoteExecutor;
 use crate::client::call::Messages;
+use crate::client::failure::Failure;
 use crate::client::methods::{DOWNLOAD, UPLOAD, WATCH};
 use crate::convert;
 use crate::wire;
@@ -24,14 +25,15 @@ const PIECE: usize = 256 << 10;
 impl RemoteExecutor {
     /// A stream that breaks ends with an error, so that what is cut is never taken for whole.
     pub(super) async fn download_content(&self, request: Download) -> Result<ByteStream> {
+        let path = request.path.clone();
         let request: wire::DownloadRequest = self.about(request);
         let parts = self.client.call(DOWNLOAD)?.open(&request).await?;
-        Ok(Box::pin(unfold(Some(parts), async |parts| {
-            let mut parts = parts?;
+        Ok(Box::pin(unfold(Some((parts, path)), async |downloading| {
+            let (mut parts, path) = downloading?;
             match parts.next().await {
-                Ok(Some(part)) => Some((Ok(part.data), Some(parts))),
+                Ok(Some(part)) => Some((Ok(part.data), Some((parts, path)))),
                 Ok(None) => None,
-                Err(failure) => Some((Err(failure.into_reason()), None)),
+                Err(failure) => Some((Err(cut_off(failure, &path)), None)),
             }
         })))
     }
@@ -75,6 +77,18 @@ impl RemoteExecutor {
         }
         convert::reply(answer?)
     }
+}
+
+/// What ended a download before its end: what the server says, or that it could not be heard.
+fn cut_off(failure: Failure, path: &FilePath) -> ToolError {
+    if let Failure::Answered(error) = failure {
+        return error;
+    }
+    let error = failure.into_reason();
+    let message = format!("the download of {path} broke off: {}", error.message);
+    ToolError { message, ..error }
+        .with_detail("path", path.clone())
+        .with_hint("what came is not the whole: download it again")
 }
 
 async fn next_event(events: &mut Messages<wire::WatchEvent>) -> Result<wire::WatchEvent> {

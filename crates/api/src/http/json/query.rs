@@ -27,16 +27,32 @@ pub(crate) fn decode_query(message: &'static Message, query: &str) -> Result<Vec
             return Err(ToolError::invalid_argument("query", reason));
         }
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = unescape(name);
-        let name = String::from_utf8_lossy(&name);
-        reader.put(message, &name, &unescape(value))?;
+        let name =
+            unescape(name).and_then(|name| String::from_utf8(name).ok()).ok_or_else(|| {
+                let reason = "a name is no UTF-8 text, or has a % without two hexadecimal digits";
+                ToolError::invalid_argument("query", reason)
+            })?;
+        let Some(value) = unescape(value) else {
+            let reason = "has a % without two hexadecimal digits; a % itself is %25";
+            return Err(ToolError::invalid_argument(&shown(&name), reason));
+        };
+        reader.put(message, &name, &value)?;
     }
     Ok(reader.out)
 }
 
-/// The bytes that stand behind `+` and `%41`.
-fn unescape(text: &str) -> Vec<u8> {
-    percent_decode(text.replace('+', " ").as_bytes()).collect()
+/// The bytes that stand behind `+` and `%41`; nothing for a `%` that begins no such byte.
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let whole = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(whole) {
+        return None;
+    }
+    Some(percent_decode(text.replace('+', " ").as_bytes()).collect())
+}
+
+/// A name that may be anything, as errors say it.
+fn shown(name: &str) -> String {
+    name.chars().take(SHOWN_NAME).collect()
 }
 
 #[derive(Default)]
@@ -50,8 +66,7 @@ struct Reader {
 
 impl Reader {
     fn put(&mut self, mut of: &'static Message, name: &str, value: &[u8]) -> Result<(), ToolError> {
-        let shown: String = name.chars().take(SHOWN_NAME).collect();
-        let refuse = |reason: String| Err(ToolError::invalid_argument(&shown, reason));
+        let refuse = |reason: String| Err(ToolError::invalid_argument(&shown(name), reason));
         let mut path: Vec<u32> = Vec::new();
         let mut steps = name.split('.').peekable();
         let field = loop {

@@ -234,6 +234,13 @@ fn a_query_with_a_slip_is_refused_by_name() {
     assert!(read("path.text=a&path.base64=YQ").contains("cannot be given with text"));
     assert!(read("first_line=x").contains("must be a whole number"));
     assert!(read("workspace=%ff").contains("must be a string"));
+    for query in ["path=%zz", "path=100%", "path=%4", "path=%%41", "path=a&path=%+1", "path=%4ä"] {
+        assert!(read(query).starts_with("path: has a %"), "{query}");
+    }
+    assert!(read("path.text=%zz").starts_with("path.text: has a %"));
+    for query in ["%zz=a", "pa%fft=a"] {
+        assert!(read(query).starts_with("query: a name is"), "{query}");
+    }
     assert!(read("workspace.x=1").contains("nothing in workspace"));
     assert!(refused("GrepSearchRequest", "literal=yes").contains("must be true or false"));
     assert!(refused("ExecuteRequest", "start=x").contains("one by one"));
