@@ -19,6 +19,7 @@ use stigmer_core::process::{Command as Wanted, OutputKind, TerminalSize};
 use stigmer_core::{ByteString, ErrorCode, ToolError};
 
 use super::limits::{Limit, limits};
+use super::memory;
 use super::protocol::{Launch, StdinSource};
 
 /// A command that runs.
@@ -51,6 +52,8 @@ pub(crate) struct Inherited {
     pub(crate) mask: libc::sigset_t,
     /// The limit of open descriptors.
     pub(crate) open_files: Rlimit,
+    /// That the kernel spares them when memory runs out, which is not for a command.
+    pub(crate) spared: bool,
 }
 
 /// Starts the command of a launch in `cwd`.
@@ -68,7 +71,7 @@ pub(crate) fn spawn(
 }
 
 fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
-    let Inherited { stdin: inherited, umask, mask, open_files } = inherited;
+    let Inherited { stdin: inherited, umask, mask, open_files, spared } = inherited;
     let umask = launch.umask.map_or(umask, Mode::from_raw_mode);
     let mut spawned = Spawned {
         child: None,
@@ -102,6 +105,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
             limits(&launch.limits, &launch.caller_limits, open_files),
             umask,
             mask,
+            spared,
         );
         Ok(command)
     };
@@ -287,6 +291,7 @@ fn before_exec(
     limits: Vec<Limit>,
     umask: Mode,
     mask: libc::sigset_t,
+    spared: bool,
 ) {
     let supervisor = rustix::process::getpid();
     let prepare = move || -> io::Result<()> {
@@ -297,6 +302,9 @@ fn before_exec(
         rustix::process::umask(umask);
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+        if spared {
+            memory::give_up_being_spared();
+        }
         for limit in &limits {
             limit.apply()?;
         }
