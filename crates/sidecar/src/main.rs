@@ -52,6 +52,10 @@ const FILE_THREADS: usize = 32;
 /// Heaps of the allocator. It has one for each thread otherwise, and none gives back what it has.
 const HEAPS: i32 = 2;
 
+/// When memory runs out commands are what ends, and not who looks after them: each counts as if it had
+/// half of the memory more than it has.
+const OOM_SCORE: u16 = 500;
+
 /// Exit code for arguments that are wrong.
 const BAD_ARGUMENTS: u8 = 2;
 
@@ -137,8 +141,11 @@ fn try_serve(arguments: &Arguments) -> Result<Served, String> {
     let launcher = Launcher::fork(RESERVE)
         .map_err(|error| format!("cannot fork the supervisors of commands: {error}"))?
         .with_program(ITSELF, [SERVE_AS_RESERVE]);
-    let mut processes =
-        ProcessOptions { launcher: Some(Arc::new(launcher)), ..ProcessOptions::default() };
+    let mut processes = ProcessOptions {
+        launcher: Some(Arc::new(launcher)),
+        oom_score: arguments.end_commands.then_some(OOM_SCORE),
+        ..ProcessOptions::default()
+    };
     if arguments.own_environment {
         let own = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
         processes.environment = own.collect();

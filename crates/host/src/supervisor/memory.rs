@@ -23,8 +23,6 @@ const UNLIMITED: u64 = i64::MAX as u64 - (1 << 20);
 #[derive(Debug)]
 pub(crate) struct Memory {
     group: Option<Group>,
-    /// The program is one that the kernel shall spare, and a command would inherit that.
-    spared: bool,
 }
 
 /// The control group that this process is in, as far as memory goes.
@@ -57,9 +55,7 @@ impl Memory {
     /// Looks up what this process is part of. It takes a moment, so that it is done while there is
     /// no command yet.
     pub(crate) fn look_up() -> Self {
-        let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-        let spared = score.trim().parse::<i32>().is_ok_and(|score| score < 0);
-        Self { group: Group::own(), spared }
+        Self { group: Group::own() }
     }
 
     /// Notes the count before the command starts.
@@ -67,11 +63,6 @@ impl Memory {
         if let Some(group) = &mut self.group {
             group.killed_before = group.killed();
         }
-    }
-
-    /// Whether commands have to be told that they are not spared.
-    pub(super) fn is_spared(&self) -> bool {
-        self.spared
     }
 
     /// Whether the kernel killed for want of memory since the command started.
@@ -88,13 +79,13 @@ impl Memory {
     }
 }
 
-/// Makes this process one that the kernel does not spare. System calls only: it is done between fork
-/// and exec. Everybody may give up what they were given; where it fails, the command is as safe as
-/// stigmer is.
-pub(super) fn give_up_being_spared() {
+/// Makes this process, and what it executes, likelier to be killed when memory runs out. System calls
+/// only: it is done between fork and exec. Everybody may raise their own score; where it fails, the
+/// command is as safe as stigmer is.
+pub(super) fn be_killed_first(score: &[u8]) {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {
-        let _ = rustix::io::write(&file, b"0");
+        let _ = rustix::io::write(&file, score);
     }
 }
 
@@ -290,6 +281,6 @@ mod tests {
         let mut memory = Memory::look_up();
         memory.begin();
         assert!(!memory.ran_out());
-        assert!(!Memory { group: None, spared: false }.ran_out());
+        assert!(!Memory { group: None }.ran_out());
     }
 }

@@ -52,8 +52,6 @@ pub(crate) struct Inherited {
     pub(crate) mask: libc::sigset_t,
     /// The limit of open descriptors.
     pub(crate) open_files: Rlimit,
-    /// That the kernel spares them when memory runs out, which is not for a command.
-    pub(crate) spared: bool,
 }
 
 /// Starts the command of a launch in `cwd`.
@@ -71,7 +69,7 @@ pub(crate) fn spawn(
 }
 
 fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
-    let Inherited { stdin: inherited, umask, mask, open_files, spared } = inherited;
+    let Inherited { stdin: inherited, umask, mask, open_files } = inherited;
     let umask = launch.umask.map_or(umask, Mode::from_raw_mode);
     let mut spawned = Spawned {
         child: None,
@@ -105,7 +103,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
             limits(&launch.limits, &launch.caller_limits, open_files),
             umask,
             mask,
-            spared,
+            launch.oom_score,
         );
         Ok(command)
     };
@@ -291,8 +289,9 @@ fn before_exec(
     limits: Vec<Limit>,
     umask: Mode,
     mask: libc::sigset_t,
-    spared: bool,
+    oom_score: Option<u16>,
 ) {
+    let oom_score = oom_score.map(|score| score.to_string());
     let supervisor = rustix::process::getpid();
     let prepare = move || -> io::Result<()> {
         rustix::process::setsid()?;
@@ -302,8 +301,8 @@ fn before_exec(
         rustix::process::umask(umask);
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
-        if spared {
-            memory::give_up_being_spared();
+        if let Some(score) = &oom_score {
+            memory::be_killed_first(score.as_bytes());
         }
         for limit in &limits {
             limit.apply()?;

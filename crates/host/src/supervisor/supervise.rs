@@ -162,8 +162,7 @@ impl Supervisor {
         let may_open = open_files.maximum.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS);
         let max_clients = may_open.min(MAX_CLIENTS) as usize;
         let max_clients = max_clients.max(FOR_STEERING + 1);
-        let inherited =
-            spawn::Inherited { stdin, umask, mask, open_files, spared: memory.is_spared() };
+        let inherited = spawn::Inherited { stdin, umask, mask, open_files };
         let Begun { directory, listener, exit_record, spawned } =
             begin(&launch, &path, cwd, inherited)?;
         let log_directory = directory.try_clone().map_err(|error| at("open", error))?;

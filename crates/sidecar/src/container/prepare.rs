@@ -13,6 +13,10 @@ use crate::broker::{Broker, PROGRAMS, SHIMS, find_program};
 /// Under this name the workspace is known to people and to older set-ups.
 const WORKSPACE: &str = "/workspace";
 
+/// Where every program puts its temporary files, and the mode for that.
+const TEMPORARY: &str = "/tmp";
+const EVERYBODYS: u32 = 0o1777;
+
 /// This program's file, where the container has it.
 const SIDECAR: &str = "/proc/self/exe";
 
@@ -36,13 +40,18 @@ pub(super) fn places(wanted: &Init, trouble: &mut Trouble) {
     let home = &wanted.home;
     let what = format!("make the home {} for user {}", home.display(), wanted.uid);
     trouble.note(&what, make_home(home, wanted.uid, wanted.gid));
-    if !Path::new("/tmp").exists() {
-        let made = fs::create_dir("/tmp")
-            .and_then(|()| fs::set_permissions("/tmp", Permissions::from_mode(0o1777)));
-        trouble.note("make /tmp", made);
-    }
+    trouble.note(&format!("make {TEMPORARY} everybody's"), make_temporary());
     let what = format!("link {WORKSPACE} to {}", wanted.root.display());
     trouble.note(&what, link_workspace(&wanted.root));
+}
+
+/// An image may have none, and an engine that mounts something beneath it makes one for root alone.
+fn make_temporary() -> io::Result<()> {
+    DirBuilder::new().recursive(true).create(TEMPORARY)?;
+    if fs::metadata(TEMPORARY)?.mode() & EVERYBODYS == EVERYBODYS {
+        return Ok(());
+    }
+    fs::set_permissions(TEMPORARY, Permissions::from_mode(EVERYBODYS))
 }
 
 fn make_home(home: &Path, uid: u32, gid: u32) -> io::Result<()> {
