@@ -82,7 +82,7 @@ impl Memory {
 /// Makes this process, and what it executes, likelier to be killed when memory runs out. System calls
 /// only: it is done between fork and exec. Everybody may raise their own score; where it fails, the
 /// command is as safe as stigmer is.
-pub(super) fn be_killed_first(score: &[u8]) {
+pub fn be_killed_first(score: &[u8]) {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {
         let _ = rustix::io::write(&file, score);

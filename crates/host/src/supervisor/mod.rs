@@ -23,4 +23,5 @@ mod supervise;
 mod tree;
 
 pub use launcher::{Launcher, Reserve};
+pub use memory::be_killed_first;
 pub use tree::kill_descendants;

@@ -16,11 +16,12 @@ use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
-use stigmer_host::supervisor::kill_descendants;
+use stigmer_host::supervisor::{be_killed_first, kill_descendants};
 
 use super::programs::system_path;
 use super::request::{DESCRIPTORS, HEAD, Request, length};
 use super::{Owner, PROGRAMS, find_program, hand_back};
+use crate::OOM_SCORE;
 use crate::container::signals::Signals;
 
 /// How long a shim may take to say what it wants: it has it ready.
@@ -95,6 +96,8 @@ fn receive(connection: &mut UnixStream) -> Option<Asked> {
     let mut body = vec![0; length(head)?];
     fill(&mut body)?;
     let request = Request::decode(&body)?;
+    // What is more than these is nobody's.
+    descriptors.truncate(DESCRIPTORS);
     let [stdin, stdout, stderr, directory]: [OwnedFd; DESCRIPTORS] = descriptors.try_into().ok()?;
     Some(Asked { request, stdio: [stdin, stdout, stderr], directory })
 }
@@ -104,7 +107,6 @@ fn receive_descriptors(
     first: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
 ) -> Option<()> {
-    // What is more than this the kernel closes.
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(first)];
@@ -145,6 +147,7 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
     let mut command = Command::new(program);
     command.arg0(&name).args(&request.arguments[1..]).env_clear().envs(environment);
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
+    let score = OOM_SCORE.to_string();
     let (mask, parent) = (signals.before(), rustix::process::getpid());
     let prepare = move || {
         rustix::process::setsid()?;
@@ -153,6 +156,7 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
         if rustix::process::getppid() != Some(parent) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
+        be_killed_first(score.as_bytes());
         mask.set();
         Ok(())
     };

@@ -122,6 +122,19 @@ async fn what_is_asked_about_the_server_is_no_use_and_requests_are() {
 }
 
 #[tokio::test]
+async fn the_time_in_which_a_container_is_paused_does_not_count() {
+    if !engine() {
+        return;
+    }
+    let container = Wanted::new(BASE).ttl(3).start();
+    let executor = container.executor().await;
+    docker(&["pause", &container.name].map(str::to_owned));
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    docker(&["unpause", &container.name].map(str::to_owned));
+    assert_eq!(line(&executor, "echo here").await, "here");
+}
+
+#[tokio::test]
 async fn told_to_end_it_ends_commands_first_and_exits_with_0() {
     if !engine() {
         return;
