@@ -31,9 +31,11 @@ pub(crate) struct Init {
 
 type Rest<'a> = &'a mut dyn Iterator<Item = OsString>;
 
+/// Reads what is behind a first word.
+type Reader = fn(Rest<'_>) -> Result<Wish, String>;
+
 /// The first words, and who reads what follows.
-pub(super) const WORDS: [(&str, fn(Rest<'_>) -> Result<Wish, String>); 2] =
-    [("init", init), ("connect", connect)];
+pub(super) const WORDS: [(&str, Reader); 2] = [("init", init), ("connect", connect)];
 
 fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
     let (mut user, mut root, mut shared, mut ttl) = (None, None, None, None);

@@ -51,7 +51,7 @@ struct Walk {
     since: (u64, u32),
     to: (Uid, Gid),
     /// Files with several names: how many of them were seen.
-    linked: HashMap<u64, u64>,
+    linked: HashMap<u64, libc::nlink_t>,
 }
 
 impl Walk {
@@ -109,7 +109,7 @@ impl Walk {
     /// Whether a file has no name outside the workspace: somebody may have linked to one of root's
     /// files to be given it.
     fn all_names_seen(&mut self, stat: &Stat) -> bool {
-        let names = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
+        let names = stat.st_nlink;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_directory || names <= 1 {
             return true;
