@@ -73,6 +73,53 @@ async fn a_live_socket_is_not_taken_over() {
 }
 
 #[tokio::test]
+async fn unused_for_its_time_to_live_it_ends_with_10_and_not_before_its_commands() {
+    let home = Home::new();
+    let mut command = home.command(&format!("unix:{}", home.socket().display()));
+    command.args(["--ttl", "1"]);
+    let (mut child, _, _stderr) = start(command);
+    let executor = connect(Endpoint::Unix(home.socket())).await;
+    let mut request = StartProcess::new(Line::Shell("sleep 3; echo done".into()));
+    request.lifetime = Lifetime::Detached;
+    let started = executor.start_process(request).await.unwrap();
+    assert_eq!(support::ended(&mut child).await.code(), Some(10));
+    assert!(!home.socket().exists());
+    let record = home.state().join("processes").join(started.id.as_str()).join("exit.json");
+    let exit: stigmer_core::process::ExitStatus =
+        serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    assert_eq!((exit.code, exit.memory_limit), (0, None));
+}
+
+#[tokio::test]
+async fn connect_bridges_and_ends_with_the_connection() {
+    let home = Home::new();
+    let shared = home.root().parent().unwrap().join("shared");
+    let socket = shared.join("socket");
+    let (mut server, _, _stderr) = start(home.command(&format!("unix:{}", socket.display())));
+    let bridge = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["connect", "--shared"]).arg(&shared);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = bridge();
+    let input = tokio::process::ChildStdin::from_std(child.stdin.take().unwrap()).unwrap();
+    let output = tokio::process::ChildStdout::from_std(child.stdout.take().unwrap()).unwrap();
+    let executor = connect(Endpoint::stream(tokio::io::join(output, input))).await;
+    let line = StartProcess::new(Line::Shell("seq 100000".into()));
+    assert_eq!(executor.execute(Execute::new(line)).await.unwrap().exit.output_bytes, 588_895);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // The end of its input is the end of a connection on which nothing was asked.
+    let mut child = bridge();
+    drop(child.stdin.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    support::terminate(server.id());
+    assert!(support::ended(&mut server).await.success());
+}
+
+#[tokio::test]
 async fn tcp_wants_the_token() {
     let sidecar = Sidecar::tcp();
     let Endpoint::Tcp { address, .. } = sidecar.endpoint.clone() else { panic!() };

@@ -11,6 +11,7 @@ mod endpoints;
 mod launcher;
 pub(crate) mod limits;
 pub mod log;
+mod memory;
 mod news;
 mod outputs;
 pub mod protocol;
@@ -23,3 +24,5 @@ mod tree;
 
 pub(crate) use launcher::LAUNCH_LIMIT;
 pub use launcher::{Launcher, Reserve};
+pub use memory::be_killed_first;
+pub use tree::kill_descendants;

@@ -163,6 +163,12 @@ fn group_of(pid: Pid) -> Option<Pid> {
     (group > 0).then(|| Pid::from_raw(group)).flatten()
 }
 
+/// Kills every process beneath this one, which is their subreaper and leads a group of its own, until
+/// none is left or what is left cannot be killed.
+pub fn kill_descendants() {
+    sweep(|_| {});
+}
+
 /// Takes away from a process, and so from every child that it may just be making, the right to make
 /// more and the other processors: whoever forks and exits in an endless chain stays where it is
 /// until it is found.
