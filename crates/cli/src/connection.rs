@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use rustix::process::Resource;
+use rustix::process::{Resource, Rlimit};
 use stigmer_api::client::{Client, ClientOptions, Endpoint, Token};
 use stigmer_core::process::{Caller, CallerLimit};
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError};
@@ -150,11 +150,13 @@ pub(crate) fn caller(is_remote: bool) -> Caller {
     if !is_remote {
         return Caller::with_environment(environment.collect());
     }
-    Caller {
-        environment: environment.collect(),
-        umask: Some(umask()),
-        limits: RESOURCES.iter().map(|resource| limit(*resource)).collect(),
-    }
+    let limits = RESOURCES.iter().map(|resource| limit(*resource)).collect();
+    // The kernel lets a user have as many descriptors on their way as one program of theirs may open,
+    // and ours may only open few.
+    let open_files = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: open_files.maximum, maximum: open_files.maximum };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    Caller { environment: environment.collect(), umask: Some(umask()), limits }
 }
 
 /// The address of a server that somebody asked for.

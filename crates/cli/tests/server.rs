@@ -576,7 +576,9 @@ fn a_callers_circumstances_are_its_commands_with_a_daemon_and_without() {
             command.args(["-c", line]).env("N", number).env("W", place.work());
             command.env("S", env!("CARGO_BIN_EXE_stigmer")).env("STIGMER_HOME", place.home());
             let output = command.current_dir(place.work()).output().unwrap();
-            (line, String::from_utf8(output.stdout).unwrap(), output.status.code())
+            // What a failure says, so that it can be understood.
+            let said = if output.status.success() { output.stdout } else { output.stderr };
+            (line, String::from_utf8(said).unwrap(), output.status.code())
         })
     };
     let without = all("1");

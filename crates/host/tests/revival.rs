@@ -167,8 +167,20 @@ async fn while_there_is_no_room_for_processes(launcher: &Arc<Launcher>) {
     assert_eq!(children(std::process::id(), "stigmer-reserve"), [keeper]);
 }
 
-/// Stops whoever forks supervisors, and all who wait; returns them.
-async fn stop_the_reserve() -> Vec<Pid> {
+/// Processes that are stopped until this is dropped, also by a test that fails: stopped, they would
+/// outlive it.
+struct Stopped(Vec<Pid>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// Stops whoever forks supervisors, and all who wait.
+async fn stop_the_reserve() -> Stopped {
     let keeper = keeper().await;
     kill_process(keeper, Signal::STOP).unwrap();
     let pid = keeper.as_raw_nonzero().get().unsigned_abs();
@@ -178,13 +190,7 @@ async fn stop_the_reserve() -> Vec<Pid> {
     // One whose command is over may be gone by now.
     stopped.retain(|supervisor| kill_process(*supervisor, Signal::STOP).is_ok());
     stopped.push(keeper);
-    stopped
-}
-
-fn wake(stopped: &[Pid]) {
-    for pid in stopped {
-        kill_process(*pid, Signal::CONT).unwrap();
-    }
+    Stopped(stopped)
 }
 
 /// The one thread of the program serves others until the supervisor takes the whole launch.
@@ -195,7 +201,7 @@ async fn a_launch_longer_than_a_socket_holds(launcher: &Arc<Launcher>) {
     let variables = (0..16).map(|index| (format!("V{index}").into(), "x".repeat(100_000).into()));
     let start =
         StartProcess { variables: variables.collect(), ..StartProcess::shell("echo ${#V15}") };
-    let wake = async { wake(&stopped) };
+    let wake = async { drop(stopped) };
     let (done, ()) = tokio::join!(executor.execute(Execute::new(start)), wake);
     assert_eq!(done.unwrap().stdout.head, "100000\n".into());
 }
@@ -220,7 +226,7 @@ async fn while_the_reserve_is_stopped(launcher: &Arc<Launcher>) {
     }
     assert!(codes["busy"] > 0 && codes["supervisor_unreachable"] > 0, "{codes:?}");
     assert_eq!(codes.len(), 2, "{codes:?}");
-    wake(&stopped);
+    drop(stopped);
     // Jobs are taken in their order, so the others were all taken before these ended.
     for _ in 0..20 {
         assert_eq!(run(&executor, "echo here").await.stdout.head, "here\n".into());

@@ -172,6 +172,21 @@ fn a_user_extends_and_replaces() {
 
 /// Counted by the processor's work on a build without optimisation, on a busy machine; the budget
 /// of ten milliseconds is the release build's.
+/// The grammar's scanner read beyond a table for such letters, and crashed.
+#[test]
+fn letters_of_all_scripts_are_parts_of_words() {
+    for line in ["ls {\u{10fffd}", "ls {1\u{10fffd}..2}", "ls {1..\u{10fffd}}", "{\u{f1234}"] {
+        verdict(line, Policy::embedded());
+    }
+    for line in ["cat größe.txt", "ls 'числа' {ä,ö}", "grep -n π Δ.md"] {
+        assert_eq!(lane(line), Lane::HostReadOnly, "{line}");
+    }
+    assert_eq!(lane("cat größe > ä"), Lane::HostWorkspace);
+    for line in ["ü=1 ls", "größe.txt", "echo $(größe)"] {
+        assert_eq!(lane(line), Lane::Sandbox, "{line}");
+    }
+}
+
 #[test]
 fn hostile_text_is_decided_soon() {
     let long = |unit: &str| unit.repeat(100_000 / unit.len());

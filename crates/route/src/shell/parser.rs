@@ -50,7 +50,10 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Refused> {
     Ok(Parsed { tree, lexed })
 }
 
-/// The text as the grammar gets to see it: of the same length, without here-documents.
+/// The text as the grammar gets to see it: of the same length, without here-documents, and in ASCII:
+/// the grammar's scanner (scanner.c, `isdigit(lexer->lookahead)`) reads beyond the C library's table
+/// for what is not. Bash knows no other letters than these in its syntax either: bytes above them are
+/// parts of words, and never of names, so each becomes a `.`, which is the same.
 fn mask(text: &str, lexed: &Lexed) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for blank in &lexed.blanks {
@@ -65,6 +68,9 @@ fn mask(text: &str, lexed: &Lexed) -> String {
         {
             bytes[token.span.clone()].fill(b'x');
         }
+    }
+    for byte in bytes.iter_mut().filter(|byte| !byte.is_ascii()) {
+        *byte = b'.';
     }
     String::from_utf8(bytes).unwrap_or_default()
 }
