@@ -48,6 +48,9 @@ pub struct ProcessOptions {
     pub output_cap: u64,
     /// How long ended processes are kept; `None` is for ever, as far as there is room.
     pub retention: Option<Duration>,
+    /// How much likelier than others commands are killed when memory runs out, in thousandths of it
+    /// (`proc(5)`, `oom_score_adj`); `None` is as likely as the program that starts them.
+    pub oom_score: Option<u16>,
 }
 
 impl Default for ProcessOptions {
@@ -61,6 +64,7 @@ impl Default for ProcessOptions {
             )],
             output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
             retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
+            oom_score: None,
         }
     }
 }
