@@ -1,0 +1,1 @@
+//! Workspaces that the engine does not see.
