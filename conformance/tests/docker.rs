@@ -13,7 +13,7 @@ use std::time::Duration;
 use stigmer_conformance::Fixture;
 use stigmer_core::manager::Site;
 use stigmer_core::{WorkspaceId, WorkspaceManager as _};
-use stigmer_docker::{DEFAULT_PIDS, DockerManager, DockerOptions, Network, Owner};
+use stigmer_docker::{DEFAULT_PIDS, DockerManager, DockerOptions, Network, Owner, Volume};
 
 /// What the cases need: a shell, the usual tools, Python and git. `scripts/test-image` makes it.
 const IMAGE: &str = "stigmer-test-base:local";
@@ -68,10 +68,15 @@ fn options(state: PathBuf, sidecar: PathBuf) -> DockerOptions {
 async fn fixture(sidecar: PathBuf) -> Fixture {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let (home, root) = wire::directory();
-    let number = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
+    let number = (u64::from(std::process::id()) << 32) | NEXT.fetch_add(1, Ordering::Relaxed);
     let site = Site { workspace: WorkspaceId::from_number(number), root: root.clone().into() };
     let state = home.path().canonicalize().unwrap().join("sandboxes");
-    let manager = DockerManager::new(options(state, sidecar)).unwrap();
+    let mut options = options(state, sidecar);
+    // What lies beside the workspace is there, so that it is not for want of it that nothing gets
+    // out.
+    let beside = root.parent().unwrap().to_str().unwrap().to_owned();
+    options.volumes.push(Volume { source: beside.clone(), target: beside, read_only: false });
+    let manager = DockerManager::new(options).unwrap();
     let executor = manager.open(&site, &|_| {}).await.unwrap();
     let name = manager.status(&site).await.unwrap().name.unwrap();
     let keep = Box::new(Removed { name, _home: home });

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use stigmer_core::manager::Site;
-use stigmer_core::{ByteStream, ByteString, ErrorCode, Result, ToolError, ToolExecutor};
+use stigmer_core::{ErrorCode, Result, ToolError};
 use tokio::sync::mpsc;
 
 use crate::create::{SHARED, SIDECAR, text};

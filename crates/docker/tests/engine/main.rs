@@ -4,6 +4,7 @@
 
 mod copies;
 mod faults;
+mod kills;
 mod life;
 mod pulling;
 mod support;

@@ -58,9 +58,15 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
+/// The workspace's directory and the file with its id, in a home.
+const WORKSPACE: &str = "work space";
+const ID: &str = "id";
+
 /// A home and a workspace; its container goes with it.
 pub(crate) struct Home {
-    directory: tempfile::TempDir,
+    /// It goes with this, if it is ours.
+    _directory: Option<tempfile::TempDir>,
+    path: PathBuf,
     pub(crate) site: Site,
 }
 
@@ -71,11 +77,19 @@ impl Home {
 
     pub(crate) fn at(directory: tempfile::TempDir) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let root = directory.path().canonicalize().unwrap().join("work space");
-        std::fs::create_dir(&root).unwrap();
-        let number = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
-        let site = Site { workspace: WorkspaceId::from_number(number), root: root.into() };
-        Self { directory, site }
+        let path = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(path.join(WORKSPACE)).unwrap();
+        let number = (u64::from(std::process::id()) << 32) | NEXT.fetch_add(1, Ordering::Relaxed);
+        let workspace = WorkspaceId::from_number(number);
+        std::fs::write(path.join(ID), workspace.as_str()).unwrap();
+        Self { _directory: Some(directory), ..Self::again(&path) }
+    }
+
+    /// A home that another process made.
+    pub(crate) fn again(path: &Path) -> Self {
+        let workspace = std::fs::read_to_string(path.join(ID)).unwrap().parse().unwrap();
+        let site = Site { workspace, root: path.join(WORKSPACE).into() };
+        Self { _directory: None, path: path.to_owned(), site }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -83,7 +97,7 @@ impl Home {
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.directory.path().canonicalize().unwrap().join("state/sandboxes")
+        self.path.join("state/sandboxes")
     }
 
     pub(crate) fn record(&self) -> PathBuf {
