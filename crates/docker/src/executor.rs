@@ -11,8 +11,8 @@ use stigmer_core::file::{
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
 use stigmer_core::process::{
-    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, SignalRequest, StartProcess,
-    StartedProcess, TerminalSize,
+    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, ResourceLimits, SignalRequest,
+    StartProcess, StartedProcess, Stdin, TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
@@ -57,12 +57,17 @@ impl ContainerExecutor {
         }
     }
 
-    /// Refuses what no container can give.
+    /// Refuses what no container can give, before the sidecar does it in its own name.
     fn check(&self, request: &StartProcess) -> Result<()> {
-        if request.caller.is_some() {
-            self.capabilities.require(Capability::CallerEnvironment)?;
-        }
-        Ok(())
+        let asked = [
+            (Capability::CallerEnvironment, request.caller.is_some()),
+            (Capability::User, request.user.is_some()),
+            (Capability::Terminal, request.terminal.is_some()),
+            (Capability::InheritStdin, matches!(request.stdin, Stdin::Inherit(_))),
+            (Capability::ResourceLimits, request.limits != ResourceLimits::default()),
+        ];
+        let asked = asked.into_iter().filter(|(_, is_asked)| *is_asked);
+        asked.map(|(capability, _)| capability).try_for_each(|one| self.capabilities.require(one))
     }
 }
 
