@@ -98,7 +98,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn open(path: impl AsRef<Path>, mode: Option<ExecutionMode>) -> OpenWorkspace {
-    OpenWorkspace { path: path.as_ref().into(), mode }
+    OpenWorkspace { path: path.as_ref().into(), mode, settings: Vec::new() }
 }
 
 fn context(id: &str) -> RequestContext {
