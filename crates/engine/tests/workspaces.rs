@@ -298,7 +298,7 @@ fn changes_are_told() {
         assert_eq!(code(read(&executor, "b").await), ErrorCode::NotFound);
         // Embedded there is no request, and it is told all the same.
         let workspace = stigmer_engine::Workspace::choose(Some(&root), &root).unwrap();
-        let embedded = place.engine.executor(None, &workspace).unwrap();
+        let embedded = place.engine.executor(None, &workspace, &|_| ()).await.unwrap();
         embedded.write_file(write("e")).await.unwrap();
     });
     let events = place.events();

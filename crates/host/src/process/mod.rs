@@ -12,7 +12,7 @@ mod output;
 mod start;
 mod steer;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,9 @@ pub struct ProcessOptions {
     pub output_cap: u64,
     /// How long ended processes are kept; `None` is for ever, as far as there is room.
     pub retention: Option<Duration>,
+    /// The directory of the records where it is not `processes` beneath the state directory, held
+    /// open: what led to it may have been exchanged for a link since.
+    pub records: Option<Arc<OwnedFd>>,
 }
 
 impl Default for ProcessOptions {
@@ -61,6 +64,7 @@ impl Default for ProcessOptions {
             )],
             output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
             retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
+            records: None,
         }
     }
 }
@@ -82,7 +86,10 @@ impl Processes {
         workspace: FilePath,
         options: ProcessOptions,
     ) -> Self {
-        let directory = state.join("processes");
+        let directory = match &options.records {
+            Some(records) => PathBuf::from(format!("/proc/self/fd/{}", records.as_raw_fd())),
+            None => state.join("processes"),
+        };
         Self { directory, workspace, options, fresh: Fresh::default() }
     }
 
@@ -103,7 +110,9 @@ impl Processes {
     fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
         let directory = self.open(id)?;
         let unknown = || ToolError::unknown_process(id.as_str());
-        let record = record::read_process(&directory).ok_or_else(unknown)?;
+        // One that calls itself otherwise would be taken for another.
+        let record = record::read_process(&directory).filter(|record| record.id == *id);
+        let record = record.ok_or_else(unknown)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
         if ours { Ok((directory, record)) } else { Err(unknown()) }
     }
