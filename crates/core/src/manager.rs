@@ -155,5 +155,8 @@ pub trait WorkspaceManager: Send + Sync {
     ///
     /// # Errors
     /// As [`WorkspaceManager::status`].
-    async fn reap(&self, is_known: &(dyn Fn(&WorkspaceId) -> bool + Send + Sync)) -> Result<usize>;
+    async fn reap(
+        &self,
+        is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
+    ) -> Result<usize>;
 }

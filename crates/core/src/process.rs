@@ -356,6 +356,10 @@ pub struct ExitStatus {
     pub duration_ms: u64,
     /// Bytes of output up to its end.
     pub output_bytes: u64,
+    /// The bytes of memory that it and what ran beside it could have, if it ran out of them and the
+    /// limit is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
     /// Processes of the command that could not be ended with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,

@@ -311,6 +311,7 @@ mod tests {
             ended_ms: 10_000,
             duration_ms: 1_500,
             output_bytes: 0,
+            memory_limit: None,
             survivors: Vec::new(),
         };
         let id = "0123456789".parse().unwrap();

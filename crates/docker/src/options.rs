@@ -51,6 +51,11 @@ pub struct DockerOptions {
     pub environment: Vec<(String, String)>,
     /// Ports that are published.
     pub ports: Vec<Port>,
+    /// The user's home directory: where [`Credentials`] are, and Docker's own configuration if
+    /// `docker_config` names no other.
+    pub user_home: Option<PathBuf>,
+    /// The directory of Docker's own configuration (`DOCKER_CONFIG`), for credentials of registries.
+    pub docker_config: Option<PathBuf>,
     /// Credentials of the user that commands may read.
     pub credentials: Vec<Credentials>,
     /// A file of certificate authorities that all usual tools shall trust beside, or instead of,
@@ -115,4 +120,49 @@ pub enum Credentials {
     Aws,
     /// `~/.kube`.
     Kube,
+}
+
+impl Credentials {
+    /// The directory beneath the home.
+    pub(crate) fn directory(self) -> &'static str {
+        match self {
+            Self::Aws => ".aws",
+            Self::Kube => ".kube",
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Options that ask for nothing.
+    pub(crate) fn plain() -> DockerOptions {
+        DockerOptions {
+            state: "/home/u/.stigmer/state/sandboxes".into(),
+            sidecar: "/usr/lib/stigmer/sidecar".into(),
+            owner: Owner { uid: 1000, gid: 1001 },
+            engine: None,
+            image: "debian:12".to_owned(),
+            auto_pull: true,
+            ttl: Some(Duration::from_secs(3600)),
+            runtime: None,
+            network: Network::Bridge,
+            host_gateway: false,
+            memory: DEFAULT_MEMORY,
+            memory_reservation: None,
+            cpus: None,
+            pids: DEFAULT_PIDS,
+            disk: None,
+            volumes: Vec::new(),
+            environment: Vec::new(),
+            ports: Vec::new(),
+            user_home: Some("/home/u".into()),
+            docker_config: None,
+            credentials: Vec::new(),
+            ca_bundle: None,
+            proxy: Vec::new(),
+            pool: 0,
+        }
+    }
 }

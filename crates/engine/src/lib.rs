@@ -213,8 +213,7 @@ impl Engine {
 
 /// Gets places from the container engine.
 fn docker(options: stigmer_docker::DockerOptions) -> Result<Arc<dyn WorkspaceManager>> {
-    let address = options.engine.unwrap_or_default();
-    Err(ToolError::not_available(format!("container engine {address}")))
+    Ok(Arc::new(stigmer_docker::DockerManager::new(options)?))
 }
 
 #[cfg(test)]

@@ -197,12 +197,26 @@ impl Engine {
         self.sandboxes.remove(&self.find_place(name)?).await
     }
 
+    /// Pulls the image that the settings name, whether it is there or not.
+    ///
+    /// # Errors
+    /// What the engine and the registry say.
+    pub async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
+        self.sandboxes.pull_image(listener).await
+    }
+
     /// Removes places that nobody needs any more; returns how many.
     ///
     /// # Errors
     /// What the backend says.
     pub async fn reap(&self) -> Result<usize> {
         self.sandboxes.reap().await
+    }
+
+    /// Whether there ever was a sandbox in this home.
+    pub fn has_sandboxes(&self) -> bool {
+        let state = self.configuration().state_directory();
+        state.is_ok_and(|state| state.join(sandbox::DIRECTORY).is_dir())
     }
 
     fn find_place(&self, name: &str) -> Result<Record> {

@@ -1,31 +1,57 @@
 //! The arguments. They are few, and a parser for more would be a tenth of the program's size.
 
+mod contained;
+
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use contained::Init;
 
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
 stigmer-sidecar: serves the tool operations of one workspace
 
 usage: stigmer-sidecar --root DIR --state DIR --listen WHERE [--listen WHERE]...
+       stigmer-sidecar init --user UID:GID --root DIR --shared DIR --ttl SECONDS [OPTION]...
+       stigmer-sidecar connect --shared DIR
 
   --root DIR          the workspace
   --state DIR         where commands and their output are kept; made if it is missing
   --listen WHERE      unix:/path, tcp:ADDRESS:PORT, vsock:PORT or stdio
   --token-file FILE   holds the token that clients show; needed for tcp and vsock
   --owner UID         whose connections the unix socket takes; the sidecar's own user by default
+  --ttl SECONDS       ends, with exit code 10, when it was not used for so long; a command that
+                      runs is use, and 0 is never
+  --end-commands      ends all commands when it is told to terminate
+  --own-environment   gives its own environment to commands
   --version           says the version
   --help              says this
 
 As process 1 it takes in orphans, and ends all commands when it is told to terminate.
+
+init is process 1 of a container, as root: it prepares the container, serves as the given user at
+DIR/socket with its state in DIR/state, and runs package managers as root for that user's commands.
+It ends with code 0 when it is told to, or was idle for too long.
+
+  --user UID:GID      whom the workspace belongs to and commands run as
+  --shared DIR        a directory of that user's, for the socket and the state
+  --ttl SECONDS       as above
+  --home DIR          the home of commands; /home/sandbox by default, made if it is missing
+  --ca-bundle FILE    certificate authorities that tools shall trust
+  --proxy NAME=VALUE  http_proxy, https_proxy, ftp_proxy, all_proxy or no_proxy; may be repeated
+
+connect bridges standard input and output to DIR/socket.
 ";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Serve(Arguments),
+    Init(Init),
+    Connect(PathBuf),
     Help,
     Version,
 }
@@ -38,6 +64,10 @@ pub(crate) struct Arguments {
     pub(crate) listen: Vec<Listen>,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) owner: Option<u32>,
+    /// How long it goes on unused; `None` is for ever.
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) end_commands: bool,
+    pub(crate) own_environment: bool,
 }
 
 /// Where to listen.
@@ -85,15 +115,18 @@ impl Listen {
 /// # Errors
 /// In words, for whoever wrote them.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
-    let mut arguments = arguments.into_iter();
+    let mut arguments = arguments.into_iter().peekable();
+    for (word, read) in contained::WORDS {
+        if arguments.next_if(|first| first == word).is_some() {
+            return read(&mut arguments);
+        }
+    }
     let (mut root, mut state, mut token_file, mut owner) = (None, None, None, None);
+    let (mut ttl, mut end_commands, mut own_environment) = (None, None, None);
     let mut listen = Vec::new();
     while let Some(argument) = arguments.next() {
         let (name, joined) = split(&argument);
-        let mut value = || {
-            let value = joined.clone().or_else(|| arguments.next());
-            value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{name} needs a value"))
-        };
+        let mut value = || value_of(&name, &joined, &mut arguments);
         match name.as_str() {
             "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
             "--version" | "-V" if joined.is_none() => return Ok(Wish::Version),
@@ -106,6 +139,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
                 let uid = text.parse().map_err(|_| format!("--owner \"{text}\" is no user id"))?;
                 once(&mut owner, &name, uid)?;
             }
+            "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
+            "--end-commands" if joined.is_none() => once(&mut end_commands, &name, ())?,
+            "--own-environment" if joined.is_none() => once(&mut own_environment, &name, ())?,
             "--listen" => listen.push(Listen::parse(&value()?)?),
             _ => return Err(format!("\"{}\" is no argument of this program", argument.display())),
         }
@@ -113,7 +149,16 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
     let root = root.ok_or("--root is missing: the workspace to serve")?;
     let state = state.ok_or("--state is missing: where commands are kept")?;
     check(&listen, token_file.is_some(), owner.is_some())?;
-    Ok(Wish::Serve(Arguments { root, state, listen, token_file, owner }))
+    Ok(Wish::Serve(Arguments {
+        root,
+        state,
+        listen,
+        token_file,
+        owner,
+        ttl: ttl.flatten(),
+        end_commands: end_commands.is_some(),
+        own_environment: own_environment.is_some(),
+    }))
 }
 
 /// What does not fit together.
@@ -149,6 +194,24 @@ fn split(argument: &OsStr) -> (String, Option<OsString>) {
         }
         _ => (argument.to_string_lossy().into_owned(), None),
     }
+}
+
+/// What stands behind `=`, or is the next argument.
+fn value_of(
+    name: &str,
+    joined: &Option<OsString>,
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<OsString, String> {
+    let value = joined.clone().or_else(|| rest.next());
+    value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{name} needs a value"))
+}
+
+/// A time to live; 0 is for ever.
+fn seconds(value: &OsStr) -> Result<Option<Duration>, String> {
+    let text = value.to_string_lossy();
+    let seconds: u32 =
+        text.parse().map_err(|_| format!("--ttl \"{text}\" is no number of seconds"))?;
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
 }
 
 fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
@@ -200,6 +263,9 @@ mod tests {
             ("--root /w --state /s --listen stdio --listen stdio", "twice"),
             ("--root /w --state /s --listen nowhere", "nowhere"),
             ("--root /w --state /s --listen unix:/s --owner me", "\"me\""),
+            ("--root /w --ttl soon", "\"soon\""),
+            ("--root /w --ttl -1", "\"-1\""),
+            ("--root /w --end-commands=yes", "--end-commands=yes"),
             ("--rot /w", "--rot"),
             ("extra", "extra"),
             ("--help=yes", "--help=yes"),

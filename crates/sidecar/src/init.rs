@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use rustix::process::{WaitOptions, wait};
-use stigmer_core::process::{ProcessState, SignalRequest};
+use stigmer_core::process::SignalRequest;
 use stigmer_core::{Result, ToolExecutor};
 use stigmer_host::HostExecutor;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::idle::is_running;
 
 /// Whether this is process 1.
 pub(crate) fn is_init() -> bool {
@@ -37,10 +39,7 @@ pub(crate) fn children() -> io::Result<Signal> {
 /// What listing the commands says.
 pub(crate) async fn end_all(executor: &Arc<HostExecutor>) -> Result<()> {
     let all = executor.list_processes().await?;
-    let running = all.iter().filter(|process| {
-        // One that has exited may have left others behind.
-        process.state == ProcessState::Running || process.background > 0
-    });
+    let running = all.iter().filter(|process| is_running(process));
     // One that ends by itself in the meantime is as good.
     join_all(running.map(|process| executor.signal(&process.id, SignalRequest::Cancel))).await;
     Ok(())

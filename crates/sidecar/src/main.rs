@@ -5,6 +5,10 @@
 //! only.
 
 mod arguments;
+mod broker;
+mod connect;
+mod container;
+mod idle;
 mod init;
 mod listeners;
 mod stdio;
@@ -17,11 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stigmer_api::serve::{Drained, Limits, Server};
+use stigmer_core::ToolExecutor;
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use arguments::{Arguments, Wish};
+use idle::{Use, is_running};
 use stdio::TakenStdio;
 use workspace::OneWorkspace;
 
@@ -46,8 +52,15 @@ const FILE_THREADS: usize = 32;
 /// Heaps of the allocator. It has one for each thread otherwise, and none gives back what it has.
 const HEAPS: i32 = 2;
 
+/// When memory runs out commands are what ends, and not who looks after them: each counts as if it had
+/// half of the memory more than it has.
+const OOM_SCORE: u16 = 500;
+
 /// Exit code for arguments that are wrong.
 const BAD_ARGUMENTS: u8 = 2;
+
+/// Exit code of a server that nobody has used for as long as it was told to wait.
+const IDLE: u8 = 10;
 
 /// What a root must have beside the program, and why.
 const NEEDED: &[(&str, &str)] = &[
@@ -56,6 +69,9 @@ const NEEDED: &[(&str, &str)] = &[
 ];
 
 fn main() -> ExitCode {
+    if let Some(name) = broker::called_as() {
+        return broker::run_shim(name);
+    }
     if std::env::args_os().nth(1).is_some_and(|word| word == SERVE_AS_RESERVE) {
         Launcher::serve_as_reserve(RESERVE);
     }
@@ -68,6 +84,8 @@ fn main() -> ExitCode {
     };
     let shown = match wish {
         Wish::Serve(arguments) => return serve(&arguments),
+        Wish::Init(wanted) => return container::run(&wanted),
+        Wish::Connect(shared) => return connect::run(&shared),
         Wish::Help => arguments::HELP.to_owned(),
         Wish::Version => concat!("stigmer-sidecar ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
     };
@@ -84,10 +102,12 @@ fn say(text: &str) {
 
 fn serve(arguments: &Arguments) -> ExitCode {
     match try_serve(arguments) {
-        Ok(Drained { cut: 0 }) => ExitCode::SUCCESS,
-        Ok(Drained { cut }) => {
-            say(&format!("cut {cut} connections off that had not ended in time"));
-            ExitCode::SUCCESS
+        Ok(Served { drained, idle }) => {
+            if drained.cut > 0 {
+                let cut = drained.cut;
+                say(&format!("cut {cut} connections off that had not ended in time"));
+            }
+            if idle { ExitCode::from(IDLE) } else { ExitCode::SUCCESS }
         }
         Err(reason) => {
             say(&reason);
@@ -96,7 +116,14 @@ fn serve(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn try_serve(arguments: &Arguments) -> Result<Drained, String> {
+/// How it ended.
+struct Served {
+    drained: Drained,
+    /// Nobody used it.
+    idle: bool,
+}
+
+fn try_serve(arguments: &Arguments) -> Result<Served, String> {
     for (needed, why) in NEEDED {
         if !Path::new(needed).exists() {
             return Err(format!("there is no {needed}: {why}"));
@@ -114,8 +141,15 @@ fn try_serve(arguments: &Arguments) -> Result<Drained, String> {
     let launcher = Launcher::fork(RESERVE)
         .map_err(|error| format!("cannot fork the supervisors of commands: {error}"))?
         .with_program(ITSELF, [SERVE_AS_RESERVE]);
-    let processes =
-        ProcessOptions { launcher: Some(Arc::new(launcher)), ..ProcessOptions::default() };
+    let mut processes = ProcessOptions {
+        launcher: Some(Arc::new(launcher)),
+        oom_score: arguments.end_commands.then_some(OOM_SCORE),
+        ..ProcessOptions::default()
+    };
+    if arguments.own_environment {
+        let own = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
+        processes.environment = own.collect();
+    }
     let options = HostOptions { processes, ..HostOptions::new(&arguments.root, &arguments.state) };
     let executor = HostExecutor::open(options).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -123,17 +157,17 @@ fn try_serve(arguments: &Arguments) -> Result<Drained, String> {
         .max_blocking_threads(FILE_THREADS)
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let drained = runtime.block_on(run(arguments, stdio, Arc::new(executor)));
+    let served = runtime.block_on(run(arguments, stdio, Arc::new(executor)));
     // A file operation that hangs must not keep the program.
     runtime.shutdown_background();
-    drained
+    served
 }
 
 async fn run(
     arguments: &Arguments,
     stdio: Option<TakenStdio>,
     executor: Arc<HostExecutor>,
-) -> Result<Drained, String> {
+) -> Result<Served, String> {
     let unusable = |error: std::io::Error| format!("cannot start: {error}");
     // Process 1 gets no signal that it has no handler for.
     let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
@@ -147,7 +181,11 @@ async fn run(
         .map_err(|error| format!("cannot listen on stdio: {error}"))?;
 
     let provider = Arc::new(OneWorkspace::new(Arc::clone(&executor)));
-    let router = stigmer_api::server::routes(provider).into_axum_router();
+    let used = Use::default();
+    let mut router = stigmer_api::server::routes(provider).into_axum_router();
+    if arguments.ttl.is_some() {
+        router = used.count(router);
+    }
     let server = Server::new(router, Limits::default());
     let (server, listening) = listeners::listen(server, arguments, stdio)?;
     for place in &listening.places {
@@ -157,22 +195,41 @@ async fn run(
     let shutdown = CancellationToken::new();
     let serving = server.run(shutdown.clone(), DRAIN);
     let commands = Arc::clone(&executor);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let ends_commands = arguments.end_commands || init::is_init();
+    let ttl = arguments.ttl;
+    let ending = tokio::spawn(async move {
+        let idle = async {
+            match ttl {
+                Some(ttl) => used.idle_for(ttl, &commands).await,
+                None => std::future::pending().await,
+            }
+        };
+        let told = tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            () = idle => false,
+        };
         shutdown.cancel();
-        if init::is_init() {
+        if told && ends_commands {
             // Whoever waits for a command learns that it has ended.
             let _ = init::end_all(&commands).await;
         }
+        told
     });
     let drained = serving.await;
-    if init::is_init() {
+    // One that ends with its stream was not told to, and not idle either.
+    let idle = ending.is_finished() && matches!(ending.await, Ok(false));
+    if idle {
+        // A command may have been started by a request that came at the last moment.
+        let left = executor.list_processes().await;
+        let idle = left.is_ok_and(|all| !all.iter().any(is_running));
+        drop(listening);
+        return Ok(Served { drained, idle });
+    }
+    if ends_commands {
         // The kernel kills without grace whatever process 1 leaves behind.
         let _ = init::end_all(&executor).await;
     }
     drop(listening);
-    Ok(drained)
+    Ok(Served { drained, idle })
 }

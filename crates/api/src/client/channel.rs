@@ -36,9 +36,6 @@ const STREAMS: usize = 64;
 /// that nobody reads does not stop the others.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
-/// The most connections of one client; more requests share them.
-const CONNECTIONS: usize = 64;
-
 /// The largest frame that is taken: fewer, larger ones cost less.
 const FRAME: u32 = 256 << 10;
 
@@ -121,10 +118,7 @@ impl Shared {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !connection.sender.is_closed());
         let streams = |connection: &&Connection| connection.streams.load(Ordering::Relaxed);
-        let full = match self.endpoint {
-            Endpoint::Stream(_) => !connections.is_empty(),
-            _ => connections.len() >= CONNECTIONS,
-        };
+        let full = connections.len() >= self.endpoint.most_connections();
         let best = connections.iter().min_by_key(streams)?;
         (full || streams(&best) < STREAMS).then(|| best.lease())
     }

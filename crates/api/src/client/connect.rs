@@ -9,7 +9,7 @@ use stigmer_core::{ByteString, ErrorCode, ToolError};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_vsock::{VsockAddr, VsockStream};
 
-use super::endpoint::{Endpoint, Io};
+use super::endpoint::{Endpoint, Io, Undialled};
 use super::failure::Trouble;
 
 /// How long a TCP connection may be silent before the kernel asks whether the other side is there;
@@ -43,6 +43,10 @@ pub(super) async fn connect(
                     "the connection to the server is broken and cannot be made anew",
                 );
                 Trouble::for_good(error)
+            }),
+            Endpoint::Dialled(dialer) => dialer.dial().await.map_err(|undialled| match undialled {
+                Undialled::Now(error) => Trouble::unseen(error),
+                Undialled::ForGood(error) => Trouble::for_good(error),
             }),
         }
     };

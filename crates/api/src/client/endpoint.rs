@@ -4,15 +4,64 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use http::HeaderValue;
 use stigmer_core::{Result, ToolError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::resilience::{Backoff, BreakerOptions};
 
+/// The most connections of one client.
+const CONNECTIONS: usize = 64;
+
 /// Something that bytes go through in both directions.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Reaches a server in a way of its own, as often as a connection is needed.
+#[async_trait]
+pub trait Dial: Send + Sync {
+    /// Makes a connection. Nothing may have been sent through it.
+    ///
+    /// # Errors
+    /// Why there is none, and whether another try may help.
+    async fn dial(&self) -> Result<Box<dyn Io>, Undialled>;
+}
+
+/// Why a dialer has no connection.
+#[derive(Clone, Debug)]
+pub enum Undialled {
+    /// There may be one soon.
+    Now(ToolError),
+    /// There will never be one again.
+    ForGood(ToolError),
+}
+
+/// A server that is reached in a way of its own.
+#[derive(Clone)]
+pub struct Dialer {
+    name: String,
+    connections: usize,
+    dial: Arc<dyn Dial>,
+}
+
+impl Dialer {
+    /// `name` is what errors call the server, `connections` how many there are at most: more
+    /// requests share them.
+    pub fn new(name: impl Into<String>, connections: usize, dial: impl Dial + 'static) -> Self {
+        Self { name: name.into(), connections: connections.max(1), dial: Arc::new(dial) }
+    }
+
+    pub(super) async fn dial(&self) -> Result<Box<dyn Io>, Undialled> {
+        self.dial.dial().await
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Dialer").field(&self.name).finish()
+    }
+}
 
 /// What shows a server on TCP or vsock who asks. It is never printed.
 #[derive(Clone)]
@@ -85,6 +134,8 @@ pub enum Endpoint {
     },
     /// A connection that is there already, for example the standard input and output of a program.
     Stream(GivenStream),
+    /// Whatever its dialer reaches, who vouches for the server, too.
+    Dialled(Dialer),
 }
 
 impl Endpoint {
@@ -97,21 +148,30 @@ impl Endpoint {
     pub(super) fn authority(&self) -> &str {
         match self {
             Self::Tcp { address, .. } => address,
-            Self::Unix(_) | Self::Vsock { .. } | Self::Stream(_) => "localhost",
+            _ => "localhost",
         }
     }
 
     pub(super) fn token(&self) -> Option<&Token> {
         match self {
             Self::Tcp { token, .. } | Self::Vsock { token, .. } => token.as_ref(),
-            Self::Unix(_) | Self::Stream(_) => None,
+            Self::Unix(_) | Self::Stream(_) | Self::Dialled(_) => None,
+        }
+    }
+
+    /// How many connections there may be; more requests share them.
+    pub(super) fn most_connections(&self) -> usize {
+        match self {
+            Self::Stream(_) => 1,
+            Self::Dialled(dialer) => dialer.connections,
+            Self::Unix(_) | Self::Tcp { .. } | Self::Vsock { .. } => CONNECTIONS,
         }
     }
 
     /// How long to wait between tries: a server on this machine is back soon.
     pub(super) fn backoff(&self) -> Backoff {
         match self {
-            Self::Unix(_) | Self::Stream(_) => Backoff::LOCAL,
+            Self::Unix(_) | Self::Stream(_) | Self::Dialled(_) => Backoff::LOCAL,
             Self::Tcp { .. } | Self::Vsock { .. } => Backoff::REMOTE,
         }
     }
@@ -119,7 +179,7 @@ impl Endpoint {
     /// When to stop asking.
     pub(super) fn breaker(&self) -> BreakerOptions {
         match self {
-            Self::Unix(_) | Self::Stream(_) => BreakerOptions::LOCAL,
+            Self::Unix(_) | Self::Stream(_) | Self::Dialled(_) => BreakerOptions::LOCAL,
             Self::Tcp { .. } | Self::Vsock { .. } => BreakerOptions::REMOTE,
         }
     }
@@ -132,6 +192,7 @@ impl fmt::Display for Endpoint {
             Self::Tcp { address, .. } => write!(formatter, "tcp:{address}"),
             Self::Vsock { cid, port, .. } => write!(formatter, "vsock:{cid}:{port}"),
             Self::Stream(_) => formatter.write_str("stream"),
+            Self::Dialled(dialer) => formatter.write_str(&dialer.name),
         }
     }
 }

@@ -28,7 +28,7 @@ use stigmer_core::limits::DEFAULT_CLIENT_GRACE;
 use crate::resilience::{Backoff, BreakerOptions, BreakerState, Circuit};
 use channel::Channel;
 
-pub use endpoint::{Endpoint, GivenStream, Token};
+pub use endpoint::{Dial, Dialer, Endpoint, GivenStream, Io, Token, Undialled};
 pub use executor::RemoteExecutor;
 
 /// This client's version.

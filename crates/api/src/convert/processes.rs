@@ -109,6 +109,7 @@ impl From<ExitStatus> for wire::ExitStatus {
             ended_ms: exit.ended_ms,
             duration_ms: exit.duration_ms,
             output_bytes: exit.output_bytes,
+            memory_limit: exit.memory_limit,
             survivors: list(exit.survivors),
         }
     }
@@ -123,6 +124,7 @@ impl TryFrom<wire::ExitStatus> for ExitStatus {
             ended_ms: exit.ended_ms,
             duration_ms: exit.duration_ms,
             output_bytes: exit.output_bytes,
+            memory_limit: exit.memory_limit,
             survivors: list(exit.survivors),
         })
     }

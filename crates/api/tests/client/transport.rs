@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
@@ -13,13 +14,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use libtest_mimic::Trial;
-use stigmer_api::client::{Client, ClientOptions, Endpoint, RemoteExecutor, Token, VERSION};
+use stigmer_api::client::{
+    Client, ClientOptions, Dial, Dialer, Endpoint, Io, RemoteExecutor, Token, Undialled, VERSION,
+};
 use stigmer_api::message_size::MAX_DECODED_REPLY_BYTES;
 use stigmer_api::resilience::BreakerState;
 use stigmer_core::file::{ListDirectory, ReadFile, WriteFile};
 use stigmer_core::process::{ReadOutput, StartProcess};
 use stigmer_core::workspace::OpenWorkspace;
-use stigmer_core::{ErrorCode, ProcessId, ToolExecutor as _};
+use stigmer_core::{ErrorCode, ProcessId, ToolError, ToolExecutor as _};
 use tokio::net::{TcpListener, UnixListener};
 use tonic::service::Routes;
 
@@ -33,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         plain("an_older_server_is_said_to_lack_what_it_lacks", older),
         plain("a_server_is_told_who_asks", told),
         plain("a_given_stream_is_used_and_not_made_anew", given),
+        plain("a_dialler_is_asked_again_until_it_says_that_it_is_over", dialled),
         plain("an_address_that_is_none_is_refused", no_address),
         plain("a_trace_that_is_none_is_refused", no_trace),
         plain("an_answer_of_too_many_entries_is_refused", too_many),
@@ -199,6 +203,53 @@ async fn given(home: tempfile::TempDir) {
     let error = client.workspaces().await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable, "{error}");
     assert!(error.message.contains("cannot be made anew"), "{error}");
+}
+
+/// Reaches a server through pipes that can be cut, until the path is gone.
+#[derive(Clone)]
+struct Pipes {
+    path: std::path::PathBuf,
+    made: Arc<AtomicUsize>,
+    last: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
+}
+
+#[async_trait]
+impl Dial for Pipes {
+    async fn dial(&self) -> Result<Box<dyn Io>, Undialled> {
+        let mut stream = tokio::net::UnixStream::connect(&self.path).await.map_err(|_| {
+            Undialled::ForGood(ToolError::new(ErrorCode::Unavailable, "the place is gone"))
+        })?;
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let passing = tokio::spawn(async move {
+            let _ = tokio::io::copy_bidirectional(&mut theirs, &mut stream).await;
+        });
+        self.made.fetch_add(1, Ordering::Relaxed);
+        *self.last.lock().unwrap() = Some(passing);
+        Ok(Box::new(ours))
+    }
+}
+
+async fn dialled(home: tempfile::TempDir) {
+    let path = home.path().join("server");
+    let _server = serve(&path, Routes::default());
+    let pipes = Pipes { path: path.clone(), made: Arc::default(), last: Arc::default() };
+    let endpoint = Endpoint::Dialled(Dialer::new("pipes", 1, pipes.clone()));
+    assert_eq!(endpoint.to_string(), "pipes");
+    let client = Client::connect(endpoint.clone(), quick(&endpoint));
+    for times in 1..=3 {
+        for _ in 0..2 {
+            let error = client.workspaces().await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::Unsupported, "{error}");
+        }
+        assert_eq!(pipes.made.load(Ordering::Relaxed), times, "one connection is enough");
+        let passing = pipes.last.lock().unwrap().take().unwrap();
+        passing.abort();
+        let _ = passing.await;
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = client.workspaces().await.unwrap_err();
+    let said = (error.code, error.message.as_str());
+    assert_eq!(said, (ErrorCode::Unavailable, "the place is gone"));
 }
 
 async fn no_address(_: tempfile::TempDir) {

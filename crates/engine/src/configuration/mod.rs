@@ -120,6 +120,8 @@ pub(crate) struct Around {
     pub(crate) user_home: Option<PathBuf>,
     /// `DOCKER_HOST`.
     pub(crate) docker_host: Option<String>,
+    /// `DOCKER_CONFIG`: the directory of Docker's own configuration.
+    pub(crate) docker_config: Option<PathBuf>,
     /// The proxy variables. They may have passwords in them.
     pub(crate) proxy: Vec<(String, Secret)>,
 }
@@ -137,6 +139,7 @@ impl Around {
         }
         Self {
             user_home: surroundings.home.clone(),
+            docker_config: text("DOCKER_CONFIG").filter(|text| !text.is_empty()).map(PathBuf::from),
             docker_host: text("DOCKER_HOST").filter(|text| !text.is_empty()).map(str::to_owned),
             proxy,
         }

@@ -24,7 +24,7 @@ use crate::Configuration;
 use crate::store::{Record, Store};
 
 pub(crate) use executor::{Sandboxed, capabilities};
-pub(crate) use options::{PROXY_VARIABLES, engine as engine_address};
+pub(crate) use options::PROXY_VARIABLES;
 pub(crate) use records::Records;
 pub(crate) use sidecar::find as find_sidecar;
 pub(crate) use site::check as check_site;
@@ -244,6 +244,13 @@ impl Sandboxes {
     /// All places, also those of workspaces that were forgotten.
     pub(crate) async fn list(&self) -> Result<Vec<PlaceStatus>> {
         self.any_manager()?.list().await
+    }
+
+    /// Pulls the image that the settings name, whether it is there or not.
+    pub(crate) async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
+        let sidecar = find_sidecar(named_sidecar(&self.configuration)).unwrap_or_default();
+        let options = options(&self.configuration, sidecar)?;
+        stigmer_docker::DockerManager::new(options)?.pull_image(listener).await
     }
 
     /// Removes what nobody needs any more.

@@ -51,6 +51,9 @@ pub struct ProcessOptions {
     /// The directory of the records where it is not `processes` beneath the state directory, held
     /// open: what led to it may have been exchanged for a link since.
     pub records: Option<Arc<OwnedFd>>,
+    /// How much likelier than others commands are killed when memory runs out, in thousandths of it
+    /// (`proc(5)`, `oom_score_adj`); `None` is as likely as the program that starts them.
+    pub oom_score: Option<u16>,
 }
 
 impl Default for ProcessOptions {
@@ -65,6 +68,7 @@ impl Default for ProcessOptions {
             output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
             retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
             records: None,
+            oom_score: None,
         }
     }
 }

@@ -275,6 +275,7 @@ pub(crate) fn lost(started_ms: u64) -> ExitStatus {
         ended_ms: now,
         duration_ms: now.saturating_sub(started_ms),
         output_bytes: 0,
+        memory_limit: None,
         survivors: Vec::new(),
     }
 }

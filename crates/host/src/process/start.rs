@@ -154,6 +154,7 @@ impl Processes {
             caller_limits: caller.limits,
             traceparent: request.traceparent,
             journal: self.directory.parent().map(journal::directory),
+            oom_score: self.options.oom_score,
         };
         (launch, inherited)
     }

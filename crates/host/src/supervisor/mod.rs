@@ -11,6 +11,7 @@ mod endpoints;
 mod launcher;
 pub(crate) mod limits;
 pub mod log;
+mod memory;
 mod news;
 mod outputs;
 pub mod protocol;
@@ -22,3 +23,4 @@ mod supervise;
 mod tree;
 
 pub use launcher::{Launcher, Reserve};
+pub use tree::kill_descendants;

@@ -90,6 +90,9 @@ pub struct Launch {
     /// The directory of the journal that is told of the command; `None` is told nothing.
     #[serde(default)]
     pub journal: Option<PathBuf>,
+    /// How much likelier than others it is killed when memory runs out, in thousandths of it.
+    #[serde(default)]
+    pub oom_score: Option<u16>,
 }
 
 /// What a client asks.

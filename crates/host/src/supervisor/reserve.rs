@@ -13,6 +13,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketTy
 use std::mem::MaybeUninit;
 
 use super::launcher::{MAX_DESCRIPTORS, Reserve};
+use super::memory::Memory;
 use super::protocol::{self, Reply, Request};
 use super::supervise::{Job, supervise};
 
@@ -115,6 +116,7 @@ fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>) {
     detach("stigmer-superv", &keep);
     let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
 
+    let memory = Memory::look_up();
     let mut connection = Vec::new();
     let taken = receive(&jobs, &mut [0], &mut connection);
     if let Some(takes) = takes {
@@ -122,7 +124,7 @@ fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>) {
     }
     drop(jobs);
     let (Ok(1..), Some(connection)) = (taken, connection.pop()) else { return };
-    if let Some((job, reply_to)) = receive_job(connection, umask) {
+    if let Some((job, reply_to)) = receive_job(connection, umask, memory) {
         match job {
             Ok(job) => supervise(job),
             Err(error) => {
@@ -141,7 +143,7 @@ fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>) {
 type ReceivedJob = (Result<Job, String>, Option<OwnedFd>);
 
 /// Reads the launch from a job's connection; nothing if the program went away.
-fn receive_job(connection: OwnedFd, umask: Mode) -> Option<ReceivedJob> {
+fn receive_job(connection: OwnedFd, umask: Mode, memory: Memory) -> Option<ReceivedJob> {
     let mut received = Vec::new();
     let mut descriptors = Vec::new();
     let mut buffer = vec![0; 64 << 10];
@@ -162,8 +164,8 @@ fn receive_job(connection: OwnedFd, umask: Mode) -> Option<ReceivedJob> {
             return Some((Err("no working directory came with it".into()), Some(connection)));
         };
         let rest = received.split_off(used);
-        let job =
-            Job { launch, connection: (connection, rest), cwd, stdin: descriptors.next(), umask };
+        let stdin = descriptors.next();
+        let job = Job { launch, connection: (connection, rest), cwd, stdin, umask, memory };
         return Some((Ok(job), None));
     }
 }

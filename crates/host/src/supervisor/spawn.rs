@@ -19,6 +19,7 @@ use stigmer_core::process::{Command as Wanted, OutputKind, TerminalSize};
 use stigmer_core::{ByteString, ErrorCode, ToolError};
 
 use super::limits::{Limit, limits};
+use super::memory;
 use super::protocol::{Launch, StdinSource};
 
 /// A command that runs.
@@ -102,6 +103,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
             limits(&launch.limits, &launch.caller_limits, open_files),
             umask,
             mask,
+            launch.oom_score,
         );
         Ok(command)
     };
@@ -287,7 +289,9 @@ fn before_exec(
     limits: Vec<Limit>,
     umask: Mode,
     mask: libc::sigset_t,
+    oom_score: Option<u16>,
 ) {
+    let oom_score = oom_score.map(|score| score.to_string());
     let supervisor = rustix::process::getpid();
     let prepare = move || -> io::Result<()> {
         rustix::process::setsid()?;
@@ -297,6 +301,9 @@ fn before_exec(
         rustix::process::umask(umask);
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+        if let Some(score) = &oom_score {
+            memory::be_killed_first(score.as_bytes());
+        }
         for limit in &limits {
             limit.apply()?;
         }

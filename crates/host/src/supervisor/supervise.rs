@@ -30,6 +30,7 @@ use super::client::{Client, Waiting};
 use super::endpoints::signal_descriptor;
 use super::launcher::raise_open_files;
 use super::log::LogWriter;
+use super::memory::Memory;
 use super::news::News;
 use super::outputs::{Outputs, Overrun};
 use super::protocol::{Launch, Reply, Request, VERSION, Watch};
@@ -65,13 +66,16 @@ pub(crate) struct Job {
     pub(crate) stdin: Option<OwnedFd>,
     /// The umask for the command.
     pub(crate) umask: Mode,
+    /// What is known of memory.
+    pub(crate) memory: Memory,
 }
 
 /// Runs a command to its end, and serves its clients until nobody can write any more.
 pub(crate) fn supervise(job: Job) {
-    let Job { launch, connection: (socket, received), cwd, stdin, umask } = job;
+    let Job { launch, connection: (socket, received), cwd, stdin, umask, mut memory } = job;
+    memory.begin();
     let mut first = Client::new(socket, received);
-    match Supervisor::start(launch, &cwd, stdin, umask) {
+    match Supervisor::start(launch, &cwd, stdin, umask, memory) {
         Ok((mut supervisor, executable)) => {
             drop(cwd);
             first.launched = true;
@@ -125,6 +129,7 @@ struct Supervisor {
     main: Option<Pid>,
     /// How the command itself ended, while its exit is not yet published.
     main_status: Option<Main>,
+    memory: Memory,
     ending: Option<Ending>,
     exit: Option<ExitStatus>,
     news: News,
@@ -143,6 +148,7 @@ impl Supervisor {
         cwd: &OwnedFd,
         stdin: Option<OwnedFd>,
         umask: Mode,
+        memory: Memory,
     ) -> Result<(Self, Option<stigmer_core::FilePath>), ToolError> {
         let path = launch.processes.join(launch.id.as_str());
         let at = |operation: &str, error: std::io::Error| {
@@ -182,6 +188,7 @@ impl Supervisor {
             unheld_since: now,
             main: spawned.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed())),
             main_status: None,
+            memory,
             ending: None,
             exit: None,
         };
@@ -546,6 +553,10 @@ impl Supervisor {
             }
         };
         let ending = self.ending.as_ref().filter(|ending| !ending.after_exit);
+        // The shell says 128 + 9 for a command of its own that was killed.
+        let killed = code == EXIT_SIGNAL_BASE + libc::SIGKILL;
+        let ran_out = ending.is_none() && killed && self.memory.ran_out();
+        let own_reason = if ran_out { EndReason::OutOfMemory } else { own_reason };
         let reason = ending.map_or(own_reason, |ending| ending.reason);
         let code = if reason == EndReason::TimedOut { EXIT_TIMED_OUT } else { code };
         let exit = ExitStatus {
@@ -555,6 +566,7 @@ impl Supervisor {
             ended_ms: now_ms(),
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             output_bytes: self.log.end(),
+            memory_limit: if ran_out { self.memory.limit() } else { None },
             survivors,
         };
         // If even the room that was kept cannot be written there is nobody to tell: clients that

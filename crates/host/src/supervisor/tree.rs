@@ -155,6 +155,12 @@ pub(crate) fn sweep(mut each: impl FnMut(Reaped)) -> Vec<Survivor> {
     }
 }
 
+/// Kills every process beneath this one, which is their subreaper and leads a group of its own, until
+/// none is left or what is left cannot be killed.
+pub fn kill_descendants() {
+    sweep(|_| {});
+}
+
 /// Takes away from a process, and so from every child that it may just be making, the right to make
 /// more and the other processors: whoever forks and exits in an endless chain stays where it is
 /// until it is found.

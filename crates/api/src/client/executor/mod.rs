@@ -58,7 +58,7 @@ impl RemoteExecutor {
         let (info, server) = try_join(client.open_workspace(request), client.info()).await?;
         let descriptors = match client.endpoint() {
             Endpoint::Unix(_) => server.descriptor_socket,
-            Endpoint::Tcp { .. } | Endpoint::Vsock { .. } | Endpoint::Stream(_) => None,
+            _ => None,
         };
         let mut capabilities = info.capabilities.clone();
         if descriptors.is_none() {

@@ -109,6 +109,7 @@ mod tests {
             ended_ms: 1,
             duration_ms: 1,
             output_bytes: 5,
+            memory_limit: None,
             survivors: Vec::new(),
         })
     }

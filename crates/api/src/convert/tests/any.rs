@@ -272,14 +272,22 @@ pub(super) fn exit() -> impl Strategy<Value = ExitStatus> {
         uid,
     });
     let signal = of(any::<i32>());
-    (any::<i32>(), reason, signal, any::<[u64; 3]>(), vec(survivor, 0..3)).prop_map(
-        |(code, reason, signal, [ended_ms, duration_ms, output_bytes], survivors)| ExitStatus {
+    let times = (any::<[u64; 3]>(), of(any::<u64>()));
+    (any::<i32>(), reason, signal, times, vec(survivor, 0..3)).prop_map(
+        |(
+            code,
+            reason,
+            signal,
+            ([ended_ms, duration_ms, output_bytes], memory_limit),
+            survivors,
+        )| ExitStatus {
             code,
             reason,
             signal,
             ended_ms,
             duration_ms,
             output_bytes,
+            memory_limit,
             survivors,
         },
     )

@@ -1,0 +1,283 @@
+//! Making a container: the image, the request, the start, and the proof that its files are the
+//! workspace's.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use stigmer_api::client::RemoteExecutor;
+use stigmer_core::manager::{Listener, Progress, Site};
+use stigmer_core::{ErrorCode, Result, ToolError};
+
+use crate::create::{Plan, text, user};
+use crate::engine::{EngineError, Facts, Framed, Kind};
+use crate::executor::ContainerExecutor;
+use crate::manager::DockerManager;
+use crate::names::{CREATED, labels, volumes};
+use crate::pull;
+use crate::record::{Files, Record, Way};
+use crate::shared::Place;
+use crate::transport::Reach;
+use crate::volume::archive;
+
+/// How long a container may take from its start until its sidecar answers.
+const START: Duration = Duration::from_secs(30);
+
+/// How long the socket of a sidecar that listens may stay out of sight before it is reached through
+/// the engine instead.
+const SIGHT: Duration = Duration::from_millis(500);
+
+/// Between looks for the socket: nothing tells when a file appears in a directory that may be on
+/// any file system.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// What the sidecar says on its standard error once it can be reached.
+const LISTENING: &str = "listening on";
+
+/// Runtimes in which a bound socket cannot be seen from outside.
+const UNSEEN: &[&str] = &["runsc", "gvisor"];
+
+/// What came of making a container.
+pub(crate) enum Made {
+    Ready(Arc<ContainerExecutor>),
+    /// Somebody else makes it at this moment.
+    NameTaken,
+}
+
+impl DockerManager {
+    pub(crate) async fn make(
+        &self,
+        site: &Site,
+        place: &Place,
+        listener: Listener<'_>,
+    ) -> Result<Made> {
+        let facts = self.engine.facts().await?;
+        let image_id = pull::ensure(&self.engine, &self.options, listener).await?;
+        place.clear_socket()?;
+        listener(Progress::Step("creating container".to_owned()));
+        match self.attempt(site, place, &facts, &image_id, Files::Mounted, listener).await? {
+            Attempt::Made(made) => Ok(made),
+            Attempt::Unseen => {
+                let note = "the engine does not see the workspace's directory: the container works on a copy in a volume";
+                listener(Progress::Note(note.to_owned()));
+                let files = Files::Copied;
+                match self.attempt(site, place, &facts, &image_id, files, listener).await? {
+                    Attempt::Made(made) => Ok(made),
+                    Attempt::Unseen => {
+                        let message = "the engine does not see the workspace's directory";
+                        Err(ToolError::new(ErrorCode::Io, message))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        site: &Site,
+        place: &Place,
+        facts: &Facts,
+        image_id: &str,
+        files: Files,
+        listener: Listener<'_>,
+    ) -> Result<Attempt> {
+        let name = self.home.container(&site.workspace);
+        let (id, mut notes) = match self.create(site, place, facts, files, &name).await {
+            Ok(made) => made,
+            Err(Failed::Engine(failed)) if failed.kind == Kind::NameTaken => {
+                return Ok(Attempt::Made(Made::NameTaken));
+            }
+            Err(Failed::Engine(failed))
+                if failed.kind == Kind::MountMissing
+                    && files == Files::Mounted
+                    && self.is_ours(place, &site.root.as_path(), &failed) =>
+            {
+                return Ok(Attempt::Unseen);
+            }
+            Err(failed) => return Err(failed.into()),
+        };
+        let user = user(self.options.owner, facts);
+        let reach = self.reach(place, &id, &name, &user);
+        let started = async {
+            if files == Files::Copied {
+                let archive = archive(&self.options, facts, site.root.as_path())?;
+                self.engine.put(&id, archive).await?;
+            }
+            let said = self.engine.attach(&id).await?;
+            self.engine.start(&id).await?;
+            arrive(&reach, Some(said), files, self.options.runtime.as_deref()).await
+        };
+        let (way, remote) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                // What does not work is not left behind; if that fails, too, the next use does it.
+                let _ = self.engine.remove(&id).await;
+                return Err(error);
+            }
+        };
+        let executor = ContainerExecutor::new(remote, Arc::clone(&reach.warden));
+        match self.prove_or_fill(site, &executor, &id, files).await {
+            Ok(more) => notes.extend(more),
+            Err(error) if files == Files::Mounted && error.code == ErrorCode::NotFound => {
+                self.engine.remove(&id).await?;
+                return Ok(Attempt::Unseen);
+            }
+            Err(error) => {
+                let _ = self.engine.remove(&id).await;
+                return Err(error);
+            }
+        }
+        notes.iter().for_each(|note| listener(Progress::Note(note.clone())));
+        let found = self.engine.container(&id).await?.ok_or_else(|| {
+            let message = format!("the container {name} was removed while it was made");
+            ToolError::new(ErrorCode::Unavailable, message)
+        })?;
+        let record = Record {
+            image_id: image_id.to_owned(),
+            ..self.record(site, &found, way, files, &user, notes)
+        };
+        record.write(place.path())?;
+        Ok(Attempt::Made(Made::Ready(self.keep(&site.workspace, &id, executor))))
+    }
+
+    /// Creates it; returns its id and what is to be noted. An engine that cannot limit the disk is
+    /// asked again without.
+    async fn create(
+        &self,
+        site: &Site,
+        place: &Place,
+        facts: &Facts,
+        files: Files,
+        name: &str,
+    ) -> Result<(String, Vec<String>), Failed> {
+        let root = text(site.root.as_path()).map_err(Failed::Tool)?;
+        let shared = text(&place.shared()).map_err(Failed::Tool)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut labels = labels(&self.home, &site.workspace, &site.root, &self.fingerprint(site));
+        labels.insert(CREATED.to_owned(), now.to_string());
+        let plan = Plan {
+            options: &self.options,
+            facts,
+            workspace: &site.workspace,
+            root: &root,
+            shared: &shared,
+            files,
+            quota: facts.quota,
+            labels,
+            volumes: &volumes(name),
+        };
+        let image = &self.options.image;
+        let body = plan.body().map_err(Failed::Tool)?;
+        let mut notes = crate::disk::notes(self.options.disk, plan.quota);
+        let made = match self.engine.create(name, image, body).await {
+            Err(failed) if failed.kind == Kind::Quota && plan.quota => {
+                let plan = Plan { quota: false, ..plan };
+                notes = crate::disk::notes(self.options.disk, false);
+                let body = plan.body().map_err(Failed::Tool)?;
+                self.engine.create(name, image, body).await
+            }
+            other => other,
+        };
+        let (id, warnings) = made.map_err(Failed::Engine)?;
+        notes.extend(warnings);
+        if facts.selinux {
+            notes.push("SELinux does not confine this container: its labels are off, so that the workspace's files keep theirs".to_owned());
+        }
+        Ok((id, notes))
+    }
+
+    /// Whether the path that the engine misses is one that we have made sure of.
+    fn is_ours(&self, place: &Place, root: &Path, failed: &EngineError) -> bool {
+        let message = &failed.error.message;
+        [root, &self.options.sidecar, &place.shared()]
+            .iter()
+            .any(|path| path.exists() && message.contains(&*path.to_string_lossy()))
+    }
+}
+
+enum Attempt {
+    Made(Made),
+    /// The engine does not see our files.
+    Unseen,
+}
+
+enum Failed {
+    Engine(EngineError),
+    Tool(ToolError),
+}
+
+impl From<Failed> for ToolError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Engine(failed) => failed.into(),
+            Failed::Tool(error) => error,
+        }
+    }
+}
+
+/// Waits until the sidecar answers, and finds the way to it. `said` is what the container writes.
+pub(crate) async fn arrive(
+    reach: &Reach,
+    mut said: Option<Framed>,
+    files: Files,
+    runtime: Option<&str>,
+) -> Result<(Way, RemoteExecutor)> {
+    let seen = files == Files::Mounted && !runtime.is_some_and(|name| UNSEEN.contains(&name));
+    let began = Instant::now();
+    // Of one that was started before nothing is heard: it listens, or never will.
+    let mut listens = said.is_none().then_some(began);
+    let mut last = None;
+    loop {
+        if seen && reach.place.connect().await.is_ok() {
+            match reach.open(Way::Socket).await {
+                Ok(remote) => return Ok((Way::Socket, remote)),
+                Err(error) => last = Some(error),
+            }
+        }
+        if listens.is_some_and(|since| !seen || since.elapsed() > SIGHT) {
+            match reach.open(Way::Exec).await {
+                Ok(remote) => return Ok((Way::Exec, remote)),
+                Err(error) => last = Some(error),
+            }
+        }
+        if reach.warden.is_gone() || began.elapsed() > START {
+            let late = || {
+                let message = format!(
+                    "the sidecar in container {} does not answer within {} s",
+                    reach.warden.name(),
+                    START.as_secs()
+                );
+                ToolError::new(ErrorCode::DeadlineExceeded, message)
+            };
+            let error = last.unwrap_or_else(late);
+            return Err(error.with_hint("`stigmer workspace recover` makes a new container"));
+        }
+        let heard = async {
+            match &mut said {
+                Some(said) => said.hear().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            more = heard => {
+                let words = said.as_ref().map(Framed::stderr).unwrap_or_default();
+                if !more.unwrap_or(false) {
+                    return Err(ended(reach.warden.name(), &words));
+                }
+                if words.contains(LISTENING) {
+                    listens.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+    }
+}
+
+fn ended(name: &str, words: &str) -> ToolError {
+    let words = if words.is_empty() { "it said nothing" } else { words };
+    let message = format!("the container {name} ended at its start: {words}");
+    ToolError::new(ErrorCode::Io, message)
+        .with_detail("container", name)
+        .with_detail("cause", "container_cannot_start")
+        .with_hint("is the image for Linux and for this machine's architecture?")
+}

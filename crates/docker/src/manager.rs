@@ -1,0 +1,171 @@
+//! The backend: containers of one user and home.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use stigmer_core::manager::{Listener, PlaceStatus, Site};
+use stigmer_core::{Result, ToolExecutor, WorkspaceId, WorkspaceManager};
+
+use crate::engine::{self, DEADLINE, Engine};
+use crate::executor::ContainerExecutor;
+use crate::names::{Home, fingerprint};
+use crate::options::DockerOptions;
+use crate::pull;
+use crate::record::Record;
+use crate::shared::Place;
+use crate::transport::Reach;
+use crate::warden::Warden;
+
+/// What tells this machine from others that use the same engine.
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// Workspaces in containers of a Docker engine, one container for each.
+///
+/// Nothing is asked of the engine until a container is needed, and nothing while it answers. All
+/// state is in files and in the containers' labels, so managers come and go, and there may be any
+/// number of them.
+pub struct DockerManager {
+    pub(crate) options: DockerOptions,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) home: Home,
+    /// Executors in use, by workspace, each with the container that it is of.
+    open: Mutex<HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>>,
+}
+
+impl DockerManager {
+    /// A manager of the containers of one user and home. The engine is not asked.
+    ///
+    /// # Errors
+    /// `bad_configuration` or `unsupported` for an address that cannot be used.
+    pub fn new(options: DockerOptions) -> Result<Self> {
+        let address = engine::address(options.engine.as_deref(), options.owner.uid)?;
+        let machine = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
+        let home = Home::new(&options, machine.trim());
+        let engine = Arc::new(Engine::new(address, DEADLINE));
+        Ok(Self { options, engine, home, open: Mutex::default() })
+    }
+
+    /// Pulls the image anew, whether it is there or not.
+    ///
+    /// # Errors
+    /// What the engine and the registry say.
+    pub async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
+        pull::pull(&self.engine, &self.options, listener).await
+    }
+
+    pub(crate) fn place(&self, workspace: &WorkspaceId) -> Place {
+        Place::new(&self.options.state, workspace, self.options.owner)
+    }
+
+    pub(crate) fn fingerprint(&self, site: &Site) -> String {
+        fingerprint(&self.options, &site.root)
+    }
+
+    /// What reaches a container.
+    pub(crate) fn reach(&self, place: &Place, container: &str, name: &str, user: &str) -> Reach {
+        let engine = Arc::clone(&self.engine);
+        let warden = Warden::new(Arc::clone(&engine), container, name, self.options.memory);
+        Reach { engine, place: place.clone(), user: user.to_owned(), warden: Arc::new(warden) }
+    }
+
+    /// The executor of a container that is as it should be and answers; nothing if that takes more
+    /// than asking it. The engine is not asked.
+    pub(crate) async fn warm(&self, site: &Site) -> Option<Arc<ContainerExecutor>> {
+        let place = self.place(&site.workspace);
+        let record = Record::read(place.path()).ok()??;
+        if record.stopped || record.root != site.root || record.options != self.fingerprint(site) {
+            return None;
+        }
+        if let Some(executor) = self.kept(&site.workspace, &record) {
+            let answers = match record.way {
+                crate::record::Way::Socket => place.connect().await.is_ok(),
+                crate::record::Way::Exec => true,
+            };
+            return answers.then_some(executor);
+        }
+        let reach = self.reach(&place, &record.container, &record.name, &record.user);
+        let remote = reach.open(record.way).await.ok()?;
+        Some(self.keep(
+            &site.workspace,
+            &record.container,
+            ContainerExecutor::new(remote, reach.warden),
+        ))
+    }
+
+    fn kept(&self, workspace: &WorkspaceId, record: &Record) -> Option<Arc<ContainerExecutor>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (container, executor) = open.get(workspace)?;
+        (*container == record.container && !executor.is_gone()).then(|| Arc::clone(executor))
+    }
+
+    pub(crate) fn keep(
+        &self,
+        workspace: &WorkspaceId,
+        container: &str,
+        executor: ContainerExecutor,
+    ) -> Arc<ContainerExecutor> {
+        let executor = Arc::new(executor);
+        let kept = (container.to_owned(), Arc::clone(&executor));
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace.clone(), kept);
+        executor
+    }
+
+    pub(crate) fn let_go(&self, workspace: &WorkspaceId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(workspace);
+    }
+}
+
+impl fmt::Debug for DockerManager {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("DockerManager")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl WorkspaceManager for DockerManager {
+    async fn open(&self, site: &Site, listener: Listener<'_>) -> Result<Arc<dyn ToolExecutor>> {
+        if let Some(executor) = self.warm(site).await {
+            return Ok(executor);
+        }
+        Ok(self.ready(site, listener).await?)
+    }
+
+    async fn status(&self, site: &Site) -> Result<PlaceStatus> {
+        self.look(&site.workspace, &site.root).await
+    }
+
+    async fn list(&self) -> Result<Vec<PlaceStatus>> {
+        self.look_at_all().await
+    }
+
+    async fn stop(&self, site: &Site) -> Result<PlaceStatus> {
+        self.pause(site).await?;
+        self.status(site).await
+    }
+
+    async fn start(&self, site: &Site, listener: Listener<'_>) -> Result<PlaceStatus> {
+        self.open(site, listener).await?;
+        self.status(site).await
+    }
+
+    async fn remove(&self, site: &Site) -> Result<()> {
+        self.destroy(&site.workspace).await
+    }
+
+    async fn recover(&self, site: &Site, listener: Listener<'_>) -> Result<PlaceStatus> {
+        self.renew(site, listener).await?;
+        self.status(site).await
+    }
+
+    async fn reap(
+        &self,
+        is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
+    ) -> Result<usize> {
+        self.clear_away(is_known).await
+    }
+}

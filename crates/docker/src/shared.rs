@@ -1,0 +1,230 @@
+//! The directory that is shared with a container. Whatever is in it the container may have put
+//! there: no link is followed, nothing is waited for.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
+use tokio::net::UnixStream;
+
+use crate::options::Owner;
+
+/// The directory's name in a workspace's place, and the socket's in it.
+const SHARED: &str = "shared";
+const SOCKET: &str = "socket";
+
+/// A workspace's place on this machine, of which one directory is shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    owner: Owner,
+}
+
+impl Place {
+    pub(crate) fn new(state: &Path, workspace: &stigmer_core::WorkspaceId, owner: Owner) -> Self {
+        Self { path: state.join(workspace.as_str()), owner }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn shared(&self) -> PathBuf {
+        self.path.join(SHARED)
+    }
+
+    /// Makes the directories, for the owner and nobody else.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn make(&self) -> Result<()> {
+        let make = |path: &Path| -> io::Result<()> {
+            match DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            let directory = open(path)?;
+            let uid = File::from(directory.try_clone()?).metadata()?.uid();
+            if uid != self.owner.uid {
+                // Only root may; anybody else has no business here.
+                let uid = rustix::fs::Uid::from_raw(self.owner.uid);
+                let gid = rustix::fs::Gid::from_raw(self.owner.gid);
+                rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
+            }
+            Ok(())
+        };
+        let parent = self.path.parent().unwrap_or(&self.path);
+        let all = || {
+            DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
+            make(&self.path)?;
+            make(&self.shared())
+        };
+        all().map_err(|error| ToolError::from_io("make", &self.path.clone().into(), &error))
+    }
+
+    /// Takes away the socket of a container that is gone, whatever it is.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn clear_socket(&self) -> Result<()> {
+        let path = self.shared();
+        let clear = || -> io::Result<()> {
+            match rustix::fs::unlinkat(open(&path)?, SOCKET, AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        };
+        clear().map_err(|error| ToolError::from_io("clear", &path.clone().into(), &error))
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn remove(&self) -> Result<()> {
+        // Does not follow links, and the container that could change something is gone.
+        match std::fs::remove_dir_all(self.shared()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let path = ByteString::from(self.shared());
+                Err(ToolError::from_io("remove", &path, &error).with_hint(
+                    "something in the container made files there that are not yours: remove them with sudo",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Connects to the sidecar's socket.
+    ///
+    /// # Errors
+    /// `permission_denied` if what is there is no socket, or whose server is another user's;
+    /// `unavailable` if nobody listens.
+    pub(crate) async fn connect(&self) -> Result<UnixStream> {
+        let path = self.shared().join(SOCKET);
+        let failed = |error: &io::Error| {
+            let message = format!("{}: cannot connect: {error}", path.display());
+            ToolError::new(ErrorCode::Unavailable, message)
+        };
+        let hostile = |what: &str| {
+            let message = format!("{}: {what}", path.display());
+            ToolError::new(ErrorCode::PermissionDenied, message)
+                .with_detail("path", ByteString::from(path.as_path()))
+                .with_hint("a program in the container tampers with it: `stigmer workspace recover` makes a new container")
+        };
+        let socket = match self.socket() {
+            Ok(socket) => socket,
+            Err(error) => return Err(failed(&error)),
+        };
+        let kind = rustix::fs::fstat(&socket).map_err(|error| failed(&error.into()))?;
+        if FileType::from_raw_mode(kind.st_mode) != FileType::Socket {
+            return Err(hostile("is no socket"));
+        }
+        // The descriptor's own name: it is what was looked at, and it is short enough for a socket.
+        let name = format!("/proc/self/fd/{}", socket.as_fd().as_raw_fd());
+        let stream = UnixStream::connect(name).await.map_err(|error| failed(&error))?;
+        let peer = stream.peer_cred().map_err(|error| failed(&error))?.uid();
+        if peer != self.owner.uid {
+            return Err(hostile(&format!(
+                "the server runs as user {peer}, not as {}",
+                self.owner.uid
+            )));
+        }
+        Ok(stream)
+    }
+
+    fn socket(&self) -> io::Result<OwnedFd> {
+        let directory = open(&self.shared())?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(directory, SOCKET, flags, Mode::empty())?)
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use stigmer_core::WorkspaceId;
+
+    use super::*;
+
+    fn place(home: &Path) -> Place {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        let place = Place::new(home, &WorkspaceId::from_number(1), Owner { uid, gid });
+        place.make().unwrap();
+        place
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_gets_in_and_the_socket_is_reached() {
+        let home = tempfile::tempdir().unwrap();
+        let place = place(home.path());
+        place.make().unwrap();
+        for path in [place.path(), &place.shared()] {
+            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::Unavailable);
+        let _listener = tokio::net::UnixListener::bind(place.shared().join(SOCKET)).unwrap();
+        place.connect().await.unwrap();
+        place.clear_socket().unwrap();
+        place.clear_socket().unwrap();
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::Unavailable);
+        place.remove().unwrap();
+        place.remove().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_too_long_for_a_socket_is_none_to_us() {
+        let home = tempfile::tempdir().unwrap();
+        let deep = home.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let place = place(&deep);
+        let short = home.path().join("s");
+        let _listener = tokio::net::UnixListener::bind(&short).unwrap();
+        std::fs::rename(short, place.shared().join(SOCKET)).unwrap();
+        place.connect().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_the_container_puts_in_the_sockets_place_does_no_harm() {
+        let home = tempfile::tempdir().unwrap();
+        let place = place(home.path());
+        let path = place.shared().join(SOCKET);
+        let elsewhere = home.path().join("elsewhere");
+        let _listener = tokio::net::UnixListener::bind(&elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::PermissionDenied, "link");
+        place.clear_socket().unwrap();
+        assert!(elsewhere.exists());
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::PermissionDenied, "fifo");
+        place.clear_socket().unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::PermissionDenied, "file");
+    }
+
+    #[tokio::test]
+    async fn a_link_in_place_of_the_directory_is_not_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let place = place(home.path());
+        std::fs::remove_dir(place.shared()).unwrap();
+        let elsewhere = home.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let _listener = tokio::net::UnixListener::bind(elsewhere.join(SOCKET)).unwrap();
+        symlink(&elsewhere, place.shared()).unwrap();
+        place.connect().await.unwrap_err();
+        place.make().unwrap_err();
+        place.clear_socket().unwrap_err();
+        assert!(elsewhere.join(SOCKET).exists());
+    }
+}

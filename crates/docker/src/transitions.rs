@@ -1,0 +1,308 @@
+//! Changes of a workspace's container. Whoever makes one holds the workspace's lock; the engine
+//! settles by the container's name what a lock cannot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stigmer_core::manager::{Listener, Progress, Site};
+use stigmer_core::process::SignalRequest;
+use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
+
+use crate::create::user;
+use crate::engine::{Found, State};
+use crate::executor::ContainerExecutor;
+use crate::judge::{Verdict, judge};
+use crate::lock::{Lock, PATIENCE};
+use crate::make::{Made, arrive};
+use crate::manager::DockerManager;
+use crate::names::{FILES, volumes};
+use crate::record::{Files, Record, Way};
+use crate::shared::Place;
+
+/// How often a container is looked for and made: more often means that somebody else makes it, too,
+/// and does not hold our lock.
+const TRIES: usize = 3;
+
+/// How often commands are ended before a container is paused, while others start new ones.
+const ENDINGS: usize = 3;
+
+/// How long the commands of a container may take to end: a supervisor gives them two seconds.
+const ENDING: Duration = Duration::from_secs(15);
+
+impl DockerManager {
+    /// Makes, starts or adopts the workspace's container.
+    pub(crate) async fn ready(
+        &self,
+        site: &Site,
+        listener: Listener<'_>,
+    ) -> Result<Arc<ContainerExecutor>> {
+        let place = self.place(&site.workspace);
+        place.make()?;
+        let _lock = Lock::take(place.path(), PATIENCE).await?;
+        // Whoever had the lock may have done it.
+        if let Some(executor) = self.warm(site).await {
+            return Ok(executor);
+        }
+        self.settle(site, &place, listener).await
+    }
+
+    async fn settle(
+        &self,
+        site: &Site,
+        place: &Place,
+        listener: Listener<'_>,
+    ) -> Result<Arc<ContainerExecutor>> {
+        let name = self.home.container(&site.workspace);
+        let fingerprint = self.fingerprint(site);
+        for _ in 0..TRIES {
+            if let Some(found) = self.engine.container(&name).await? {
+                match judge(&found, &self.home, site.workspace.as_str(), &fingerprint) {
+                    Verdict::Adopt => match self.adopt(site, place, &found).await {
+                        // It ended while it was looked at.
+                        Err(error)
+                            if error.details.get("cause") == Some(&crate::warden::GONE.into()) =>
+                        {
+                            continue;
+                        }
+                        other => return other,
+                    },
+                    Verdict::Differs => {
+                        self.refuse_if_used(place, &found).await?;
+                        let note = "the container was made with other settings: it is replaced";
+                        listener(Progress::Note(note.to_owned()));
+                        self.engine.remove(&found.id).await?;
+                    }
+                    Verdict::Remains => self.engine.remove(&found.id).await?,
+                    Verdict::Foreign => return Err(foreign(&name)),
+                }
+            }
+            Record::forget(place.path())?;
+            match self.make(site, place, listener).await? {
+                Made::Ready(executor) => return Ok(executor),
+                Made::NameTaken => {}
+            }
+        }
+        let message = format!("another program keeps making the container {name}");
+        Err(ToolError::new(ErrorCode::Busy, message).with_detail("container", name))
+    }
+
+    /// Takes over a container that runs or is paused.
+    async fn adopt(
+        &self,
+        site: &Site,
+        place: &Place,
+        found: &Found,
+    ) -> Result<Arc<ContainerExecutor>> {
+        if found.state == State::Paused {
+            self.engine.unpause(&found.id).await?;
+        }
+        let known = Record::read(place.path())?.filter(|record| record.container == found.id);
+        let user = user(self.options.owner, &self.engine.facts().await?);
+        let reach = self.reach(place, &found.id, &found.name, &user);
+        let files = found.labels.get(FILES).and_then(|name| Files::of_name(name));
+        let files = files.unwrap_or(Files::Mounted);
+        let (way, remote) = arrive(&reach, None, files, self.options.runtime.as_deref()).await?;
+        let executor = ContainerExecutor::new(remote, reach.warden);
+        let record = match known {
+            Some(record) => Record { stopped: false, way, ..record },
+            None => {
+                // Whoever made it may have died before it knew.
+                let notes = self.prove_or_fill(site, &executor, &found.id, files).await?;
+                self.record(site, found, way, files, &user, notes)
+            }
+        };
+        record.write(place.path())?;
+        Ok(self.keep(&site.workspace, &found.id, executor))
+    }
+
+    pub(crate) fn record(
+        &self,
+        site: &Site,
+        found: &Found,
+        way: Way,
+        files: Files,
+        user: &str,
+        notes: Vec<String>,
+    ) -> Record {
+        let created = found.labels.get(crate::names::CREATED).and_then(|text| text.parse().ok());
+        Record {
+            container: found.id.clone(),
+            name: found.name.clone(),
+            options: self.fingerprint(site),
+            root: site.root.clone(),
+            image: self.options.image.clone(),
+            image_id: found.image_id.clone(),
+            created_ms: created.unwrap_or(0),
+            user: user.to_owned(),
+            way,
+            files,
+            stopped: false,
+            notes,
+        }
+    }
+
+    /// A container in which commands run is not replaced by itself.
+    async fn refuse_if_used(&self, place: &Place, found: &Found) -> Result<()> {
+        if found.state == State::Paused {
+            self.engine.unpause(&found.id).await?;
+        }
+        let user = user(self.options.owner, &self.engine.facts().await?);
+        let reach = self.reach(place, &found.id, &found.name, &user);
+        let running = match reach.open(Way::Socket).await {
+            Ok(remote) => running(&remote).await?.len(),
+            Err(_) => match reach.open(Way::Exec).await {
+                Ok(remote) => running(&remote).await?.len(),
+                // It does not answer, so nothing can be said of its commands.
+                Err(error) => return Err(error.with_hint(RECOVER)),
+            },
+        };
+        if running == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "the settings ask for another container, and {running} commands run in {}",
+            found.name
+        );
+        Err(ToolError::new(ErrorCode::Busy, message)
+            .with_detail("container", found.name.as_str())
+            .with_detail("commands", running)
+            .with_hint(
+                "wait for them, or end them with `stigmer workspace stop`; `stigmer ps` lists them",
+            ))
+    }
+
+    /// Ends the commands and pauses the container.
+    pub(crate) async fn pause(&self, site: &Site) -> Result<()> {
+        let place = self.place(&site.workspace);
+        if !place.path().exists() {
+            return Ok(());
+        }
+        let _lock = Lock::take(place.path(), PATIENCE).await?;
+        let name = self.home.container(&site.workspace);
+        let Some(found) = self.ours(&name, &site.workspace).await? else { return Ok(()) };
+        if found.state != State::Running {
+            return Ok(());
+        }
+        self.end_commands(&place, &found).await?;
+        self.let_go(&site.workspace);
+        // Told first: whoever dies in between leaves one that runs, and that the next use adopts.
+        if let Some(record) = Record::read(place.path())? {
+            Record { stopped: true, ..record }.write(place.path())?;
+        }
+        self.engine.pause(&found.id).await?;
+        Ok(())
+    }
+
+    async fn end_commands(&self, place: &Place, found: &Found) -> Result<()> {
+        let record = Record::read(place.path())?.filter(|record| record.container == found.id);
+        let (way, user) = match record {
+            Some(record) => (record.way, record.user),
+            None => (Way::Exec, user(self.options.owner, &self.engine.facts().await?)),
+        };
+        let reach = self.reach(place, &found.id, &found.name, &user);
+        let remote = reach.open(way).await?;
+        let ending = async {
+            for _ in 0..ENDINGS {
+                let all = running(&remote).await?;
+                if all.is_empty() {
+                    return Ok(());
+                }
+                let ends = all.iter().map(|id| remote.signal(id, SignalRequest::Cancel));
+                for end in join_all(ends).await {
+                    match end {
+                        Err(error) if !has_ended(&error) => return Err(error),
+                        _ => {}
+                    }
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(ENDING, ending).await.unwrap_or_else(|_| {
+            let message = format!("the commands in {} did not end in time", found.name);
+            Err(ToolError::new(ErrorCode::DeadlineExceeded, message))
+        })
+    }
+
+    /// Removes the container and all that is kept of it.
+    pub(crate) async fn destroy(&self, workspace: &WorkspaceId) -> Result<()> {
+        let place = self.place(workspace);
+        if !place.path().exists() {
+            // There may be a container still whose place somebody deleted.
+            place.make()?;
+        }
+        let lock = Lock::take(place.path(), PATIENCE).await?;
+        self.remove_container(&place, workspace).await?;
+        for volume in volumes(&self.home.container(workspace)) {
+            self.engine.remove_volume(&volume).await?;
+        }
+        place.remove()?;
+        let path = place.path();
+        let gone = lock.remove().and_then(|()| std::fs::remove_dir(path));
+        // Whoever waited for the lock has made it anew.
+        match gone {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(ToolError::from_io("remove", &path.into(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn remove_container(&self, place: &Place, workspace: &WorkspaceId) -> Result<()> {
+        let name = self.home.container(workspace);
+        if let Some(found) = self.ours(&name, workspace).await? {
+            self.engine.remove(&found.id).await?;
+        }
+        self.let_go(workspace);
+        Record::forget(place.path())
+    }
+
+    /// Removes a container that failed, and makes another. What is shared stays.
+    pub(crate) async fn renew(&self, site: &Site, listener: Listener<'_>) -> Result<()> {
+        let place = self.place(&site.workspace);
+        place.make()?;
+        let _lock = Lock::take(place.path(), PATIENCE).await?;
+        let name = self.home.container(&site.workspace);
+        if let Some(found) = self.ours(&name, &site.workspace).await? {
+            if found.state == State::Running && self.end_commands(&place, &found).await.is_err() {
+                let note = "the container does not answer: its commands are killed with it";
+                listener(Progress::Note(note.to_owned()));
+            }
+            self.remove_container(&place, &site.workspace).await?;
+        }
+        self.settle(site, &place, listener).await.map(drop)
+    }
+
+    /// The container of a name, if it is this workspace's.
+    pub(crate) async fn ours(&self, name: &str, workspace: &WorkspaceId) -> Result<Option<Found>> {
+        let Some(found) = self.engine.container(name).await? else { return Ok(None) };
+        match judge(&found, &self.home, workspace.as_str(), "") {
+            Verdict::Foreign => Err(foreign(name)),
+            _ => Ok(Some(found)),
+        }
+    }
+}
+
+const RECOVER: &str = "`stigmer workspace recover` ends its commands and makes a new one";
+
+fn foreign(name: &str) -> ToolError {
+    let message = format!("the container {name} was made by somebody else and is not touched");
+    ToolError::new(ErrorCode::Busy, message)
+        .with_detail("container", name)
+        .with_hint(format!("look at it with `docker inspect {name}`, and rename or remove it"))
+}
+
+fn has_ended(error: &ToolError) -> bool {
+    matches!(error.code, ErrorCode::ProcessEnded | ErrorCode::UnknownProcess)
+}
+
+/// The commands that run.
+async fn running(executor: &dyn ToolExecutor) -> Result<Vec<stigmer_core::ProcessId>> {
+    let all = executor.list_processes().await?;
+    Ok(all.into_iter().filter(crate::status::runs).map(|info| info.id).collect())
+}

@@ -1,0 +1,162 @@
+//! The arguments of what belongs to a container: `init` and `connect`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Wish, once, seconds, split, value_of};
+
+/// Where commands are at home unless it is said otherwise.
+const HOME: &str = "/home/sandbox";
+
+/// The variables by which programs find a proxy. Any other name would be a way around the list of
+/// variables that a container has.
+const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+
+/// How to be process 1 of a container.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Init {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) root: PathBuf,
+    pub(crate) shared: PathBuf,
+    /// How long it goes on unused; `None` is for ever.
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) home: PathBuf,
+    pub(crate) ca_bundle: Option<PathBuf>,
+    /// In lower case, with their values.
+    pub(crate) proxies: Vec<(String, OsString)>,
+}
+
+type Rest<'a> = &'a mut dyn Iterator<Item = OsString>;
+
+/// The first words, and who reads what follows.
+pub(super) const WORDS: [(&str, fn(Rest<'_>) -> Result<Wish, String>); 2] =
+    [("init", init), ("connect", connect)];
+
+fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
+    let (mut user, mut root, mut shared, mut ttl) = (None, None, None, None);
+    let (mut home, mut ca_bundle, mut proxies) = (None, None, Vec::new());
+    while let Some(argument) = rest.next() {
+        let (name, joined) = split(&argument);
+        let mut value = || value_of(&name, &joined, &mut rest);
+        match name.as_str() {
+            "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
+            "--user" => once(&mut user, &name, numbers(&value()?)?)?,
+            "--root" => once(&mut root, &name, absolute(&name, value()?)?)?,
+            "--shared" => once(&mut shared, &name, absolute(&name, value()?)?)?,
+            "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
+            "--home" => once(&mut home, &name, absolute(&name, value()?)?)?,
+            "--ca-bundle" => once(&mut ca_bundle, &name, absolute(&name, value()?)?)?,
+            "--proxy" => proxies.push(proxy(&value()?)?),
+            _ => return Err(format!("\"{}\" is no argument of init", argument.display())),
+        }
+    }
+    let (uid, gid) = user.ok_or("--user is missing: whom the workspace belongs to")?;
+    Ok(Wish::Init(Init {
+        uid,
+        gid,
+        root: root.ok_or("--root is missing: the workspace")?,
+        shared: shared.ok_or("--shared is missing: where to serve")?,
+        ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
+        home: home.unwrap_or_else(|| HOME.into()),
+        ca_bundle,
+        proxies,
+    }))
+}
+
+fn connect(mut rest: Rest<'_>) -> Result<Wish, String> {
+    let mut shared = None;
+    while let Some(argument) = rest.next() {
+        let (name, joined) = split(&argument);
+        match name.as_str() {
+            "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
+            "--shared" => {
+                let value = value_of(&name, &joined, &mut rest)?;
+                once(&mut shared, &name, absolute(&name, value)?)?;
+            }
+            _ => return Err(format!("\"{}\" is no argument of connect", argument.display())),
+        }
+    }
+    shared.map(Wish::Connect).ok_or_else(|| "--shared is missing: where the server is".to_owned())
+}
+
+fn absolute(name: &str, value: OsString) -> Result<PathBuf, String> {
+    let path = PathBuf::from(value);
+    if path.is_absolute() { Ok(path) } else { Err(format!("{name} needs an absolute path")) }
+}
+
+/// `UID:GID`.
+fn numbers(value: &OsStr) -> Result<(u32, u32), String> {
+    let text = value.to_string_lossy();
+    // The highest number means "as it is" to the kernel.
+    let number = |text: &str| text.parse().ok().filter(|number| *number != u32::MAX);
+    text.split_once(':').and_then(|(uid, gid)| Some((number(uid)?, number(gid)?))).ok_or_else(
+        || format!("--user \"{text}\" is no user and group in numbers, such as 1000:1000"),
+    )
+}
+
+/// `NAME=VALUE`. The value may hold a password and is not repeated.
+fn proxy(value: &OsStr) -> Result<(String, OsString), String> {
+    let bytes = value.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=');
+    let at = at.ok_or("--proxy needs NAME=VALUE")?;
+    let name = String::from_utf8_lossy(&bytes[..at]).to_ascii_lowercase();
+    if !PROXIES.contains(&name.as_str()) {
+        return Err(format!("--proxy \"{name}\" is none of {}", PROXIES.join(", ")));
+    }
+    Ok((name, OsStr::from_bytes(&bytes[at + 1..]).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn wish(line: &str) -> Result<Wish, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    const LEAST: &str = "init --user 7:8 --root /w --shared /s --ttl 60";
+
+    #[test]
+    fn init_has_what_it_is_told_and_a_home() {
+        let more = "--ca-bundle=/c --proxy HTTP_PROXY=http://u:p@h:1 --proxy=no_proxy=a,b=c";
+        let Ok(Wish::Init(init)) = wish(&format!("{LEAST} {more}")) else { panic!() };
+        assert_eq!((init.uid, init.gid, init.ttl), (7, 8, Some(Duration::from_secs(60))));
+        assert_eq!((init.home, init.ca_bundle), ("/home/sandbox".into(), Some("/c".into())));
+        let proxies = [("http_proxy", "http://u:p@h:1"), ("no_proxy", "a,b=c")];
+        assert_eq!(init.proxies, proxies.map(|(name, value)| (name.to_owned(), value.into())));
+        let Ok(Wish::Init(init)) = wish("init --user 0:0 --root /w --shared /s --ttl 0 --home /h")
+        else {
+            panic!()
+        };
+        assert_eq!((init.ttl, init.home), (None, "/h".into()));
+        assert_eq!(wish("connect --shared /s"), Ok(Wish::Connect("/s".into())));
+    }
+
+    #[test]
+    fn what_init_cannot_be_told_is_named() {
+        for (line, names) in [
+            ("init", "--user"),
+            ("init --user 7", "\"7\""),
+            ("init --user me:me", "\"me:me\""),
+            ("init --user 4294967295:1", "--user"),
+            ("init --user 1:1 --root w", "absolute"),
+            ("init --user 1:1 --root /w", "--shared"),
+            ("init --user 1:1 --root /w --shared /s", "--ttl"),
+            ("init --proxy x", "NAME=VALUE"),
+            ("init --proxy LD_PRELOAD=/x", "ld_preload"),
+            ("init --listen stdio", "--listen"),
+            ("connect", "--shared"),
+            ("connect --root /w", "--root"),
+            ("--root /w init", "init"),
+        ] {
+            let error = wish(line).unwrap_err();
+            assert!(error.contains(names), "{line}: {error}");
+        }
+        let error = wish("init --proxy https_proxyy=secret").unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}

@@ -1,0 +1,124 @@
+//! What root made in the workspace becomes the caller's.
+//!
+//! Others write to the workspace at the same time, and may want root to give them what is not
+//! theirs. So everything is looked at and given away through one descriptor, no link is followed, no
+//! other file system is entered, and a file with names elsewhere is left as it is.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chownat, fstat, openat};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+
+use super::Owner;
+
+/// Directories in directories: each takes a descriptor. What lies deeper stays root's.
+const MAX_DEPTH: usize = 512;
+
+/// Files with several names that are kept in mind.
+const MAX_LINKED: usize = 1 << 16;
+
+/// The kernel notes changes by a clock that is behind by up to this.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
+
+/// Gives whatever in the workspace is root's, and changed since, to the owner.
+pub(super) fn hand_back(owner: &Owner, since: SystemTime) {
+    if owner.uid == 0 {
+        return;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(root) = openat(CWD, &owner.root, flags, Mode::empty()) else { return };
+    let Ok(stat) = fstat(&root) else { return };
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = setrlimit(Resource::Nofile, raised);
+    let since = since.checked_sub(CLOCK_TICK).unwrap_or(UNIX_EPOCH);
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut walk = Walk {
+        device: stat.st_dev,
+        since: (since.as_secs(), since.subsec_nanos()),
+        to: (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid)),
+        linked: HashMap::new(),
+    };
+    walk.give(&root, &stat);
+    walk.walk(root);
+}
+
+struct Walk {
+    device: u64,
+    since: (u64, u32),
+    to: (Uid, Gid),
+    /// Files with several names: how many of them were seen.
+    linked: HashMap<u64, u64>,
+}
+
+impl Walk {
+    fn walk(&mut self, root: OwnedFd) {
+        let Ok(top) = Dir::new(root) else { return };
+        let mut open = vec![top];
+        while let Some(directory) = open.last_mut() {
+            let entry = match directory.read() {
+                Some(Ok(entry)) => entry,
+                Some(Err(_)) | None => {
+                    open.pop();
+                    continue;
+                }
+            };
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let Ok(parent) = directory.fd() else { continue };
+            let below = self.entry(parent, name);
+            if open.len() < MAX_DEPTH {
+                open.extend(below);
+            }
+        }
+    }
+
+    /// Gives one entry away; returns it for the walk if it is a directory.
+    fn entry(&mut self, parent: impl AsFd, name: &CStr) -> Option<Dir> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = openat(&parent, name, flags, Mode::empty()).ok()?;
+        let stat = fstat(&found).ok()?;
+        if stat.st_dev != self.device {
+            return None;
+        }
+        self.give(&found, &stat);
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return None;
+        }
+        // The same directory, opened for reading.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Dir::new(openat(&found, c".", flags, Mode::empty()).ok()?).ok()
+    }
+
+    fn give(&mut self, found: &OwnedFd, stat: &Stat) {
+        let changed = (
+            u64::try_from(stat.st_ctime).unwrap_or_default(),
+            u32::try_from(stat.st_ctime_nsec).unwrap_or_default(),
+        );
+        if stat.st_uid != 0 || changed < self.since || !self.all_names_seen(stat) {
+            return;
+        }
+        let _ = chownat(found, c"", Some(self.to.0), Some(self.to.1), AtFlags::EMPTY_PATH);
+    }
+
+    /// Whether a file has no name outside the workspace: somebody may have linked to one of root's
+    /// files to be given it.
+    fn all_names_seen(&mut self, stat: &Stat) -> bool {
+        let names = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_directory || names <= 1 {
+            return true;
+        }
+        if self.linked.len() >= MAX_LINKED && !self.linked.contains_key(&stat.st_ino) {
+            return false;
+        }
+        let seen = self.linked.entry(stat.st_ino).or_default();
+        *seen += 1;
+        *seen >= names
+    }
+}
