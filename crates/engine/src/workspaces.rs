@@ -213,6 +213,11 @@ impl Engine {
         self.sandboxes.reap().await
     }
 
+    /// What can be done in every sandbox.
+    pub fn sandbox_capabilities() -> Capabilities {
+        sandbox::capabilities()
+    }
+
     /// Whether there ever was a sandbox in this home.
     pub fn has_sandboxes(&self) -> bool {
         let state = self.configuration().state_directory();
