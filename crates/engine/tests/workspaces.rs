@@ -162,11 +162,11 @@ fn modes_that_are_not_there() {
     let none = RequestContext::default();
     let place = Place::new();
     let root = place.path("0");
-    for mode in &EXECUTION_MODES[1..] {
+    for mode in &EXECUTION_MODES[2..] {
         let refused = place.engine.open_workspace(open(&root, Some(*mode)), &none);
         assert_eq!(code(refused), ErrorCode::NotAvailable, "{mode}");
     }
-    let sandboxed = Place::with(&[("STIGMER_EXECUTION_MODE", "sandbox")], None);
+    let sandboxed = Place::with(&[("STIGMER_EXECUTION_MODE", "auto")], None);
     let root = sandboxed.path("0");
     let name = root.to_str().unwrap();
     assert_eq!(
@@ -178,17 +178,17 @@ fn modes_that_are_not_there() {
     // Whoever says so gets the host, and its path still means what the settings say.
     let mode = Some(ExecutionMode::Local);
     let local = sandboxed.engine.open_workspace(open(&root, mode), &none).unwrap();
-    assert_eq!(local.server_settings, [("execution_mode".to_owned(), "sandbox".to_owned())]);
+    assert_eq!(local.server_settings, [("execution_mode".to_owned(), "auto".to_owned())]);
     assert!(sandboxed.engine.executor_of(local.id.as_str(), &none).is_ok());
     assert_eq!(code(sandboxed.engine.executor_of(name, &none)), ErrorCode::NotAvailable);
     // A record of a mode that another version had, under its own id.
     let records = sandboxed.path(".stigmer/state/workspaces");
     let text = std::fs::read_to_string(records.join(format!("{}.json", local.id))).unwrap();
     let text =
-        text.replace("\"local\"", "\"sandbox\"").replace(local.id.as_str(), "ws-00000000000000aa");
+        text.replace("\"local\"", "\"auto\"").replace(local.id.as_str(), "ws-00000000000000aa");
     std::fs::write(records.join("ws-00000000000000aa.json"), text).unwrap();
     let info = sandboxed.engine.workspace("ws-00000000000000aa").unwrap();
-    assert_eq!((info.mode, info.capabilities.has), (ExecutionMode::Sandbox, Vec::new()));
+    assert_eq!((info.mode, info.capabilities.has), (ExecutionMode::Auto, Vec::new()));
     let refused = sandboxed.engine.executor_of("ws-00000000000000aa", &none);
     assert_eq!(code(refused), ErrorCode::NotAvailable);
 }

@@ -324,3 +324,6 @@ pub(crate) fn no_place(name: &str, mode: ExecutionMode) -> ToolError {
     ToolError::invalid_argument("workspace", reason)
         .with_hint("`stigmer workspace create` opens a sandbox for the same directory")
 }
+
+#[cfg(test)]
+mod tests;
