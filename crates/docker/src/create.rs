@@ -24,10 +24,6 @@ const HOME: &str = "/home/sandbox";
 /// caller. Commands have none of it.
 const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"];
 
-/// Process 1 is not what the kernel kills when the machine's memory is short; commands say of
-/// themselves that they are.
-const OOM_SCORE: i64 = -100;
-
 /// The proxies that the sidecar is told of; others are ordinary variables.
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
@@ -141,8 +137,6 @@ impl Plan<'_> {
                 .transpose()?,
             pids_limit: Some(bytes("the number of processes", options.pids)?),
             cpuset_cpus: options.cpus.and_then(|wanted| self.cpus(wanted)),
-            // A rootless engine may not lower it.
-            oom_score_adj: (!facts.rootless).then_some(OOM_SCORE),
             runtime: options.runtime.clone(),
             network_mode: Some(match network {
                 Network::Bridge => "bridge".to_owned(),

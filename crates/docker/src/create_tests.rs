@@ -53,7 +53,6 @@ fn a_plain_container_is_isolated() {
             "Memory": 4_294_967_296_u64,
             "MemorySwap": 4_294_967_296_u64,
             "PidsLimit": 4096,
-            "OomScoreAdj": -100,
             "NetworkMode": "bridge",
             "LogConfig": { "Type": "json-file", "Config": { "max-size": "1m", "max-file": "1" } },
             "Mounts": [
@@ -152,7 +151,6 @@ fn other_engines_get_what_they_need() {
     let rootless = Facts { rootless: true, ..facts() };
     let body = request(&plain(), &rootless, Files::Mounted, false);
     assert_eq!(body["Entrypoint"][3], "0:0");
-    assert_eq!(body["HostConfig"]["OomScoreAdj"], Value::Null);
     let facts = Facts { user_namespaces: true, selinux: true, ..facts() };
     let body = request(&plain(), &facts, Files::Mounted, false);
     assert_eq!(body["HostConfig"]["UsernsMode"], "host");
@@ -196,16 +194,17 @@ fn what_cannot_be_said_is_refused() {
     let mut options = plain();
     options.memory = u64::MAX;
     let workspace = WorkspaceId::from_number(1);
+    let (facts, volumes) = (Facts::default(), [const { String::new() }; 2]);
     let plan = |options| Plan {
         options,
-        facts: &Facts::default(),
+        facts: &facts,
         workspace: &workspace,
         root: "/w",
         shared: "/s",
         files: Files::Mounted,
         quota: false,
         labels: HashMap::new(),
-        volumes: &[const { String::new() }; 2],
+        volumes: &volumes,
     };
     assert_eq!(plan(&options).body().unwrap_err().code, ErrorCode::BadConfiguration);
     let mut options = plain();

@@ -90,7 +90,7 @@ impl DockerManager {
             Err(Failed::Engine(failed))
                 if failed.kind == Kind::MountMissing
                     && files == Files::Mounted
-                    && self.is_ours(place, &site.root.as_path(), &failed) =>
+                    && self.is_ours(place, site.root.as_path(), &failed) =>
             {
                 return Ok(Attempt::Unseen);
             }

@@ -67,7 +67,7 @@ impl DockerManager {
     ) -> Result<Vec<String>> {
         match files {
             Files::Mounted => prove(site.root.as_path(), executor).await.map(|()| Vec::new()),
-            Files::Copied => self.fill(site, executor, container).await,
+            Files::Copied => self.fill(site, container).await,
         }
     }
 }

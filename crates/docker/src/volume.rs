@@ -4,15 +4,14 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use futures_util::stream::unfold;
 use stigmer_core::manager::Site;
-use stigmer_core::transfer::{TransferFormat, Upload};
 use stigmer_core::{ByteStream, ByteString, ErrorCode, Result, ToolError, ToolExecutor};
 use tokio::sync::mpsc;
 
-use crate::create::{SHARED, SIDECAR};
+use crate::create::{SHARED, SIDECAR, text};
 use crate::engine::Facts;
-use crate::executor::ContainerExecutor;
 use crate::manager::DockerManager;
 use crate::options::{DockerOptions, Owner};
 
@@ -79,15 +78,11 @@ fn marker(owner: Owner) -> io::Result<Vec<u8>> {
 
 impl DockerManager {
     /// Copies the workspace into the container's volume, if that has not been done.
-    pub(crate) async fn fill(
-        &self,
-        site: &Site,
-        executor: &ContainerExecutor,
-        container: &str,
-    ) -> Result<Vec<String>> {
+    pub(crate) async fn fill(&self, site: &Site, container: &str) -> Result<Vec<String>> {
         if !self.engine.has_path(container, &format!("{SHARED}/{FILLED}")).await? {
-            let upload = Upload { path: "".into(), format: TransferFormat::Tar, mode: None };
-            executor.upload(upload, packed(site.root.as_path())).await?;
+            self.engine
+                .fill(container, &text(site.root.as_path())?, packed(site.root.as_path()))
+                .await?;
             let marker = marker(self.options.owner);
             let marker =
                 marker.map_err(|error| ToolError::new(ErrorCode::Io, error.to_string()))?;
@@ -97,9 +92,10 @@ impl DockerManager {
     }
 }
 
-/// A directory as a stream, packed while it is read.
-fn packed(root: &Path) -> ByteStream {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes>>(WAITING);
+/// A directory as a stream, packed while it is read. Links stay what they are: the engine unpacks
+/// beneath the container's root.
+fn packed(root: &Path) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(WAITING);
     let root = root.to_owned();
     tokio::task::spawn_blocking(move || {
         let writer = io::BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
@@ -110,18 +106,17 @@ fn packed(root: &Path) -> ByteStream {
             .and_then(|()| archive.into_inner())
             .and_then(|mut writer| io::Write::flush(&mut writer));
         if let Err(error) = packed {
-            let path = ByteString::from(root.as_path());
-            let _ = sender.blocking_send(Err(ToolError::from_io("pack", &path, &error)));
+            let _ = sender.blocking_send(Err(error));
         }
     });
-    Box::pin(unfold(receiver, async |mut receiver| {
+    unfold(receiver, async |mut receiver| {
         let piece = receiver.recv().await?;
         Some((piece, receiver))
-    }))
+    })
 }
 
 /// Passes on what is written.
-struct Pieces(mpsc::Sender<Result<Bytes>>);
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
 
 impl io::Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

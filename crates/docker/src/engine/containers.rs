@@ -1,6 +1,7 @@
 //! Containers: found, made, started, paused and removed.
 
 use std::collections::HashMap;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum as Status};
@@ -10,6 +11,7 @@ use bollard::query_parameters::{
     UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
+use futures_util::Stream;
 use stigmer_core::Result;
 
 use super::errors::{EngineError, Kind, Said};
@@ -17,6 +19,9 @@ use super::{Engine, said};
 
 /// How often a removal is looked after: an engine tells nobody when it is done.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long copying a workspace may take: gigabytes over a slow line, and not for ever.
+const FILL: Duration = Duration::from_secs(3600);
 
 /// How far a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +190,25 @@ impl Engine {
         let asked = self.asked("copy into the container", None);
         let body = bollard::body_full(Bytes::from(archive));
         self.limited(&asked, client.upload_to_container(id, Some(options), body)).await
+    }
+
+    /// Unpacks an archive at a path, while it is made. It takes as long as there is something to
+    /// copy.
+    pub(crate) async fn fill(
+        &self,
+        id: &str,
+        path: &str,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), EngineError> {
+        let client = self.client().await?;
+        let options = UploadToContainerOptionsBuilder::new().path(path).build();
+        let body = bollard::body_try_stream(archive);
+        let copying = client.upload_to_container(id, Some(options), body);
+        let asked = self.asked("copy the workspace into the container", None);
+        match tokio::time::timeout(FILL, copying).await {
+            Ok(copied) => copied.map_err(|error| EngineError::of(&said(&error), &asked)),
+            Err(_) => Err(EngineError::of(&Said::Late(FILL.as_millis()), &asked)),
+        }
     }
 
     /// Whether something has this path in the container.

@@ -215,9 +215,10 @@ pub(crate) fn classify(said: &Said) -> Kind {
             }
             let known = of_text(&text);
             match (known, *status) {
+                // What a server says of a path that its API does not have.
+                (Kind::Other, 404) if text == "page not found" => Kind::TooOld,
                 // A manifest or a name, which the registry does not have.
                 (Kind::Other, 404) if text.ends_with("not found") => Kind::ImageUnknown,
-                (Kind::Other, 404) if text.contains("page not found") => Kind::TooOld,
                 (known, _) => known,
             }
         }

@@ -27,17 +27,15 @@ impl Engine {
     /// Why a container is gone.
     pub(crate) async fn fate(&self, id: &str) -> Result<Fate, EngineError> {
         let client = self.client().await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // To the nanosecond: it has just happened. The engine waits for what is still to come.
+        let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         let filters = HashMap::from([
             ("container".to_owned(), vec![id.to_owned()]),
             ("type".to_owned(), vec!["container".to_owned()]),
         ]);
         // The engine keeps a few hundred events in memory; all that there are of this one.
-        let options = EventsOptionsBuilder::new()
-            .since("0")
-            .until(&now.to_string())
-            .filters(&filters)
-            .build();
+        let options = EventsOptionsBuilder::new().since("0").until(&now).filters(&filters).build();
         let asked = self.asked("ask for the container's end", None);
         let events = client.events(Some(options)).collect::<Vec<_>>();
         let events = self.limited(&asked, async { Ok(events.await) }).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub(crate) async fn find(
     }
 }
 
-async fn from_file(path: &PathBuf, registry: &str) -> Result<Option<DockerCredentials>, String> {
+async fn from_file(path: &Path, registry: &str) -> Result<Option<DockerCredentials>, String> {
     let text = match read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -246,7 +246,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_configuration_is_no_credentials() {
-        assert_eq!(from_file(&"/nowhere/config.json".into(), "r").await.unwrap(), None);
+        assert_eq!(from_file(Path::new("/nowhere/config.json"), "r").await.unwrap(), None);
         assert_eq!(of("{}", "r").await.unwrap(), None);
     }
 

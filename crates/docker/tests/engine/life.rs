@@ -1,0 +1,235 @@
+//! The life of a container.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use stigmer_core::manager::PlaceState;
+use stigmer_core::process::StartProcess;
+use stigmer_core::{Capability, ErrorCode, Place, WorkspaceManager as _};
+use stigmer_docker::{DockerManager, DockerOptions};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_container_is_made_once_and_used_by_all() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let manager = home.manager();
+    assert_eq!(home.state_of().await, PlaceState::Gone);
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    assert_eq!(executor.capabilities().backend, "docker");
+    assert!(!executor.capabilities().has(Capability::InheritStdin));
+    let done = run(&*executor, "pwd; id -u; echo mine > file").await;
+    assert_eq!(done.place, Place::Container);
+    let uid = rustix::process::geteuid().as_raw();
+    let wanted = format!("{}\n{uid}\n", home.site.root);
+    assert_eq!(done.stdout.head.to_string_lossy(), wanted);
+    assert_eq!(std::fs::metadata(home.root().join("file")).unwrap().uid(), uid);
+    let id = home.id().await;
+    // Nobody asks the engine when all is well, so it need not be there.
+    let options = DockerOptions { engine: Some("unix:///nowhere".to_owned()), ..home.options() };
+    let without_engine = DockerManager::new(options).unwrap();
+    for manager in [&manager, &without_engine] {
+        for _ in 0..2 {
+            let executor = manager.open(&home.site, &quiet).await.unwrap();
+            assert_eq!(text(&*executor, "cat file").await, "mine");
+        }
+    }
+    assert_eq!(home.id().await, id);
+    let status = manager.status(&home.site).await.unwrap();
+    assert_eq!((status.state, status.reason), (PlaceState::Ready, None));
+    assert_eq!(status.image.as_deref(), Some(IMAGE));
+    assert!(status.created_ms.is_some_and(|when| when > 0));
+    assert_eq!(manager.list().await.unwrap().len(), 1);
+    drop(executor);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn two_managers_at_once_make_one_container() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let managers = [home.manager(), home.manager(), home.manager()];
+    let opening = managers.iter().map(|manager| manager.open(&home.site, &quiet));
+    for opened in futures_util::future::join_all(opening).await {
+        assert_eq!(text(&*opened.unwrap(), "echo here").await, "here");
+    }
+    assert_eq!(managers[0].list().await.unwrap().len(), 1);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_container_without_a_record_is_adopted() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    home.manager().open(&home.site, &quiet).await.unwrap();
+    let id = home.id().await;
+    std::fs::remove_file(home.record()).unwrap();
+    home.manager().open(&home.site, &quiet).await.unwrap();
+    assert_eq!(home.id().await, id);
+    assert!(home.record().exists());
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_record_without_a_container_is_nothing() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let manager = home.manager();
+    manager.open(&home.site, &quiet).await.unwrap();
+    let id = home.id().await;
+    docker(&["rm", "--force", &id]);
+    assert!(home.record().exists());
+    // The manager that had it open finds out, and one that never had it.
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    assert_eq!(text(&*executor, "echo new").await, "new");
+    assert_ne!(home.id().await, id);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_container_that_was_never_started_is_replaced() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    home.manager().open(&home.site, &quiet).await.unwrap();
+    let (name, id) = (home.name().await, home.id().await);
+    let format = "{{range $name, $value := .Config.Labels}}--label={{$name}}={{$value}}\n{{end}}";
+    let labels = docker(&["inspect", "--format", format, &name]);
+    docker(&["rm", "--force", &id]);
+    let mut create = vec!["create", "--name", &name];
+    create.extend(labels.lines().filter(|line| !line.is_empty()));
+    create.extend([IMAGE, "true"]);
+    docker(&create);
+    assert_eq!(home.state_of().await, PlaceState::Creating);
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    assert_eq!(text(&*executor, "echo new").await, "new");
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_container_of_somebody_elses_is_not_touched() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    home.manager().open(&home.site, &quiet).await.unwrap();
+    let name = home.name().await;
+    docker(&["rm", "--force", &name]);
+    docker(&["create", "--name", &name, IMAGE, "true"]);
+    let manager = home.manager();
+    let error = manager.open(&home.site, &quiet).await.map(drop).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    assert!(error.message.contains(&name), "{error}");
+    assert_eq!(manager.remove(&home.site).await.unwrap_err().code, ErrorCode::Busy);
+    docker(&["rm", &name]);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn other_settings_replace_a_container_that_is_idle_and_no_other() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    let id = home.id().await;
+    let started = executor.start_process(StartProcess::shell("sleep 1000")).await.unwrap();
+    let changed = DockerOptions {
+        environment: vec![("DECLARED".to_owned(), "yes".to_owned())],
+        ..home.options()
+    };
+    let changed = DockerManager::new(changed).unwrap();
+    let error = changed.open(&home.site, &quiet).await.map(drop).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    assert_eq!(error.details["commands"], 1);
+    assert_eq!(home.id().await, id);
+    executor.signal(&started.id, stigmer_core::process::SignalRequest::Kill).await.unwrap();
+    let told = Told::default();
+    let executor = changed.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    assert!(told.text().contains("replaced"), "{}", told.text());
+    assert_eq!(text(&*executor, "echo $DECLARED").await, "yes");
+    assert_ne!(home.id().await, id);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_stopped_container_is_kept_as_it_is() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let manager = home.manager();
+    assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Gone);
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    let started = executor.start_process(StartProcess::shell("echo > /tmp/kept; sleep 1000")).await;
+    let started = started.unwrap();
+    let id = home.id().await;
+    let status = manager.stop(&home.site).await.unwrap();
+    assert_eq!(status.state, PlaceState::Stopped);
+    assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Stopped);
+    assert_eq!(manager.start(&home.site, &quiet).await.unwrap().state, PlaceState::Ready);
+    assert_eq!(home.id().await, id);
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    assert!(executor.process(&started.id).await.unwrap().exit.is_some(), "its commands ended");
+    text(&*executor, "test -e /tmp/kept").await;
+    home.over().await;
+}
+
+#[tokio::test]
+async fn recover_makes_another_container_and_keeps_outputs() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let manager = home.manager();
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    let done = run(&*executor, "echo output").await;
+    let id = home.id().await;
+    assert_eq!(manager.recover(&home.site, &quiet).await.unwrap().state, PlaceState::Ready);
+    assert_ne!(home.id().await, id);
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    let info = executor.process(&done.id).await.unwrap();
+    assert_eq!(info.output_bytes, 7);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_reaped() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let manager = home.manager();
+    manager.open(&home.site, &quiet).await.unwrap();
+    let id = home.site.workspace.clone();
+    assert_eq!(manager.reap(&|known| *known == id).await.unwrap(), 0);
+    assert_eq!(home.state_of().await, PlaceState::Ready);
+    assert_eq!(manager.reap(&|_| false).await.unwrap(), 1);
+    assert_eq!(home.state_of().await, PlaceState::Gone);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn an_unused_container_goes_by_itself() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let options = DockerOptions { ttl: Some(std::time::Duration::from_secs(1)), ..home.options() };
+    let manager = DockerManager::new(options).unwrap();
+    manager.open(&home.site, &quiet).await.unwrap();
+    let name = home.name().await;
+    docker(&["wait", &name]);
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    assert_eq!(text(&*executor, "echo new").await, "new");
+    home.over().await;
+}

@@ -1,0 +1,178 @@
+//! A home with a workspace, and managers of it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use stigmer_core::manager::{PlaceState, Progress, Site};
+use stigmer_core::process::{Execute, Executed, StartProcess};
+use stigmer_core::{ToolExecutor, WorkspaceId, WorkspaceManager as _};
+use stigmer_docker::{DEFAULT_PIDS, DockerManager, DockerOptions, Network, Owner};
+
+/// A small image with a shell; `scripts/test-image` makes it.
+pub(crate) const IMAGE: &str = "stigmer-test-busybox:local";
+
+/// Long enough for a loaded machine; a test that gets here has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says aloud what is left out: a test's own output is shown only if it fails.
+pub(crate) fn left_out(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "the tests against an engine: {why}");
+    let line = format!("LEFT OUT the tests against an engine: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Whether there is an engine, the image and the program.
+pub(crate) fn engine() -> bool {
+    static ENGINE: OnceLock<bool> = OnceLock::new();
+    *ENGINE.get_or_init(|| {
+        if std::env::var_os("STIGMER_SIDECAR").is_none() {
+            left_out("STIGMER_SIDECAR names no static sidecar");
+            return false;
+        }
+        match Command::new("docker").arg("version").output() {
+            Ok(answer) if answer.status.success() => {}
+            Ok(answer) => {
+                left_out(&String::from_utf8_lossy(&answer.stderr));
+                return false;
+            }
+            Err(error) => {
+                left_out(&error.to_string());
+                return false;
+            }
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/test-image");
+        let made = Command::new(script).arg("busybox").output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        true
+    })
+}
+
+/// Runs the engine's own client; returns what it says.
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let done = Command::new("docker").args(arguments).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// A home and a workspace; its container goes with it.
+pub(crate) struct Home {
+    directory: tempfile::TempDir,
+    pub(crate) site: Site,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn at(directory: tempfile::TempDir) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let root = directory.path().canonicalize().unwrap().join("work space");
+        std::fs::create_dir(&root).unwrap();
+        let number = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
+        let site = Site { workspace: WorkspaceId::from_number(number), root: root.into() };
+        Self { directory, site }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.site.root.as_path()
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join("state/sandboxes")
+    }
+
+    pub(crate) fn record(&self) -> PathBuf {
+        self.state().join(self.site.workspace.as_str()).join("sandbox.json")
+    }
+
+    pub(crate) fn options(&self) -> DockerOptions {
+        let sidecar = std::env::var_os("STIGMER_SIDECAR").map(PathBuf::from).unwrap_or_default();
+        DockerOptions {
+            state: self.state(),
+            sidecar,
+            owner: Owner {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            },
+            engine: None,
+            image: IMAGE.to_owned(),
+            auto_pull: false,
+            // What a test that was killed leaves behind goes by itself.
+            ttl: Some(Duration::from_secs(300)),
+            runtime: None,
+            network: Network::None,
+            host_gateway: false,
+            memory: 256 << 20,
+            memory_reservation: None,
+            cpus: None,
+            pids: DEFAULT_PIDS,
+            disk: None,
+            volumes: Vec::new(),
+            environment: Vec::new(),
+            ports: Vec::new(),
+            user_home: None,
+            docker_config: None,
+            credentials: Vec::new(),
+            ca_bundle: None,
+            proxy: Vec::new(),
+            pool: 0,
+        }
+    }
+
+    pub(crate) fn manager(&self) -> DockerManager {
+        DockerManager::new(self.options()).unwrap()
+    }
+
+    /// The container's name: known once there is one.
+    pub(crate) async fn name(&self) -> String {
+        self.manager().status(&self.site).await.unwrap().name.unwrap()
+    }
+
+    /// The container's id.
+    pub(crate) async fn id(&self) -> String {
+        docker(&["inspect", "--format", "{{.Id}}", &self.name().await])
+    }
+
+    pub(crate) async fn state_of(&self) -> PlaceState {
+        self.manager().status(&self.site).await.unwrap().state
+    }
+
+    pub(crate) async fn over(self) {
+        self.manager().remove(&self.site).await.unwrap();
+        assert_eq!(self.manager().list().await.unwrap(), []);
+        assert_eq!(std::fs::read_dir(self.state()).unwrap().count(), 0);
+    }
+}
+
+/// What a manager told while somebody waited.
+#[derive(Default)]
+pub(crate) struct Told(pub(crate) Mutex<Vec<Progress>>);
+
+impl Told {
+    pub(crate) fn take(&self, progress: Progress) {
+        self.0.lock().unwrap().push(progress);
+    }
+
+    pub(crate) fn text(&self) -> String {
+        format!("{:?}", self.0.lock().unwrap())
+    }
+}
+
+pub(crate) fn quiet(_: Progress) {}
+
+pub(crate) async fn run(executor: &dyn ToolExecutor, line: &str) -> Executed {
+    let running = executor.execute(Execute::new(StartProcess::shell(line)));
+    tokio::time::timeout(PATIENCE, running).await.expect("an end").unwrap()
+}
+
+/// What a command that must succeed writes.
+pub(crate) async fn text(executor: &dyn ToolExecutor, line: &str) -> String {
+    let done = run(executor, line).await;
+    assert_eq!(done.exit.code, 0, "{done:?}");
+    String::from_utf8(done.stdout.head.into_bytes()).unwrap().trim_end().to_owned()
+}
