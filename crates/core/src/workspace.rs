@@ -91,8 +91,7 @@ pub struct OpenWorkspace {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preparation {
-    /// What a use does: one that is not there is made. One that was stopped stays so, and that is
-    /// an error.
+    /// What a use does: one that is not there is made, one that was stopped is started.
     #[default]
     Open,
     /// One that was stopped is started.

@@ -16,7 +16,6 @@ use stigmer_host::HostExecutor;
 use stigmer_host::journal::{self, JournalReader};
 
 use crate::cache::Opened;
-use crate::configuration::merged;
 use crate::homeless::Homeless;
 use crate::sandbox::{self, Sandboxed, no_place};
 use crate::store::{Record, id_of};
@@ -81,7 +80,8 @@ impl Engine {
         Ok(self.describe(record))
     }
 
-    /// Makes sure that a sandbox has a record, with what was said of its place. Nothing is made yet.
+    /// Makes sure that a sandbox has a record, and that its next use knows what was said of its place.
+    /// Nothing is made yet.
     pub(crate) fn record_sandbox(
         &self,
         workspace: &Workspace,
@@ -92,13 +92,8 @@ impl Engine {
         self.sandboxes.check(root)?;
         // What is not valid is not kept.
         self.configuration.with_workspace(said)?;
-        let store = self.store()?;
-        let (mut record, new) = store.register(root, ExecutionMode::Sandbox, now_ms())?;
-        let settings = merged(&record.settings, said);
-        if settings != record.settings {
-            record.settings = settings;
-            store.replace(&record)?;
-        }
+        let (record, new) = self.store()?.register(root, ExecutionMode::Sandbox, now_ms())?;
+        self.sandboxes.say(&record.id, said);
         if new {
             let kind = EventKind::WorkspaceOpened { id: record.id.clone() };
             self.tell(record.root.clone(), context, kind);
@@ -118,13 +113,12 @@ impl Engine {
         context: &RequestContext,
         listener: Listener<'_>,
     ) -> Result<PlaceStatus> {
-        let said = request.settings.clone();
         let info = self.open_workspace(request, context)?;
         if info.mode != ExecutionMode::Sandbox {
             return Err(no_place(&info.root.to_string(), info.mode));
         }
         let record = self.store()?.get(&info.id)?.ok_or_else(|| unknown(info.id.as_str()))?;
-        let sandbox = self.sandboxes.of(&record, &said)?;
+        let sandbox = self.sandboxes.of(&record)?;
         let told = AtomicBool::new(false);
         let tell = |event: Progress| {
             told.store(true, Ordering::Relaxed);
@@ -326,7 +320,7 @@ impl Engine {
             Name::Path(path) if self.mode(None)? == ExecutionMode::Sandbox => {
                 let workspace = Workspace::choose(Some(&path), &path)?;
                 let record = self.record_sandbox(&workspace, &[], context)?;
-                return Ok(Named::Sandbox(self.sandboxes.as_it_is(&record)?));
+                return Ok(Named::Sandbox(self.sandboxes.of(&record)?));
             }
             Name::Path(path) => {
                 let (record, executor) = self.open_recorded(&path, None, context)?;
@@ -343,7 +337,7 @@ impl Engine {
                 }
                 if record.mode == ExecutionMode::Sandbox {
                     self.sandboxes.check(root)?;
-                    return Ok(Named::Sandbox(self.sandboxes.as_it_is(&record)?));
+                    return Ok(Named::Sandbox(self.sandboxes.of(&record)?));
                 }
                 let executor = self.host_in(record.mode, Some(record.mode), &workspace)?;
                 Opened { executor, id, given: root.to_owned() }

@@ -60,11 +60,14 @@ impl Configuration {
     }
 }
 
-/// The settings of a workspace after somebody said more. What may be secret is never kept.
+/// The settings of a workspace after somebody said more. What may be secret is never kept, nor is
+/// the engine: it is whoever asks who has one.
 pub(crate) fn merged(old: &[(String, String)], said: &[(String, String)]) -> Vec<(String, String)> {
-    let secret = |name: &str| Key::named(name).is_none_or(Key::is_secret);
+    let kept = |name: &str| {
+        Key::named(name).is_some_and(|key| !key.is_secret() && key != Key::SandboxEngine)
+    };
     let mut all: Vec<_> = old.to_vec();
-    for (name, value) in said.iter().filter(|(name, _)| !secret(name)) {
+    for (name, value) in said.iter().filter(|(name, _)| kept(name)) {
         match all.iter_mut().find(|(other, _)| other == name) {
             Some((_, old)) => old.clone_from(value),
             None => all.push((name.clone(), value.clone())),
@@ -131,7 +134,11 @@ mod tests {
     #[test]
     fn what_is_said_again_replaces_and_secrets_are_not_kept() {
         let old = [pair("sandbox_image", "a"), pair("sandbox_pids", "64")];
-        let said = [pair("sandbox_image", "b"), pair("sandbox_environment", "T=hunter2")];
+        let said = [
+            pair("sandbox_image", "b"),
+            pair("sandbox_environment", "T=hunter2"),
+            pair("sandbox_engine", "unix:///e"),
+        ];
         assert_eq!(merged(&old, &said), [pair("sandbox_image", "b"), pair("sandbox_pids", "64")]);
     }
 }

@@ -21,6 +21,7 @@ use stigmer_docker::{DockerOptions, Owner};
 use tokio::sync::broadcast;
 
 use crate::Configuration;
+use crate::configuration::merged;
 use crate::store::{Record, Store};
 
 pub(crate) use executor::{Sandboxed, capabilities};
@@ -61,6 +62,8 @@ pub(crate) struct Slot {
     /// Held by whoever opens it: one at a time.
     turn: tokio::sync::Mutex<()>,
     held: Mutex<Option<Held>>,
+    /// What was said of it and is not kept yet: it is once a place was made so.
+    said: Mutex<Vec<(String, String)>>,
     /// What its listeners are told.
     progress: broadcast::Sender<Progress>,
 }
@@ -74,6 +77,10 @@ struct Held {
 impl Slot {
     fn held(&self) -> Option<Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn said(&self) -> Vec<(String, String)> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn hold(&self, held: Option<Held>) {
@@ -100,35 +107,44 @@ impl Sandboxes {
         check_site(root, user, self.configuration.home().ok())
     }
 
-    /// The sandbox of a workspace, made as its settings say and `said` overrules. Nothing is opened.
+    /// The sandbox of a workspace, made as its settings and what was said last say. Nothing is opened.
     ///
     /// # Errors
     /// `bad_configuration`; `not_available` without a sidecar.
-    pub(crate) fn of(
-        self: &Arc<Self>,
-        record: &Record,
-        said: &[(String, String)],
-    ) -> Result<Arc<Sandboxed>> {
-        let settings = self.configuration.with_workspace(&record.settings)?.with_workspace(said)?;
+    pub(crate) fn of(self: &Arc<Self>, record: &Record) -> Result<Arc<Sandboxed>> {
+        let slot = self.slot(&record.id);
+        let settings = self.configuration.with_workspace(&record.settings)?;
+        let settings = settings.with_workspace(&slot.said())?;
         let options = options(&settings, find_sidecar(named_sidecar(&settings))?)?;
-        let site = Site { workspace: record.id.clone(), root: record.root.clone() };
-        let slot = self.slot(&site.workspace);
-        Ok(Arc::new(Sandboxed::new(Arc::clone(self), slot, site, options)))
+        Ok(Arc::new(Sandboxed::new(Arc::clone(self), slot, site(record), options)))
     }
 
-    /// The sandbox as it is held open, else as its record says.
-    pub(crate) fn as_it_is(self: &Arc<Self>, record: &Record) -> Result<Arc<Sandboxed>> {
-        let slot = self.slot(&record.id);
-        let Some(held) = slot.held() else { return self.of(record, &[]) };
-        let site = Site { workspace: record.id.clone(), root: record.root.clone() };
-        Ok(Arc::new(Sandboxed::new(Arc::clone(self), slot, site, held.options)))
+    /// Remembers what was said of a place for those who use it next. To say nothing is to leave it.
+    pub(crate) fn say(&self, id: &WorkspaceId, said: &[(String, String)]) {
+        if !said.is_empty() {
+            let slot = self.slot(id);
+            *slot.said.lock().unwrap_or_else(PoisonError::into_inner) = said.to_vec();
+        }
+    }
+
+    /// Keeps with a workspace what was said of its place, which was made so.
+    fn keep(&self, id: &WorkspaceId, said: &[(String, String)]) -> Result<()> {
+        let store = self.store()?;
+        let Some(mut record) = store.get(id)? else { return Ok(()) };
+        let settings = merged(&record.settings, said);
+        if settings != record.settings {
+            record.settings = settings;
+            store.replace(&record)?;
+        }
+        Ok(())
     }
 
     fn slot(&self, id: &WorkspaceId) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let (progress, _) = broadcast::channel(MOST_PROGRESS);
-            Arc::new(Slot { turn: tokio::sync::Mutex::default(), held: Mutex::default(), progress })
+            let (turn, held, said) = Default::default();
+            Arc::new(Slot { turn, held, said, progress })
         };
         Arc::clone(slots.entry(id.clone()).or_insert_with(new))
     }
@@ -155,7 +171,12 @@ impl Sandboxes {
     }
 
     fn manager_of(&self, record: &Record) -> Result<Arc<dyn WorkspaceManager>> {
+        let slot = self.slot(&record.id);
+        if let Some(held) = slot.held() {
+            return self.manager(&held.options);
+        }
         let settings = self.configuration.with_workspace(&record.settings)?;
+        let settings = settings.with_workspace(&slot.said())?;
         let sidecar = find_sidecar(named_sidecar(&settings)).unwrap_or_default();
         self.manager(&options(&settings, sidecar)?)
     }
@@ -193,6 +214,7 @@ impl Sandboxes {
                 Preparation::Recover => drop(manager.recover(&site, &tell).await?),
             }
             let executor = manager.open(&site, &tell).await?;
+            sandboxes.keep(&site.workspace, &slot.said())?;
             slot.hold(Some(Held { executor: Arc::clone(&executor), options }));
             Ok(executor)
         });
@@ -219,16 +241,18 @@ impl Sandboxes {
     pub(crate) async fn stop(&self, record: &Record) -> Result<PlaceStatus> {
         let slot = self.slot(&record.id);
         let _turn = slot.turn.lock().await;
+        let manager = self.manager_of(record)?;
         slot.hold(None);
-        self.manager_of(record)?.stop(&site(record)).await
+        manager.stop(&site(record)).await
     }
 
     /// Ends the commands and removes the place.
     pub(crate) async fn remove(&self, record: &Record) -> Result<PlaceStatus> {
         let slot = self.slot(&record.id);
         let _turn = slot.turn.lock().await;
+        let manager = self.manager_of(record)?;
         slot.hold(None);
-        self.manager_of(record)?.remove(&site(record)).await?;
+        manager.remove(&site(record)).await?;
         Ok(PlaceStatus {
             workspace: record.id.clone(),
             root: record.root.clone(),
@@ -267,7 +291,7 @@ impl Sandboxes {
         let of = |entry: std::fs::DirEntry| {
             let id: WorkspaceId = entry.file_name().to_str()?.parse().ok()?;
             let record = store.as_ref().ok()?.get(&id).ok().flatten();
-            let live = record.and_then(|record| self.as_it_is(&record).ok());
+            let live = record.and_then(|record| self.of(&record).ok());
             Some(Recorded { records: Records::open(&entry.path()), live })
         };
         entries.flatten().filter_map(of).collect()

@@ -9,7 +9,7 @@ use crate::output::{Failure, Output};
 /// Ends the commands of a sandbox and removes it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The workspace's directory stays, and so does the output of its commands.
+The workspace's directory stays. What its commands wrote is gone.
 
 Examples:
   stigmer workspace rm
@@ -17,12 +17,12 @@ Examples:
 pub(crate) struct Rm {
     /// The workspace: its directory, or its id [default: the current directory]
     #[arg(value_name = "WORKSPACE")]
-    workspace: Option<String>,
+    name: Option<String>,
 }
 
 impl Rm {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
-        let named = self.workspace.as_deref();
+        let named = self.name.as_deref();
         let status = on_place(named, globals, async |access, name| access.remove(&name).await)?;
         show(&status, output)
     }

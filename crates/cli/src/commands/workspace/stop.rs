@@ -16,12 +16,12 @@ Examples:
 pub(crate) struct Stop {
     /// The workspace: its directory, or its id [default: the current directory]
     #[arg(value_name = "WORKSPACE")]
-    workspace: Option<String>,
+    name: Option<String>,
 }
 
 impl Stop {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
-        let named = self.workspace.as_deref();
+        let named = self.name.as_deref();
         let status = on_place(named, globals, async |access, name| access.stop(&name).await)?;
         show(&status, output)
     }
