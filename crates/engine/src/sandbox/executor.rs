@@ -220,7 +220,7 @@ impl ToolExecutor for Sandboxed {
                 Err(_) => return Err(error),
             },
         };
-        let stream = executor.process_output(id, request.clone()).await;
+        let stream = executor.process_output(id, request).await;
         if self.is_gone(&executor, &stream) {
             return self.recorded(id)?.process_output(id, request).await;
         }

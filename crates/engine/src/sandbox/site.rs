@@ -63,8 +63,8 @@ pub(crate) fn check(root: &Path, user: Option<&Path>, ours: Option<&Path>) -> Re
             .with_hint("work in a directory of its own: `--workspace DIR`"))
     };
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let same = |path: &&str| root == Path::new(path) || root == real(Path::new(path));
-    if SHARED.iter().any(|path| same(&path)) {
+    let same = |path: &str| root == Path::new(path) || root == real(Path::new(path));
+    if SHARED.iter().any(|path| same(path)) {
         return refuse("others' files lie in it");
     }
     if SYSTEM.iter().any(|path| root.starts_with(path) || root.starts_with(real(Path::new(path)))) {
