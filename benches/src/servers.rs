@@ -68,7 +68,7 @@ impl Daemon {
     /// The workspace through it.
     pub(crate) fn open(&self, bench: &Bench, endpoint: Endpoint) -> Outcome<RemoteExecutor> {
         let path = bench.workspace().as_path().into();
-        open(bench, endpoint, OpenWorkspace { path, mode: None })
+        open(bench, endpoint, OpenWorkspace { path, ..OpenWorkspace::default() })
     }
 
     /// What `STIGMER_HOME` is for its clients.

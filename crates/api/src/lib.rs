@@ -26,4 +26,6 @@ pub mod wire {
 /// The contract as a serialised `FileDescriptorSet`, comments included.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-pub use provider::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};
+pub use provider::{
+    EventStream, Preparing, PreparingStream, Provider, RequestContext, ServerInfo, ServerKind,
+};

@@ -8,11 +8,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_core::Stream;
 use stigmer_core::event::Event;
-use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
-use stigmer_core::{Result, ToolExecutor};
+use stigmer_core::manager::{PlaceStatus, Progress};
+use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
+use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor};
 
 /// A stream of what happens.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
+
+/// How far a place is that is being made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Preparing {
+    /// What is going on.
+    Progress(Progress),
+    /// It is done; nothing comes behind it.
+    Done(PlaceStatus),
+}
+
+/// A stream that ends with [`Preparing::Done`], or an error.
+pub type PreparingStream = Pin<Box<dyn Stream<Item = Result<Preparing>> + Send>>;
 
 /// What is known of who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +108,51 @@ pub trait Provider: Send + Sync + 'static {
     /// `io` if it cannot be removed; `unsupported` in a sidecar.
     async fn forget(&self, workspace: &str, context: &RequestContext) -> Result<bool>;
 
+    /// Makes the place of a workspace, which is opened with it.
+    ///
+    /// # Errors
+    /// As [`Provider::open`], and `unsupported` where workspaces have no places: in a sidecar.
+    async fn prepare(
+        &self,
+        _request: OpenWorkspace,
+        _preparation: Preparation,
+        _context: &RequestContext,
+    ) -> Result<PreparingStream> {
+        Err(no_places())
+    }
+
+    /// How far the place of a workspace is.
+    ///
+    /// # Errors
+    /// `unknown_workspace`, what its backend says; `unsupported` in a sidecar.
+    async fn place_status(&self, _workspace: &str) -> Result<PlaceStatus> {
+        Err(no_places())
+    }
+
+    /// All places, also those of workspaces that were forgotten, sorted by root.
+    ///
+    /// # Errors
+    /// What the backend says; `unsupported` in a sidecar.
+    async fn places(&self) -> Result<Vec<PlaceStatus>> {
+        Err(no_places())
+    }
+
+    /// Ends the commands of a workspace and keeps its place as it is.
+    ///
+    /// # Errors
+    /// As [`Provider::place_status`].
+    async fn stop_place(&self, _workspace: &str) -> Result<PlaceStatus> {
+        Err(no_places())
+    }
+
+    /// Ends the commands of a workspace and removes its place.
+    ///
+    /// # Errors
+    /// As [`Provider::place_status`].
+    async fn remove_place(&self, _workspace: &str) -> Result<PlaceStatus> {
+        Err(no_places())
+    }
+
     /// What happens from an offset on (`None`: from now), for ever if `follow`.
     ///
     /// # Errors
@@ -106,4 +164,10 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// `invalid_argument` if there is none.
     fn take_descriptor(&self, ticket: &str) -> Result<OwnedFd>;
+}
+
+/// The answer of a server that is itself in the one place that there is.
+fn no_places() -> ToolError {
+    ToolError::new(ErrorCode::Unsupported, "this server looks after no places")
+        .with_hint("ask the daemon that made the place that this server is in")
 }

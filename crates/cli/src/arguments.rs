@@ -21,7 +21,8 @@ use stigmer_engine::configuration::parse::{Kind, Value};
 use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
 use crate::commands::{
-    attach, completions, config, doctor, find, fs, grep, kill, logs, ps, run, server, version, wait,
+    attach, completions, config, doctor, find, fs, grep, image, kill, logs, ps, run, server,
+    version, wait, workspace,
 };
 use crate::output::{Failure, Output};
 
@@ -46,7 +47,7 @@ pub(crate) struct Arguments {
 }
 
 /// Options that every command has.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Globals {
     /// Print results, and errors, as JSON on standard output
     #[arg(long, global = true)]
@@ -58,6 +59,9 @@ pub(crate) struct Globals {
     /// Where commands run; overrules STIGMER_EXECUTION_MODE and the configuration
     #[arg(long, global = true, value_parser = mode())]
     pub(crate) mode: Option<ExecutionMode>,
+    /// Image of the sandbox; overrules STIGMER_SANDBOX_IMAGE and the configuration
+    #[arg(long, global = true, value_name = "IMAGE", value_parser = image())]
+    pub(crate) sandbox_image: Option<String>,
 }
 
 /// The commands.
@@ -71,6 +75,10 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Start, stop and look at the daemon
     Server(server::Server),
+    /// Make, look at and remove sandboxes
+    Workspace(workspace::Workspace),
+    /// Build, pull and list images of sandboxes
+    Image(image::Image),
     /// Print shell completions
     Completions(completions::Completions),
     /// Print the version
@@ -124,6 +132,14 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
 fn mode() -> impl TypedValueParser<Value = ExecutionMode> {
     PossibleValuesParser::new(EXECUTION_MODES.map(ExecutionMode::name))
         .try_map(|name| execution_mode_named(&name).ok_or("there is no such mode"))
+}
+
+/// A reference to an image.
+fn image() -> impl TypedValueParser<Value = String> {
+    setting(Kind::Image, |value| match value {
+        Value::Text(image) => Some(image),
+        _ => None,
+    })
 }
 
 /// Text that may not be text: paths and patterns.

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use stigmer_api::client::RemoteExecutor;
-use stigmer_core::workspace::OpenWorkspace;
+use stigmer_core::manager::Progress;
+use stigmer_core::workspace::{OpenWorkspace, Preparation};
 use stigmer_core::{ByteString, ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor};
 use stigmer_daemon::DaemonPlace;
 use stigmer_engine::configuration::variables::Key;
@@ -17,6 +20,8 @@ use tokio::runtime::Runtime;
 use crate::arguments::Globals;
 use crate::circumstances;
 use crate::connection::{self, Found, Server};
+use crate::places;
+use crate::progress::{Shown, Telling};
 
 /// An open workspace.
 pub(crate) struct Context {
@@ -32,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) is_remote: bool,
     /// The commands of all workspaces: a person looks after them from wherever they are.
     pub(crate) processes: Arc<dyn ToolExecutor>,
+    /// The engine in this process, if it has just made a sandbox.
+    engine: Option<Engine>,
 }
 
 /// What a context is made of, before a workspace is looked at.
@@ -45,9 +52,20 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Where commands run.
+    pub(crate) fn mode(&self) -> ExecutionMode {
+        self.mode
+    }
+
+    /// The settings, those of the daemon included.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
     /// Reads the settings, and looks for a server.
     pub(crate) fn read(globals: &Globals, surroundings: Surroundings) -> Result<Self> {
-        let mut sources = Sources { surroundings, ..Sources::default() };
+        let flags = sandbox_flags(globals);
+        let mut sources = Sources { flags, surroundings, ..Sources::default() };
         let Found { mut server, settings } = connection::look(&Configuration::load(&sources)?)?;
         sources.daemon = settings;
         let configuration = Configuration::load(&sources)?;
@@ -55,6 +73,11 @@ impl Settings {
             Some(mode) => mode,
             None => configuration.target()?.0,
         };
+        if globals.sandbox_image.is_some() && mode != ExecutionMode::Sandbox {
+            let reason = format!("is for sandboxes, and commands run in {mode} mode");
+            return Err(ToolError::invalid_argument("--sandbox-image", reason)
+                .with_hint("say `--mode sandbox`, too"));
+        }
         // State is on disk, so that it is the same wherever the engine works.
         let differs = |server: &Server| server.pid.is_some_and(|pid| !circumstances::same_as(pid));
         if mode == ExecutionMode::Local && server.as_ref().is_some_and(differs) {
@@ -64,54 +87,115 @@ impl Settings {
     }
 }
 
+/// What a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// A workspace that is ready.
+    Workspace,
+    /// The commands of all workspaces: no place is made to look after them.
+    Processes,
+}
+
 impl Context {
     /// Opens the workspace. Without a server `launcher` gives the supervisors.
     pub(crate) async fn open(
         globals: &Globals,
         settings: Settings,
         launcher: Option<Launcher>,
+        needs: Needs,
     ) -> Result<Self> {
         let Settings { configuration, mode, server } = settings;
         let current =
             std::env::current_dir().map_err(|error| io("open", "the current directory", &error))?;
         let named = globals.workspace.as_deref().or(configuration.workspace_directory());
         let workspace = Workspace::choose(named, &current)?;
+        let shown = Shown::new(if globals.json { Telling::Nothing } else { Telling::Little });
+        let is_remote = server.is_some();
+        let context = |mode, executor, processes, engine| Self {
+            configuration: configuration.clone(),
+            workspace: workspace.clone(),
+            mode,
+            executor,
+            is_remote,
+            processes,
+            engine,
+        };
+        if needs == Needs::Processes {
+            // What our daemon has started is on our disk, with supervisors that listen: whoever
+            // follows it needs the daemon no more.
+            let processes: Arc<dyn ToolExecutor> = match server {
+                Some(Server { endpoint, pid: None }) => {
+                    Arc::new(RemoteExecutor::of_all_workspaces(connection::client(endpoint)))
+                }
+                _ => Engine::new(configuration.clone(), None, ProcessScope::All).homeless()?,
+            };
+            return Ok(context(mode, Arc::clone(&processes), processes, None));
+        }
         let Some(Server { endpoint, pid }) = server else {
             let engine = Engine::new(configuration.clone(), launcher, ProcessScope::All);
+            let made = AtomicBool::new(false);
+            let listener = |event: Progress| {
+                made.store(true, Ordering::Relaxed);
+                shown.show(&event);
+            };
             let executor = engine
-                .executor(Some(mode), &workspace)
+                .executor(Some(mode), &workspace, &listener)
+                .await
                 .map_err(|error| connection::blame(error, globals.mode, &configuration))?;
             let processes = Arc::clone(&executor);
-            return Ok(Self {
-                configuration,
-                workspace,
-                mode,
-                executor,
-                is_remote: false,
-                processes,
-            });
+            let engine = made.into_inner().then_some(engine);
+            return Ok(context(mode, executor, processes, engine));
         };
         let request = OpenWorkspace {
             path: workspace.given().into(),
             mode: connection::mode_to_send(globals.mode, &configuration)?,
+            settings: match mode {
+                ExecutionMode::Sandbox => configuration.said_of_places(),
+                _ => Vec::new(),
+            },
         };
         let client = connection::client(endpoint);
-        let executor = connection::in_time(RemoteExecutor::open(client.clone(), request)).await;
-        let executor =
-            executor.map_err(|error| connection::blame(error, globals.mode, &configuration))?;
+        let opened = RemoteExecutor::open(client.clone(), request.clone());
+        let executor = connection::in_time(opened)
+            .await
+            .map_err(|error| connection::blame(error, globals.mode, &configuration))?;
         let mode = executor.workspace().map_or(mode, |info| info.mode);
+        if mode == ExecutionMode::Sandbox {
+            // Opening has a limit; making a container, and pulling its image, has none.
+            let preparing = client.prepare(request, Preparation::Open).await?;
+            places::follow(preparing, &|event| shown.show(&event)).await?;
+        }
+        let executor: Arc<dyn ToolExecutor> = Arc::new(executor);
         let processes: Arc<dyn ToolExecutor> = match (pid, mode) {
             // What our daemon has started on this machine is on our disk, with a supervisor that
             // listens: whoever follows it needs the daemon no more.
             (Some(_), ExecutionMode::Local) => {
                 let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
-                engine.executor(Some(ExecutionMode::Local), &workspace)?
+                engine.executor(Some(ExecutionMode::Local), &workspace, &|_| ()).await?
             }
+            (_, ExecutionMode::Sandbox) => Arc::clone(&executor),
             _ => Arc::new(RemoteExecutor::of_all_workspaces(client)),
         };
-        let executor = Arc::new(executor);
-        Ok(Self { configuration, workspace, mode, executor, is_remote: true, processes })
+        Ok(context(mode, executor, processes, None))
     }
+
+    /// Clears away sandboxes that nobody needs, if this program made one. With a daemon that does
+    /// it itself.
+    pub(crate) async fn clear_away(&self) {
+        if let Some(engine) = &self.engine {
+            // What is not done in this time the next one does.
+            let _ = tokio::time::timeout(CLEARING, engine.reap()).await;
+        }
+    }
+}
+
+/// How long a command that is done may take to clear away behind others.
+const CLEARING: Duration = Duration::from_secs(2);
+
+/// What the flags say of sandboxes.
+pub(crate) fn sandbox_flags(globals: &Globals) -> Vec<(Key, &'static str, String)> {
+    let image = globals.sandbox_image.iter();
+    image.map(|image| (Key::SandboxImage, "--sandbox-image", image.clone())).collect()
 }
 
 /// A runtime of this one thread: blocking work has threads of its own, and more would only cost
@@ -137,7 +221,7 @@ pub(crate) fn sources(globals: &Globals) -> Sources {
     let workspace = globals.workspace.as_ref();
     let workspace = workspace
         .map(|path| (Key::WorkspaceDir, "--workspace", path.to_string_lossy().into_owned()));
-    let flags = mode.into_iter().chain(workspace).collect();
+    let flags = mode.into_iter().chain(workspace).chain(sandbox_flags(globals)).collect();
     Sources { flags, surroundings: surroundings(), ..Sources::default() }
 }
 

@@ -10,13 +10,15 @@ mod connection;
 mod context;
 mod listeners;
 mod output;
+mod places;
+mod progress;
 mod session;
 mod terminal;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command, Globals, WorkspaceCommand};
-use context::{Context, Settings};
+use context::{Context, Needs, Settings};
 use output::{Failure, Output};
 use stigmer_engine::{Launcher, Reserve, configuration};
 
@@ -41,6 +43,8 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
         Command::Config(command) => command.run(globals, output),
         Command::Doctor(command) => command.run(globals, output),
         Command::Server(command) => command.run(globals, output),
+        Command::Workspace(command) => command.run(globals, output),
+        Command::Image(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
         Command::Version(command) => command.run(globals, output),
     }
@@ -75,8 +79,16 @@ fn in_workspace(
     };
     let runtime = context::runtime()?;
     let result = runtime.block_on(async {
-        let context = Context::open(globals, settings, launcher).await?;
-        match command {
+        let needs = match command {
+            WorkspaceCommand::Ps(_)
+            | WorkspaceCommand::Logs(_)
+            | WorkspaceCommand::Kill(_)
+            | WorkspaceCommand::Wait(_)
+            | WorkspaceCommand::Attach(_) => Needs::Processes,
+            _ => Needs::Workspace,
+        };
+        let context = Context::open(globals, settings, launcher, needs).await?;
+        let result = match command {
             WorkspaceCommand::Run(command) => command.run(&context, output).await,
             WorkspaceCommand::Ps(command) => command.run(&context, output).await,
             WorkspaceCommand::Logs(command) => command.run(&context, output).await,
@@ -86,7 +98,9 @@ fn in_workspace(
             WorkspaceCommand::Fs(command) => command.run(&context, output).await,
             WorkspaceCommand::Find(command) => command.run(&context, output).await,
             WorkspaceCommand::Grep(command) => command.run(&context, output).await,
-        }
+        };
+        context.clear_away().await;
+        result
     });
     // A thread may be blocked in reading standard input; the process ends without it.
     runtime.shutdown_background();

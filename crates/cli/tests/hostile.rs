@@ -264,7 +264,7 @@ fn ten_thousand_requests_at_once_are_answered_or_told_to_wait() {
         let token = Some(Token::new(&daemon.token).unwrap());
         let endpoint = Endpoint::Tcp { address: daemon.address.clone(), token };
         let options = ClientOptions::for_endpoint(&endpoint);
-        let request = OpenWorkspace { path: daemon.work().into(), mode: None };
+        let request = OpenWorkspace { path: daemon.work().into(), ..OpenWorkspace::default() };
         let client = Client::connect(endpoint, options);
         let executor = RemoteExecutor::open(client, request).await.unwrap();
         let read = || executor.read_file(ReadFile { path: "small".into(), ..ReadFile::default() });

@@ -470,16 +470,19 @@ fn a_command_runs_in_a_pid_namespace_that_its_terminal_is_not_of() {
 #[test]
 fn a_mode_that_is_not_there_runs_nothing() {
     let place = Place::new();
-    for mode in ["sandbox", "auto", "firecracker", "kubernetes", "cloud"] {
+    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
         place
             .run(&["run", "--mode", mode, "touch made"])
             .exits(125)
             .says(&["not available in this build"]);
     }
     place
-        .run_with(&[("STIGMER_EXECUTION_MODE", "sandbox")], &["run", "touch made"])
+        .run_with(&[("STIGMER_EXECUTION_MODE", "auto")], &["run", "touch made"])
         .exits(125)
         .says(&["STIGMER_EXECUTION_MODE", "--mode local"]);
+    // A sandbox without an engine is none, and not the host.
+    let nowhere = [("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket")];
+    place.run_with(&nowhere, &["run", "--mode", "sandbox", "touch made"]).exits(125);
     assert!(!place.work().join("made").exists());
 }
 

@@ -47,7 +47,7 @@ impl Home {
     async fn executor(&self) -> RemoteExecutor {
         let endpoint = Endpoint::Unix(self.path("home/state/daemon/socket"));
         let options = ClientOptions::for_endpoint(&endpoint);
-        let request = OpenWorkspace { path: self.path("work").into(), mode: None };
+        let request = OpenWorkspace { path: self.path("work").into(), ..OpenWorkspace::default() };
         RemoteExecutor::open(Client::connect(endpoint, options), request).await.unwrap()
     }
 }

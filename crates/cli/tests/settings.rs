@@ -75,7 +75,7 @@ fn list_shows_every_setting_with_its_origin_and_no_secret() {
     );
     assert_eq!(row("sandbox_ttl"), "sandbox_ttl 1h default");
     assert_eq!(row("mode"), "mode - unset");
-    assert_eq!(shown.lines().count(), 34);
+    assert_eq!(shown.lines().count(), 51);
     let json = place.run_with(&variables, &["config", "list", "--json"]).ok();
     assert!(!json.stdout.contains("hunter2") && !shown.contains("hunter2"));
     assert_eq!(json.json().as_array().unwrap().len(), 34);
@@ -170,16 +170,15 @@ fn a_mode_that_is_not_available_does_nothing_on_the_host() {
         assert!(!place.work().join("made").exists(), "{variables:?} {flags:?} wrote on the host");
         ran.exits(7).says(&["not available", "--mode local"])
     };
-    for mode in ["sandbox", "auto", "firecracker", "kubernetes", "cloud"] {
+    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
         refused(&[], &["--mode", mode]).says(&[mode]);
         // Whatever the environment says.
         refused(&[("STIGMER_EXECUTION_MODE", "local")], &["--mode", mode]);
     }
-    refused(&[("STIGMER_EXECUTION_MODE", "sandbox")], &[]).says(&["STIGMER_EXECUTION_MODE"]);
-    refused(&[("STIGMER_EXECUTION_MODE", "auto")], &[]);
+    refused(&[("STIGMER_EXECUTION_MODE", "auto")], &[]).says(&["STIGMER_EXECUTION_MODE"]);
     refused(&[("AGENT_MODE", "firecracker")], &[]);
     refused(&[("SANDBOX_TYPE", "daytona"), ("DAYTONA_API_KEY", "k")], &[]);
-    place.write_config("execution_mode = \"sandbox\"\n");
+    place.write_config("execution_mode = \"auto\"\n");
     refused(&[], &[]).says(&["config.toml line 1"]);
     assert!(!place.home().join("state").exists(), "nothing was opened");
 }

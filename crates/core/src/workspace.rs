@@ -80,6 +80,24 @@ pub struct OpenWorkspace {
     /// Where its commands run; `None` leaves it to the settings.
     #[serde(default)]
     pub mode: Option<ExecutionMode>,
+    /// Settings of whoever asks that say what its place is made like: names and values, as they
+    /// would stand in the configuration file. They overrule the server's own and are the
+    /// workspace's from then on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<(String, String)>,
+}
+
+/// What to do that a workspace's place be ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preparation {
+    /// What a use does: one that is not there is made, one that was stopped is started.
+    #[default]
+    Open,
+    /// One that was stopped is started.
+    Start,
+    /// One that failed is removed, and another made.
+    Recover,
 }
 
 /// What is known of a workspace.

@@ -4,10 +4,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stigmer_api::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};
-use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
+use futures_util::stream::unfold;
+use stigmer_api::{
+    EventStream, Preparing, PreparingStream, Provider, RequestContext, ServerInfo, ServerKind,
+};
+use stigmer_core::manager::{PlaceStatus, Progress};
+use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
 use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor};
 use stigmer_engine::Engine;
+use tokio::sync::mpsc;
 
 use crate::descriptors::Descriptors;
 use crate::record::Record;
@@ -21,6 +26,11 @@ pub(crate) struct DaemonProvider {
 }
 
 impl DaemonProvider {
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     pub(crate) fn new(engine: Engine, descriptors: Descriptors, record: Record) -> Self {
         Self { engine: Arc::new(engine), descriptors, record }
     }
@@ -81,6 +91,43 @@ impl Provider for DaemonProvider {
     async fn forget(&self, workspace: &str, context: &RequestContext) -> Result<bool> {
         let (workspace, context) = (workspace.to_owned(), context.clone());
         self.ask(move |engine| engine.forget_workspace(&workspace, &context)).await
+    }
+
+    async fn prepare(
+        &self,
+        request: OpenWorkspace,
+        preparation: Preparation,
+        context: &RequestContext,
+    ) -> Result<PreparingStream> {
+        let (engine, context) = (Arc::clone(&self.engine), context.clone());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        // It goes on if the client goes away: what is made is made for whoever comes next.
+        tokio::spawn(async move {
+            let told = sender.clone();
+            let tell = move |event: Progress| drop(told.send(Ok(Preparing::Progress(event))));
+            let done = engine.prepare(request, preparation, &context, &tell).await;
+            drop(sender.send(done.map(Preparing::Done)));
+        });
+        Ok(Box::pin(unfold(receiver, async |mut receiver| {
+            let event = receiver.recv().await?;
+            Some((event, receiver))
+        })))
+    }
+
+    async fn place_status(&self, workspace: &str) -> Result<PlaceStatus> {
+        self.engine.place_status(workspace).await
+    }
+
+    async fn places(&self) -> Result<Vec<PlaceStatus>> {
+        self.engine.places().await
+    }
+
+    async fn stop_place(&self, workspace: &str) -> Result<PlaceStatus> {
+        self.engine.stop_place(workspace).await
+    }
+
+    async fn remove_place(&self, workspace: &str) -> Result<PlaceStatus> {
+        self.engine.remove_place(workspace).await
     }
 
     async fn events(&self, since: Option<u64>, follow: bool) -> Result<EventStream> {

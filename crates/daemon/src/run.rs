@@ -33,6 +33,10 @@ const WORKERS: usize = 2;
 /// who it is.
 const CLEARING: Duration = Duration::from_secs(2);
 
+/// How often it is looked for sandboxes that nobody needs: they end by themselves when they were not
+/// used for long, so this is for what is left over.
+const REAPING: Duration = Duration::from_secs(600);
+
 /// How long a daemon that was told to end waits for what it is doing.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
@@ -170,6 +174,7 @@ impl Daemon {
         }
         tokio::spawn(descriptors.serve(sockets.descriptors));
         tokio::spawn(metrics.clone().keep_up());
+        tokio::spawn(reap(Arc::clone(provider.engine())));
 
         let uid = rustix::process::geteuid().as_raw();
         let router = router(Arc::clone(&provider), metrics);
@@ -232,6 +237,21 @@ impl Daemon {
                 Ok((None, Some(reason)))
             }
         }
+    }
+}
+
+/// Clears away, now and rarely, what was left by programs that died and workspaces that were
+/// forgotten. Where no sandbox was ever used, no container engine is asked.
+async fn reap(engine: Arc<Engine>) {
+    loop {
+        if engine.has_sandboxes() {
+            match engine.reap().await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "removed sandboxes that nobody needs"),
+                Err(error) => tracing::warn!(code = %error.code, "sandboxes are not cleared away"),
+            }
+        }
+        tokio::time::sleep(REAPING).await;
     }
 }
 

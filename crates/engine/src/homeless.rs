@@ -8,19 +8,50 @@ use stigmer_core::file::{
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
 use stigmer_core::process::{
-    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, SignalRequest, StartProcess,
-    StartedProcess, TerminalSize,
+    Execute, Executed, ExitStatus, ProcessInfo, ProcessState, ReadOutput, SignalRequest,
+    StartProcess, StartedProcess, TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
 use stigmer_core::{
-    ByteStream, ByteString, Capabilities, ChangeStream, FilePath, OutputStream, ProcessId, Result,
-    ToolError, ToolExecutor,
+    ByteStream, ByteString, Capabilities, ChangeStream, ErrorCode, FilePath, OutputStream,
+    ProcessId, Result, ToolError, ToolExecutor,
 };
 
-/// Looks after commands wherever they were started. `inner` knows them all.
+use crate::sandbox::{Recorded, Sandboxes};
+
+/// Looks after commands wherever they were started.
 pub(crate) struct Homeless {
-    pub(crate) inner: Arc<dyn ToolExecutor>,
+    /// Knows all commands on the host.
+    pub(crate) host: Arc<dyn ToolExecutor>,
+    /// Those of sandboxes.
+    pub(crate) sandboxes: Arc<Sandboxes>,
+}
+
+impl Homeless {
+    /// Who knows a command.
+    async fn of(&self, id: &ProcessId) -> Result<Arc<dyn ToolExecutor>> {
+        let on_host = self.host.process(id).await;
+        if !on_host.is_err_and(|error| error.code == ErrorCode::UnknownProcess) {
+            return Ok(Arc::clone(&self.host));
+        }
+        // Where the records cannot be seen from here the sandbox itself is asked, behind the others.
+        let (seen, unseen): (Vec<Recorded>, Vec<Recorded>) =
+            self.sandboxes.recorded().into_iter().partition(|found| found.records.is_some());
+        for Recorded { records, live } in seen {
+            let Some(records) = records.filter(|records| records.has(id)) else { continue };
+            return Ok(match live {
+                Some(live) => live,
+                None => records.executor(),
+            });
+        }
+        for live in unseen.into_iter().filter_map(|found| found.live) {
+            if live.process(id).await.is_ok() {
+                return Ok(live);
+            }
+        }
+        Err(ToolError::unknown_process(id.as_str()))
+    }
 }
 
 fn refused<T>() -> Result<T> {
@@ -31,32 +62,49 @@ fn refused<T>() -> Result<T> {
 #[async_trait]
 impl ToolExecutor for Homeless {
     fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+        self.host.capabilities()
     }
 
     async fn process_output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
-        self.inner.process_output(id, request).await
+        self.of(id).await?.process_output(id, request).await
     }
     async fn write_stdin(&self, id: &ProcessId, bytes: ByteString) -> Result<()> {
-        self.inner.write_stdin(id, bytes).await
+        self.of(id).await?.write_stdin(id, bytes).await
     }
     async fn close_stdin(&self, id: &ProcessId) -> Result<()> {
-        self.inner.close_stdin(id).await
+        self.of(id).await?.close_stdin(id).await
     }
     async fn signal(&self, id: &ProcessId, request: SignalRequest) -> Result<Option<ExitStatus>> {
-        self.inner.signal(id, request).await
+        self.of(id).await?.signal(id, request).await
     }
     async fn resize(&self, id: &ProcessId, size: TerminalSize) -> Result<()> {
-        self.inner.resize(id, size).await
+        self.of(id).await?.resize(id, size).await
     }
     async fn wait(&self, id: &ProcessId) -> Result<ExitStatus> {
-        self.inner.wait(id).await
+        self.of(id).await?.wait(id).await
     }
     async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
-        self.inner.process(id).await
+        self.of(id).await?.process(id).await
     }
     async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
-        self.inner.list_processes().await
+        let mut all = self.host.list_processes().await?;
+        for Recorded { records, live } in self.sandboxes.recorded() {
+            let on_disk = match &records {
+                Some(records) => records.executor().list_processes().await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            // What seems to be lost may run where its supervisor cannot be seen from here. One
+            // sandbox that cannot be asked must not hide the others.
+            let unsure =
+                records.is_none() || on_disk.iter().any(|found| found.state == ProcessState::Lost);
+            let asked = match live.filter(|_| unsure) {
+                Some(live) => live.list_processes().await.ok(),
+                None => None,
+            };
+            all.extend(asked.unwrap_or(on_disk));
+        }
+        all.sort_by(|a, b| (a.started_ms, &a.id).cmp(&(b.started_ms, &b.id)));
+        Ok(all)
     }
 
     async fn read_file(&self, _: ReadFile) -> Result<FileContent> {

@@ -8,6 +8,7 @@ mod cache;
 pub mod configuration;
 pub mod doctor;
 mod homeless;
+mod sandbox;
 mod secret;
 mod store;
 mod workspace;
@@ -16,12 +17,17 @@ mod workspaces;
 use std::sync::{Arc, Mutex};
 
 use stigmer_api::RequestContext;
-use stigmer_core::{ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor};
+use stigmer_core::manager::Listener;
+use stigmer_core::workspace::Preparation;
+use stigmer_core::{
+    ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceManager,
+};
 use stigmer_host::journal::{self, Journal};
 use stigmer_host::{HostExecutor, HostOptions, ProcessOptions};
 
 use audit::Audited;
 use cache::Cache;
+use sandbox::{Factory, Sandboxes};
 use store::Store;
 
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
@@ -54,6 +60,7 @@ pub struct Engine {
     /// Missing where there is no home for it.
     journal: Option<Arc<Journal>>,
     cache: Mutex<Cache>,
+    sandboxes: Arc<Sandboxes>,
 }
 
 impl Engine {
@@ -64,10 +71,21 @@ impl Engine {
         launcher: Option<Launcher>,
         scope: ProcessScope,
     ) -> Self {
+        Self::with_managers(configuration, launcher, scope, Box::new(docker))
+    }
+
+    /// An engine whose sandboxes are got from elsewhere.
+    pub(crate) fn with_managers(
+        configuration: Configuration,
+        launcher: Option<Launcher>,
+        scope: ProcessScope,
+        make: Factory,
+    ) -> Self {
         let state = configuration.state_directory().ok();
+        let sandboxes = Sandboxes::new(configuration.clone(), make);
         let journal = state.map(|state| Arc::new(Journal::new(journal::directory(&state))));
         let launcher = launcher.map(Arc::new);
-        Self { configuration, launcher, scope, journal, cache: Mutex::default() }
+        Self { configuration, launcher, scope, journal, cache: Mutex::default(), sandboxes }
     }
 
     /// The settings.
@@ -92,20 +110,30 @@ impl Engine {
         }
     }
 
-    /// The tool operations in a workspace.
+    /// The tool operations in a workspace, ready to be used. `listener` is told what is going on
+    /// where that takes a while.
     ///
     /// # Errors
     /// `bad_configuration`; `not_available` for a mode that this build does not have: what was to
     /// be isolated never runs on the host instead; and what opening the workspace says.
-    pub fn executor(
+    pub async fn executor(
         &self,
         flag: Option<ExecutionMode>,
         workspace: &Workspace,
+        listener: Listener<'_>,
     ) -> Result<Arc<dyn ToolExecutor>> {
         let mode = self.mode(flag)?;
+        let context = RequestContext::default();
+        if mode == ExecutionMode::Sandbox {
+            let said = self.configuration.said_of_places();
+            let record = self.record_sandbox(workspace, &said, &context)?;
+            let sandbox = self.sandboxes.of(&record)?;
+            sandbox.prepare(Preparation::Open, listener).await?;
+            return Ok(self.audited(sandbox, record.root, context));
+        }
         let executor = self.host_in(mode, flag, workspace)?;
         let root = FilePath::from(executor.root());
-        Ok(self.audited(executor, root, RequestContext::default()))
+        Ok(self.audited(executor, root, context))
     }
 
     /// The host's executor, if that is the mode; `flag` is for the message.
@@ -183,6 +211,11 @@ impl Engine {
     }
 }
 
+/// Gets places from the container engine.
+fn docker(options: stigmer_docker::DockerOptions) -> Result<Arc<dyn WorkspaceManager>> {
+    Ok(Arc::new(stigmer_docker::DockerManager::new(options)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,36 +237,37 @@ mod tests {
     }
 
     /// Whatever asks for another mode, the host is not used.
-    #[test]
-    fn a_mode_that_is_not_there_never_runs_on_the_host() {
+    #[tokio::test]
+    async fn a_mode_that_is_not_there_never_runs_on_the_host() {
         let scratch = tempfile::tempdir().unwrap();
         let workspace = Workspace::choose(None, scratch.path()).unwrap();
         type Case = (Option<ExecutionMode>, Vec<(&'static str, &'static str)>);
         let by_flag = |mode| (Some(mode), vec![]);
-        let mut cases: Vec<Case> = EXECUTION_MODES[1..].iter().map(|mode| by_flag(*mode)).collect();
+        let mut cases: Vec<Case> = EXECUTION_MODES[2..].iter().map(|mode| by_flag(*mode)).collect();
         cases.extend([
-            (None, vec![("STIGMER_EXECUTION_MODE", "sandbox")]),
             (None, vec![("STIGMER_EXECUTION_MODE", "auto")]),
             (None, vec![("AGENT_MODE", "firecracker")]),
             (None, vec![("FIRECRACKER_ENABLED", "true")]),
             (None, vec![("SANDBOX_TYPE", "daytona"), ("DAYTONA_API_KEY", "k")]),
             (None, vec![("MODE", "cloud"), ("DAYTONA_API_KEY", "k"), ("REDIS_HOST", "r")]),
             // A flag for isolation overrules an environment for the host.
-            (Some(ExecutionMode::Sandbox), vec![("STIGMER_EXECUTION_MODE", "local")]),
+            (Some(ExecutionMode::Auto), vec![("STIGMER_EXECUTION_MODE", "local")]),
         ]);
         for (flag, variables) in cases {
-            let Err(error) = engine(scratch.path(), &variables).executor(flag, &workspace) else {
+            let engine = engine(scratch.path(), &variables);
+            let Err(error) = engine.executor(flag, &workspace, &|_| ()).await else {
                 panic!("{flag:?} {variables:?} ran on the host");
             };
             assert_eq!(error.code, ErrorCode::NotAvailable, "{flag:?} {variables:?}");
             assert!(error.hint.unwrap().contains("--mode local"));
         }
-        let error = engine(scratch.path(), &[("MODE", "cloud")]).executor(None, &workspace);
+        let engine = engine(scratch.path(), &[("MODE", "cloud")]);
+        let error = engine.executor(None, &workspace, &|_| ()).await;
         assert_eq!(error.err().unwrap().code, ErrorCode::BadConfiguration);
     }
 
-    #[test]
-    fn a_link_that_led_elsewhere_meanwhile_is_not_opened() {
+    #[tokio::test]
+    async fn a_link_that_led_elsewhere_meanwhile_is_not_opened() {
         let scratch = tempfile::tempdir().unwrap();
         let link = scratch.path().join("link");
         for name in ["a", "b"] {
@@ -241,11 +275,12 @@ mod tests {
         }
         std::os::unix::fs::symlink("a", &link).unwrap();
         let workspace = Workspace::choose(Some(&link), scratch.path()).unwrap();
-        let open = || engine(scratch.path(), &[]).executor(None, &workspace).map(drop);
-        open().unwrap();
+        let engine = engine(scratch.path(), &[]);
+        let open = async || engine.executor(None, &workspace, &|_| ()).await.map(drop);
+        open().await.unwrap();
         std::fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink("b", &link).unwrap();
-        assert_eq!(open().unwrap_err().code, ErrorCode::Busy);
+        assert_eq!(open().await.unwrap_err().code, ErrorCode::Busy);
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(crate) struct Record {
     pub(crate) mode: ExecutionMode,
     /// When it was first opened, milliseconds since 1970.
     pub(crate) opened_ms: u64,
+    /// What was said of its place: names of settings and values, none of which is secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) settings: Vec<(String, String)>,
 }
 
 /// The store beneath a state directory.
@@ -73,14 +76,31 @@ impl Store {
             ToolError::from_io("write the workspace's record", &path.as_path().into(), &error)
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let record =
-            Record { stigmer: version, id: id.clone(), root: root.into(), mode, opened_ms: now_ms };
+        let record = Record {
+            stigmer: version,
+            id: id.clone(),
+            root: root.into(),
+            mode,
+            opened_ms: now_ms,
+            settings: Vec::new(),
+        };
         let temporary = self.write_aside(&record).map_err(failed)?;
         let placed = self.place(&temporary, &id);
         let _ = fs::remove_file(&temporary);
         Ok(match placed.map_err(failed)? {
             Some(before) => (before, false),
             None => (record, true),
+        })
+    }
+
+    /// Puts a record in the place of the one with the same id. Who is last is heard.
+    pub(crate) fn replace(&self, record: &Record) -> Result<()> {
+        let path = self.path(&record.id);
+        let written = self.write_aside(record).and_then(|temporary| {
+            fs::rename(&temporary, &path).inspect_err(|_| drop(fs::remove_file(&temporary)))
+        });
+        written.map_err(|error| {
+            ToolError::from_io("write the workspace's record", &path.as_path().into(), &error)
         })
     }
 

@@ -1,12 +1,14 @@
 //! Workspaces by name, and what happens in them.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stigmer_api::{EventStream, RequestContext};
 use stigmer_core::event::EventKind;
-use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
+use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress};
+use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
 use stigmer_core::{
     Capabilities, ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceId,
 };
@@ -15,8 +17,16 @@ use stigmer_host::journal::{self, JournalReader};
 
 use crate::cache::Opened;
 use crate::homeless::Homeless;
+use crate::sandbox::{self, Sandboxed, no_place};
 use crate::store::{Record, id_of};
 use crate::{Engine, ProcessScope, Workspace, audit};
+
+/// What a name leads to.
+enum Named {
+    Host(Arc<HostExecutor>),
+    /// Nothing is opened yet.
+    Sandbox(Arc<Sandboxed>),
+}
 
 /// What names a workspace.
 enum Name {
@@ -55,8 +65,173 @@ impl Engine {
             return Err(ToolError::invalid_argument("path", reason)
                 .with_hint("a server does not know the directory that its client is in"));
         }
+        let mode = self.mode(request.mode)?;
+        if mode == ExecutionMode::Sandbox {
+            let workspace = Workspace::choose(Some(path), path)?;
+            let record = self.record_sandbox(&workspace, &request.settings, context)?;
+            return Ok(self.describe(record));
+        }
+        if let Some((name, _)) = request.settings.first() {
+            let reason = format!("{name} is of sandboxes, and the mode is {mode}");
+            return Err(ToolError::invalid_argument("settings", reason)
+                .with_hint("open it in sandbox mode, or leave the setting out"));
+        }
         let (record, _) = self.open_recorded(path, request.mode, context)?;
         Ok(self.describe(record))
+    }
+
+    /// Makes sure that a sandbox has a record, and that its next use knows what was said of its place.
+    /// Nothing is made yet.
+    pub(crate) fn record_sandbox(
+        &self,
+        workspace: &Workspace,
+        said: &[(String, String)],
+        context: &RequestContext,
+    ) -> Result<Record> {
+        let root = workspace.root();
+        self.sandboxes.check(root)?;
+        // What is not valid is not kept.
+        self.configuration.with_workspace(said)?;
+        let (record, new) = self.store()?.register(root, ExecutionMode::Sandbox, now_ms())?;
+        self.sandboxes.say(&record.id, said);
+        if new {
+            let kind = EventKind::WorkspaceOpened { id: record.id.clone() };
+            self.tell(record.root.clone(), context, kind);
+        }
+        Ok(record)
+    }
+
+    /// Opens a workspace and makes its place ready. `listener` is told what is going on.
+    ///
+    /// # Errors
+    /// As [`Engine::open_workspace`]; `invalid_argument` for a mode without places; what making the
+    /// place says.
+    pub async fn prepare(
+        &self,
+        request: OpenWorkspace,
+        preparation: Preparation,
+        context: &RequestContext,
+        listener: Listener<'_>,
+    ) -> Result<PlaceStatus> {
+        let info = self.open_workspace(request, context)?;
+        if info.mode != ExecutionMode::Sandbox {
+            return Err(no_place(&info.root.to_string(), info.mode));
+        }
+        let record = self.store()?.get(&info.id)?.ok_or_else(|| unknown(info.id.as_str()))?;
+        let sandbox = self.sandboxes.of(&record)?;
+        let told = AtomicBool::new(false);
+        let tell = |event: Progress| {
+            told.store(true, Ordering::Relaxed);
+            listener(event);
+        };
+        sandbox.prepare(preparation, &tell).await?;
+        if preparation == Preparation::Open && !told.into_inner() {
+            // It was there, and whoever asked goes on: the engine need not be asked about it.
+            return Ok(PlaceStatus {
+                workspace: record.id,
+                root: record.root,
+                state: PlaceState::Ready,
+                reason: None,
+                name: None,
+                image: None,
+                created_ms: None,
+                notes: Vec::new(),
+            });
+        }
+        self.sandboxes.status(&record).await
+    }
+
+    /// How far the place of a workspace is, named by its id or its path.
+    ///
+    /// # Errors
+    /// `unknown_workspace`; `invalid_argument` for one without a place; what the backend says.
+    pub async fn place_status(&self, name: &str) -> Result<PlaceStatus> {
+        self.sandboxes.status(&self.find_place(name)?).await
+    }
+
+    /// All places, also those of workspaces that were forgotten, sorted by root.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn places(&self) -> Result<Vec<PlaceStatus>> {
+        let mut all = self.sandboxes.list().await?;
+        // A workspace whose place is not there has one all the same: its next use makes it.
+        for record in self.store()?.list()? {
+            let sandbox = record.mode == ExecutionMode::Sandbox;
+            if sandbox && !all.iter().any(|status| status.workspace == record.id) {
+                all.push(PlaceStatus {
+                    workspace: record.id,
+                    root: record.root,
+                    state: PlaceState::Gone,
+                    reason: None,
+                    name: None,
+                    image: None,
+                    created_ms: None,
+                    notes: Vec::new(),
+                });
+            }
+        }
+        all.sort_by(|a, b| (&a.root, &a.workspace).cmp(&(&b.root, &b.workspace)));
+        Ok(all)
+    }
+
+    /// Ends the commands of a workspace and keeps its place as it is.
+    ///
+    /// # Errors
+    /// As [`Engine::place_status`].
+    pub async fn stop_place(&self, name: &str) -> Result<PlaceStatus> {
+        self.sandboxes.stop(&self.find_place(name)?).await
+    }
+
+    /// Ends the commands of a workspace and removes its place.
+    ///
+    /// # Errors
+    /// As [`Engine::place_status`].
+    pub async fn remove_place(&self, name: &str) -> Result<PlaceStatus> {
+        self.sandboxes.remove(&self.find_place(name)?).await
+    }
+
+    /// Pulls the image that the settings name, whether it is there or not.
+    ///
+    /// # Errors
+    /// What the engine and the registry say.
+    pub async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
+        self.sandboxes.pull_image(listener).await
+    }
+
+    /// Removes places that nobody needs any more; returns how many.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn reap(&self) -> Result<usize> {
+        self.sandboxes.reap().await
+    }
+
+    /// What can be done in every sandbox.
+    pub fn sandbox_capabilities() -> Capabilities {
+        sandbox::capabilities()
+    }
+
+    /// Whether there ever was a sandbox in this home.
+    pub fn has_sandboxes(&self) -> bool {
+        let state = self.configuration().state_directory();
+        state.is_ok_and(|state| state.join(sandbox::DIRECTORY).is_dir())
+    }
+
+    fn find_place(&self, name: &str) -> Result<Record> {
+        let store = self.store()?;
+        let record = match Name::parse(name)? {
+            Name::Id(id) => store.get(&id)?,
+            Name::Path(path) => {
+                let path = path.canonicalize().unwrap_or(path);
+                store.get(&id_of(&path, ExecutionMode::Sandbox))?
+            }
+        };
+        let record = record.ok_or_else(|| unknown(name))?;
+        if record.mode != ExecutionMode::Sandbox {
+            return Err(no_place(name, record.mode));
+        }
+        Ok(record)
     }
 
     /// What is known of a workspace, named by its id or its path. By its path it is the one in the
@@ -86,6 +261,7 @@ impl Engine {
     /// `invalid_argument` as for [`Engine::workspace`]; `io` if it cannot be removed.
     pub fn forget_workspace(&self, name: &str, context: &RequestContext) -> Result<bool> {
         let Some(record) = self.find(&Name::parse(name)?)? else { return Ok(false) };
+        // What it has of a place is nobody's then, and goes with the next reaping.
         let forgotten = self.store()?.remove(&record.id)?;
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
         if forgotten {
@@ -119,7 +295,13 @@ impl Engine {
         };
         let executor = match cached.filter(usable) {
             Some(opened) => opened.executor,
-            None => self.open_named(name, context)?,
+            None => match self.open_named(name, context)? {
+                Named::Host(executor) => executor,
+                Named::Sandbox(sandbox) => {
+                    let root = sandbox.root().clone();
+                    return Ok(self.audited(sandbox, root, context.clone()));
+                }
+            },
         };
         let root = FilePath::from(executor.root());
         Ok(self.audited(executor, root, context.clone()))
@@ -135,8 +317,13 @@ impl Engine {
         Ok(Box::pin(journal::follow(reader, follow)))
     }
 
-    fn open_named(&self, name: &str, context: &RequestContext) -> Result<Arc<HostExecutor>> {
+    fn open_named(&self, name: &str, context: &RequestContext) -> Result<Named> {
         let opened = match Name::parse(name)? {
+            Name::Path(path) if self.mode(None)? == ExecutionMode::Sandbox => {
+                let workspace = Workspace::choose(Some(&path), &path)?;
+                let record = self.record_sandbox(&workspace, &[], context)?;
+                return Ok(Named::Sandbox(self.sandboxes.of(&record)?));
+            }
             Name::Path(path) => {
                 let (record, executor) = self.open_recorded(&path, None, context)?;
                 Opened { executor, id: record.id, given: path }
@@ -150,13 +337,17 @@ impl Engine {
                         "a link to another directory is there now: open it by its path",
                     ));
                 }
+                if record.mode == ExecutionMode::Sandbox {
+                    self.sandboxes.check(root)?;
+                    return Ok(Named::Sandbox(self.sandboxes.of(&record)?));
+                }
                 let executor = self.host_in(record.mode, Some(record.mode), &workspace)?;
                 Opened { executor, id, given: root.to_owned() }
             }
         };
         let executor = Arc::clone(&opened.executor);
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(name, opened);
-        Ok(executor)
+        Ok(Named::Host(executor))
     }
 
     /// Opens a directory and makes sure that it has a record.
@@ -202,6 +393,7 @@ impl Engine {
     fn describe(&self, record: Record) -> WorkspaceInfo {
         let capabilities = match record.mode {
             ExecutionMode::Local => HostExecutor::can(),
+            ExecutionMode::Sandbox => sandbox::capabilities(),
             // Opened by a version that has the mode.
             mode => Capabilities { backend: mode.name().to_owned(), has: Vec::new() },
         };
@@ -215,12 +407,15 @@ impl Engine {
         }
     }
 
-    /// The executor of no workspace.
-    fn homeless(&self) -> Result<Arc<dyn ToolExecutor>> {
+    /// The executor of no workspace: it knows the commands of all, and refuses what needs one.
+    ///
+    /// # Errors
+    /// `bad_configuration` if there is no place for records.
+    pub fn homeless(&self) -> Result<Arc<dyn ToolExecutor>> {
         // Every directory lies beneath it, and no operation on files is let through.
         let root = Workspace::choose(Some(Path::new("/")), Path::new("/"))?;
-        let inner = Arc::new(self.host(&root, ProcessScope::All)?);
-        Ok(Arc::new(Homeless { inner }))
+        let host = Arc::new(self.host(&root, ProcessScope::All)?);
+        Ok(Arc::new(Homeless { host, sandboxes: Arc::clone(&self.sandboxes) }))
     }
 
     fn tell(&self, workspace: FilePath, context: &RequestContext, kind: EventKind) {

@@ -102,6 +102,9 @@ impl Provider for OneWorkspace {
         if !request.path.is_empty() && request.path != self.root() {
             return Err(self.another(&request.path.to_string()));
         }
+        if let Some((name, _)) = request.settings.first() {
+            return Err(only_daemon(&format!("setting {name}: it is in the place already")));
+        }
         match request.mode {
             None | Some(ExecutionMode::Local) => Ok(self.info()),
             Some(mode) => Err(only_daemon(&format!("{mode} mode: it is where commands run"))),
@@ -164,7 +167,11 @@ mod tests {
         assert_eq!(one.open(sandbox, &context).await.unwrap_err().code, ErrorCode::Unsupported);
         assert_eq!(one.forget("", &context).await.unwrap_err().code, ErrorCode::Unsupported);
         assert!(one.open(OpenWorkspace::default(), &context).await.is_ok());
-        let elsewhere = OpenWorkspace { path: "/elsewhere".into(), mode: None };
+        let elsewhere = OpenWorkspace { path: "/elsewhere".into(), ..OpenWorkspace::default() };
         assert!(one.open(elsewhere, &context).await.is_err());
+        let settings = vec![("sandbox_image".to_owned(), "debian:12".to_owned())];
+        let open = OpenWorkspace { settings, ..OpenWorkspace::default() };
+        assert_eq!(one.open(open, &context).await.unwrap_err().code, ErrorCode::Unsupported);
+        assert_eq!(one.place_status("").await.unwrap_err().code, ErrorCode::Unsupported);
     }
 }

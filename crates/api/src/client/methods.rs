@@ -75,6 +75,11 @@ methods! {
     GET_WORKSPACE = "Workspaces/Get", GetWorkspaceRequest => Workspace;
     LIST_WORKSPACES = "Workspaces/List", ListWorkspacesRequest => WorkspaceList;
     FORGET = "Workspaces/Forget", ForgetWorkspaceRequest => ForgetWorkspaceResponse;
+    PREPARE = "Workspaces/Prepare", PrepareRequest => Preparing;
+    STATUS = "Workspaces/Status", PlaceRequest => PlaceStatus;
+    PLACES = "Workspaces/Places", PlacesRequest => PlaceList;
+    STOP = "Workspaces/Stop", PlaceRequest => PlaceStatus;
+    REMOVE = "Workspaces/Remove", PlaceRequest => PlaceStatus;
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ mod tests {
             ("/stigmer.v1.Workspaces/Get", Repeat::Reads),
             ("/stigmer.v1.Workspaces/List", Repeat::Reads),
             ("/stigmer.v1.Workspaces/Open", Repeat::Idempotent),
+            ("/stigmer.v1.Workspaces/Places", Repeat::Reads),
+            ("/stigmer.v1.Workspaces/Prepare", Repeat::IfUnseen),
+            ("/stigmer.v1.Workspaces/Remove", Repeat::Idempotent),
+            ("/stigmer.v1.Workspaces/Status", Repeat::Reads),
+            ("/stigmer.v1.Workspaces/Stop", Repeat::Idempotent),
         ];
         assert_eq!(table, expected);
     }
@@ -103,6 +108,7 @@ mod tests {
                 "/stigmer.v1.Transfers/Download",
                 "/stigmer.v1.Transfers/Upload",
                 "/stigmer.v1.Transfers/Watch",
+                "/stigmer.v1.Workspaces/Prepare",
             ]
         );
     }

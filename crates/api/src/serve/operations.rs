@@ -43,13 +43,17 @@ pub(super) struct Operation {
     pub(super) open: bool,
 }
 
-/// Methods that wait although they do not stream: for a command's end, or until a command has read
-/// what was written to it.
+/// Methods that wait although they do not stream: for a command's end, until a command has read what
+/// was written to it, for a container engine.
 const WAITING: &[&str] = &[
     "stigmer.v1.Processes/Execute",
     "stigmer.v1.Processes/Signal",
     "stigmer.v1.Processes/Wait",
     "stigmer.v1.Processes/WriteStdin",
+    "stigmer.v1.Workspaces/Places",
+    "stigmer.v1.Workspaces/Remove",
+    "stigmer.v1.Workspaces/Status",
+    "stigmer.v1.Workspaces/Stop",
 ];
 
 /// Methods that are answered whatever else is going on.

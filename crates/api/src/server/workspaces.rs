@@ -1,10 +1,12 @@
 //! Workspaces.
 
+use futures_util::StreamExt as _;
 use tonic::Request;
 
 use super::context::Asked;
-use super::{Answer, Api};
+use super::{Answer, Answers, Api};
 use crate::convert;
+use crate::provider::Preparing;
 use crate::wire;
 use crate::wire::workspaces_server::Workspaces;
 
@@ -43,5 +45,43 @@ impl Workspaces for Api {
                 was_already_forgotten: !was_there,
             }),
         )
+    }
+
+    type PrepareStream = Answers<wire::Preparing>;
+
+    async fn prepare(&self, request: Request<wire::PrepareRequest>) -> Answer<Self::PrepareStream> {
+        let (asked, message) = Asked::take(request);
+        let preparing = async {
+            let (open, preparation) = convert::request(message)?;
+            self.provider.prepare(open, preparation, &asked.context).await
+        };
+        let preparing = preparing.await;
+        let each = asked.clone();
+        asked.answer(preparing.map(|preparing| -> Self::PrepareStream {
+            let wire = move |event: stigmer_core::Result<Preparing>| {
+                event.map(Into::into).map_err(|error| each.refuse(&error))
+            };
+            Box::pin(preparing.map(wire))
+        }))
+    }
+
+    async fn status(&self, request: Request<wire::PlaceRequest>) -> Answer<wire::PlaceStatus> {
+        let (asked, message) = Asked::take(request);
+        asked.answer(self.provider.place_status(&message.workspace).await.map(Into::into))
+    }
+
+    async fn places(&self, request: Request<wire::PlacesRequest>) -> Answer<wire::PlaceList> {
+        let (asked, _) = Asked::take(request);
+        asked.answer(self.provider.places().await.map(Into::into))
+    }
+
+    async fn stop(&self, request: Request<wire::PlaceRequest>) -> Answer<wire::PlaceStatus> {
+        let (asked, message) = Asked::take(request);
+        asked.answer(self.provider.stop_place(&message.workspace).await.map(Into::into))
+    }
+
+    async fn remove(&self, request: Request<wire::PlaceRequest>) -> Answer<wire::PlaceStatus> {
+        let (asked, message) = Asked::take(request);
+        asked.answer(self.provider.remove_place(&message.workspace).await.map(Into::into))
     }
 }

@@ -62,6 +62,7 @@ kinds! {
     WaitRequest ExitStatus GetProcessRequest ProcessInfo ListProcessesRequest ProcessList
     InfoRequest ServerInfo EventsRequest Event OpenWorkspaceRequest Workspace GetWorkspaceRequest
     ListWorkspacesRequest WorkspaceList ForgetWorkspaceRequest ForgetWorkspaceResponse
+    PrepareRequest Preparing PlaceRequest PlaceStatus PlacesRequest PlaceList
 }
 
 static POOL: LazyLock<DescriptorPool> =

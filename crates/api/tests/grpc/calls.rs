@@ -144,7 +144,8 @@ async fn the_requests_id_and_trace_reach_the_provider(place: Place) {
 async fn workspaces_are_the_providers(place: Place) {
     let mut client = WorkspacesClient::new(place.routes.clone());
     let path = Some(stigmer_core::ByteString::from("/there").into());
-    let opened = client.open(wire::OpenWorkspaceRequest { path, mode: 0 }).await.unwrap();
+    let opened =
+        client.open(wire::OpenWorkspaceRequest { path, ..Default::default() }).await.unwrap();
     let opened: WorkspaceInfo = convert::reply(opened.into_inner()).unwrap();
     assert_eq!(opened.root.as_bytes(), b"/there");
     let list = client.list(wire::ListWorkspacesRequest {}).await.unwrap().into_inner();

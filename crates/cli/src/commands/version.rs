@@ -2,10 +2,11 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use stigmer_core::ToolError;
+use stigmer_core::{ExecutionMode, ToolError};
+use stigmer_engine::Engine;
 
 use crate::arguments::Globals;
-use crate::context::{Context, Settings, runtime, surroundings};
+use crate::context::{Context, Needs, Settings, runtime, surroundings};
 use crate::output::{Failure, Output};
 
 /// Prints the version.
@@ -37,7 +38,12 @@ impl Version {
 /// What the execution mode in force can do.
 fn capabilities(globals: &Globals) -> Result<Value, ToolError> {
     let settings = Settings::read(globals, surroundings())?;
-    let context = runtime()?.block_on(Context::open(globals, settings, None))?;
+    // A sandbox is not made to be looked at.
+    if settings.mode() == ExecutionMode::Sandbox {
+        return Ok(json!(Engine::sandbox_capabilities()));
+    }
+    let needs = Needs::Workspace;
+    let context = runtime()?.block_on(Context::open(globals, settings, None, needs))?;
     Ok(json!(context.executor.capabilities()))
 }
 

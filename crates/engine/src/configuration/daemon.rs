@@ -11,7 +11,14 @@ use super::{Configuration, Origin, check};
 
 /// Settings that are each program's own: where its files and its server are, and in which directory
 /// it works. A client that took over the daemon's would work elsewhere than it was told to.
-const OWN: [Key; 4] = [Key::Home, Key::WorkspaceDir, Key::SandboxRootDir, Key::BackendEndpoint];
+const OWN: [Key; 5] = [
+    Key::Home,
+    Key::WorkspaceDir,
+    Key::SandboxRootDir,
+    Key::BackendEndpoint,
+    // The daemon's own copy fits the daemon.
+    Key::Sidecar,
+];
 
 impl Configuration {
     /// Names and values of the settings that this program's environment has set and that count for

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 use toml_edit::Document;
 
+use super::parse::containers;
 use super::variables::Key;
 
 /// The file's name in stigmer's home.
@@ -182,6 +183,20 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Entry>> {
             Some(toml_edit::Value::Integer(value)) => value.value().to_string(),
             Some(toml_edit::Value::Float(value)) => value.value().to_string(),
             Some(toml_edit::Value::Boolean(value)) => value.value().to_string(),
+            Some(toml_edit::Value::Array(items)) if key.setting().kind.is_list() => {
+                let item = |item: &toml_edit::Value| match item {
+                    toml_edit::Value::String(text) => Some(text.value().clone()),
+                    // A port is a number.
+                    toml_edit::Value::Integer(number) => Some(number.value().to_string()),
+                    _ => None,
+                };
+                let Some(items) = items.iter().map(item).collect::<Option<Vec<_>>>() else {
+                    let what = "has an item that is neither a string nor a number";
+                    return Err(bad(format!("{}: {name} {what}", at(path, line)))
+                        .with_hint(format!("valid values are {}", key.setting().kind.valid())));
+                };
+                containers::join(&items)
+            }
             _ => {
                 return Err(bad(format!(
                     "{}: {name} is neither a string nor a number nor a boolean",
@@ -351,6 +366,18 @@ mod tests {
             let got = error.hint.unwrap();
             assert!(got.contains(hint), "{content:?}: {got}");
         }
+    }
+
+    #[test]
+    fn a_list_may_be_an_array() {
+        let (_directory, path) = scratch(
+            "sandbox_ports = [8080, \"9090:90\"]\nsandbox_volumes = [\"/a,b:/c\"]\n\
+             sandbox_credentials = \"aws,kube\"\n",
+        );
+        let texts: Vec<String> = read(&path).unwrap().into_iter().map(|e| e.text).collect();
+        assert_eq!(texts, ["8080,9090:90", "/a\\,b:/c", "aws,kube"]);
+        std::fs::write(&path, "sandbox_ports = [[1]]\n").unwrap();
+        assert!(read(&path).unwrap_err().message.contains("item"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod combinations;
 pub mod daemon;
 pub mod file;
 pub mod parse;
+mod places;
 pub mod precedence;
 pub mod variables;
 
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, limits};
+
+pub(crate) use places::merged;
 
 use combinations::{COMBINATIONS, Choices, DECIDING, Undecidable};
 use parse::{Endpoint, Value};
@@ -110,10 +113,44 @@ pub struct Resolved {
     pub origin: Origin,
 }
 
+/// What is known of the caller beside settings, for containers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Around {
+    /// The user's home directory.
+    pub(crate) user_home: Option<PathBuf>,
+    /// `DOCKER_HOST`.
+    pub(crate) docker_host: Option<String>,
+    /// `DOCKER_CONFIG`: the directory of Docker's own configuration.
+    pub(crate) docker_config: Option<PathBuf>,
+    /// The proxy variables. They may have passwords in them.
+    pub(crate) proxy: Vec<(String, Secret)>,
+}
+
+impl Around {
+    fn of(surroundings: &Surroundings) -> Self {
+        let text = |name: &str| surroundings.variable(name).and_then(OsStr::to_str);
+        let mut proxy = Vec::new();
+        for (name, value) in &surroundings.environment {
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+            let known = crate::sandbox::PROXY_VARIABLES.contains(&&*name.to_ascii_lowercase());
+            if known && !value.is_empty() && !proxy.iter().any(|(other, _)| other == name) {
+                proxy.push((name.to_owned(), Secret::new(value)));
+            }
+        }
+        Self {
+            user_home: surroundings.home.clone(),
+            docker_config: text("DOCKER_CONFIG").filter(|text| !text.is_empty()).map(PathBuf::from),
+            docker_host: text("DOCKER_HOST").filter(|text| !text.is_empty()).map(str::to_owned),
+            proxy,
+        }
+    }
+}
+
 /// All settings, read, checked and put in order.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     home: Option<PathBuf>,
+    around: Around,
     values: Vec<Option<Resolved>>,
 }
 
@@ -166,7 +203,13 @@ impl Configuration {
             layers[setting.key as usize].set(Layer::Default, Resolved { value, origin });
         }
         let values = layers.into_iter().map(|layers| layers.choose().map(|(_, value)| value));
-        Ok(Self { home, values: values.collect() })
+        let around = Around::of(&sources.surroundings);
+        Ok(Self { home, around, values: values.collect() })
+    }
+
+    /// What is known of the caller beside settings.
+    pub(crate) fn around(&self) -> &Around {
+        &self.around
     }
 
     /// What is in force for a setting, if anything is.

@@ -86,6 +86,62 @@ settings! {
     SandboxTtl "sandbox_ttl" "STIGMER_SANDBOX_TTL"
         Kind::Duration, Some("3600s"),
         "How long a sandbox lives after its last use";
+    SandboxNetwork "sandbox_network" "STIGMER_SANDBOX_NETWORK"
+        Kind::Network, Some("bridge"),
+        "Network of sandbox containers";
+    SandboxMemory "sandbox_memory" "STIGMER_SANDBOX_MEMORY"
+        // The engine takes no less.
+        Kind::Size { least: 6 << 20 }, Some("4GiB"),
+        "Memory of a sandbox container, swap included";
+    SandboxMemoryReservation "sandbox_memory_reservation" "STIGMER_SANDBOX_MEMORY_RESERVATION"
+        Kind::Size { least: 6 << 20 }, None,
+        "Memory that a sandbox container is given when memory is short";
+    SandboxCpus "sandbox_cpus" "STIGMER_SANDBOX_CPUS"
+        // As many as Linux can be built for (CONFIG_NR_CPUS).
+        Kind::Count { least: 1, most: 8192 }, None,
+        "Processors of a sandbox container; unset is all";
+    SandboxPids "sandbox_pids" "STIGMER_SANDBOX_PIDS"
+        // Fewer than the sidecar itself and one command need are none; more than Linux's own limit
+        // (PID_MAX_LIMIT) is none.
+        Kind::Count { least: 32, most: 1 << 22 }, Some("4096"),
+        "Processes and threads of a sandbox container";
+    SandboxDisk "sandbox_disk" "STIGMER_SANDBOX_DISK"
+        Kind::Size { least: 16 << 20 }, None,
+        "Bytes that a sandbox container may write outside its volumes; unset is what there is";
+    SandboxVolumes "sandbox_volumes" "STIGMER_SANDBOX_VOLUMES"
+        Kind::Volumes, None,
+        "Further directories of sandbox containers";
+    SandboxEnvironment "sandbox_environment" "STIGMER_SANDBOX_ENVIRONMENT"
+        Kind::Variables, None,
+        "Variables of every command in sandbox containers; the caller's own do not get in";
+    SandboxPorts "sandbox_ports" "STIGMER_SANDBOX_PORTS"
+        Kind::Ports, None,
+        "Ports of sandbox containers that this machine listens on, as docker run --publish has it";
+    SandboxHostGateway "sandbox_host_gateway" "STIGMER_SANDBOX_HOST_GATEWAY"
+        Kind::Boolean, Some("false"),
+        "Whether host.docker.internal names this machine in sandbox containers";
+    SandboxCredentials "sandbox_credentials" "STIGMER_SANDBOX_CREDENTIALS"
+        Kind::Credentials, None,
+        "Credentials of yours that commands in sandbox containers may read";
+    SandboxCaBundle "sandbox_ca_bundle" "STIGMER_SANDBOX_CA_BUNDLE"
+        Kind::AbsolutePath, None,
+        "File of certificate authorities that sandbox containers trust";
+    SandboxProxy "sandbox_proxy" "STIGMER_SANDBOX_PROXY"
+        Kind::Proxy, Some("none"),
+        "Where sandbox containers have their proxy settings from";
+    SandboxRuntime "sandbox_runtime" "STIGMER_SANDBOX_RUNTIME"
+        Kind::Name, None,
+        "The container engine's runtime, such as runsc; unset is its default";
+    SandboxPool "sandbox_pool" "STIGMER_SANDBOX_POOL"
+        // Each takes a container's memory whether it is used or not.
+        Kind::Count { least: 0, most: 64 }, Some("0"),
+        "How many sandbox containers wait for a workspace";
+    SandboxEngine "sandbox_engine" "STIGMER_SANDBOX_ENGINE"
+        Kind::Engine, None,
+        "Address of the container engine; unset is DOCKER_HOST, else the usual socket";
+    Sidecar "sidecar" "STIGMER_SIDECAR"
+        Kind::AbsolutePath, None,
+        "The static program that runs in sandbox containers; unset is beside stigmer itself";
     Mode "mode" "MODE"
         Kind::Choice(&["local", "cloud"]), None,
         "Whether work is done on this machine or in Daytona's cloud; unset is local";
@@ -180,7 +236,7 @@ impl Key {
 
     /// Whether its value must not be shown.
     pub fn is_secret(self) -> bool {
-        matches!(self.setting().kind, Kind::Secret)
+        self.setting().kind.is_secret()
     }
 
     /// Names that somebody who wrote `wrong` may have meant, the nearest first: names of settings,
@@ -279,7 +335,13 @@ mod tests {
             FIRECRACKER_ENABLED VM_IMAGE_REGISTRY VM_IMAGE_TAG VM_CPU_COUNT VM_MEMORY_SIZE_MB \
             VM_CPU_LIMIT VM_MEMORY_LIMIT VM_STORAGE_LIMIT KUBERNETES_NAMESPACE \
             K8S_SERVICE_ACCOUNT_TOKEN STIGMER_HOME STIGMER_TIMEOUT STIGMER_OUTPUT_CAP \
-            STIGMER_OUTPUT_RETENTION STIGMER_CLIENT_GRACE STIGMER_TERMINATION_GRACE STIGMER_LOG";
+            STIGMER_OUTPUT_RETENTION STIGMER_CLIENT_GRACE STIGMER_TERMINATION_GRACE STIGMER_LOG \
+            STIGMER_SANDBOX_NETWORK STIGMER_SANDBOX_MEMORY STIGMER_SANDBOX_MEMORY_RESERVATION \
+            STIGMER_SANDBOX_CPUS STIGMER_SANDBOX_PIDS STIGMER_SANDBOX_DISK \
+            STIGMER_SANDBOX_VOLUMES STIGMER_SANDBOX_ENVIRONMENT STIGMER_SANDBOX_PORTS \
+            STIGMER_SANDBOX_HOST_GATEWAY STIGMER_SANDBOX_CREDENTIALS STIGMER_SANDBOX_CA_BUNDLE \
+            STIGMER_SANDBOX_PROXY STIGMER_SANDBOX_RUNTIME STIGMER_SANDBOX_POOL \
+            STIGMER_SANDBOX_ENGINE STIGMER_SIDECAR";
         let mut count = 0;
         for variable in documented.split_whitespace() {
             assert!(Key::of_variable(variable).is_some(), "{variable}");

@@ -5,8 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use super::{Check, NeededFor, PATIENCE};
-use crate::configuration::Surroundings;
+use serde_json::Value;
+
+use super::{Check, NeededFor, PATIENCE, Status};
+use crate::configuration::variables::Key;
+use crate::configuration::{Configuration, Surroundings};
+use crate::sandbox::find_sidecar;
 use crate::secret::without_secrets;
 
 const NAME: &str = "docker";
@@ -14,18 +18,147 @@ const NAME: &str = "docker";
 /// The reply to a ping is a few hundred bytes.
 const MAX_REPLY: u64 = 8 << 10;
 
-pub(super) fn check(surroundings: &Surroundings) -> Check {
-    let explicit = surroundings.variable("DOCKER_HOST").and_then(|value| value.to_str());
+/// What an engine says of itself is some KiB, with its labels and registries.
+const MAX_ANSWER: u64 = 1 << 20;
+
+/// The engine, what it can do, the image, and what runs in containers.
+pub(super) fn checks(
+    surroundings: &Surroundings,
+    configuration: Option<&Configuration>,
+) -> Vec<Check> {
+    let setting = |key: Key| configuration.and_then(|all| Some(all.get(key)?.value.to_string()));
+    let named = setting(Key::SandboxEngine);
+    let (first, socket) = reachable(surroundings, named.as_deref());
+    let mut checks = vec![first];
+    if let Some(socket) = socket {
+        checks.extend(abilities(&socket));
+        checks.extend(setting(Key::SandboxImage).map(|name| image(&socket, &name)));
+    }
+    let sidecar = setting(Key::Sidecar).map(PathBuf::from);
+    checks.push(match find_sidecar(sidecar.as_deref()) {
+        Ok(path) => Check::ok("sidecar", NeededFor::Sandbox, path.display().to_string()),
+        Err(error) => Check::missing(
+            "sidecar",
+            NeededFor::Sandbox,
+            error.message,
+            error.hint.unwrap_or_else(|| "`scripts/build-sidecar` builds it".to_owned()),
+        ),
+    });
+    checks
+}
+
+/// What the engine says of itself that decides over how well a sandbox is shut.
+fn abilities(socket: &Path) -> Option<Check> {
+    let socket = socket.to_owned();
+    let info: Value = serde_json::from_str(&in_time(move || get(&socket, "/info"))?.1).ok()?;
+    let text = |name: &str| info[name].as_str().unwrap_or("?").to_owned();
+    let rootless = info["SecurityOptions"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one.as_str() == Some("name=rootless")));
+    let backing = info["DriverStatus"].as_array().and_then(|all| {
+        let found = all.iter().find(|pair| pair[0] == "Backing Filesystem")?;
+        found[1].as_str().map(str::to_owned)
+    });
+    // Engines bound what a container writes with these only (`docker run --storage-opt size`).
+    let quota = matches!(text("Driver").as_str(), "btrfs" | "zfs" | "windowsfilter")
+        || backing.as_deref() == Some("xfs");
+    let found = format!(
+        "version {}, storage {}{}, cgroup v{} by {}{}",
+        text("ServerVersion"),
+        text("Driver"),
+        backing.map(|name| format!(" on {name}")).unwrap_or_default(),
+        info["CgroupVersion"].as_str().unwrap_or("1"),
+        text("CgroupDriver"),
+        if rootless { ", rootless" } else { "" }
+    );
+    let name = "docker limits";
+    let lacks: Vec<&str> =
+        [("MemoryLimit", "memory"), ("PidsLimit", "processes"), ("CPUSet", "processors")]
+            .into_iter()
+            .filter_map(|(key, what)| (info[key] == Value::Bool(false)).then_some(what))
+            .collect();
+    Some(if !lacks.is_empty() {
+        let found = format!("{found}; no limit of {}", lacks.join(", "));
+        Check::warning(
+            name,
+            NeededFor::Sandbox,
+            found,
+            "delegate the controllers to the engine: https://rootlesscontaine.rs/getting-started/common/cgroup2",
+        )
+    } else if !quota {
+        let found = format!("{found}; sandbox_disk is watched, not enforced");
+        Check::warning(
+            name,
+            NeededFor::Sandbox,
+            found,
+            "keep the engine's data on xfs with project quotas (`pquota`), if that matters",
+        )
+    } else {
+        Check::ok(name, NeededFor::Sandbox, found)
+    })
+}
+
+/// Whether the image is there.
+fn image(socket: &Path, image: &str) -> Check {
+    let name = "sandbox image";
+    let (socket, path) = (socket.to_owned(), format!("/images/{image}/json"));
+    match in_time(move || get(&socket, &path)) {
+        Some((200, _)) => Check::ok(name, NeededFor::Sandbox, image),
+        Some((404, _)) => Check::warning(
+            name,
+            NeededFor::Sandbox,
+            format!("{image} is not here"),
+            "`stigmer image pull` gets it, as the first command would; `stigmer image build` makes one",
+        ),
+        _ => Check::warning(
+            name,
+            NeededFor::Sandbox,
+            format!("{image}: the engine does not say whether it is here"),
+            "`docker image ls` asks it",
+        ),
+    }
+}
+
+/// What comes of a question, if it comes in time. A thread that is left over ends with the process.
+fn in_time<T: Send + 'static>(
+    ask: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(ask()));
+    receiver.recv_timeout(PATIENCE).ok()?.ok()
+}
+
+/// The status and body of an answer.
+fn get(socket: &Path, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // To the older version a server answers in one piece and closes.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes())?;
+    let mut reply = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut reply)?;
+    let reply = String::from_utf8_lossy(&reply);
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other("is no answer"))?;
+    Ok((status, body.to_owned()))
+}
+
+/// Whether the engine answers, and its socket then.
+fn reachable(surroundings: &Surroundings, named: Option<&str>) -> (Check, Option<PathBuf>) {
+    let variable = surroundings.variable("DOCKER_HOST").and_then(|value| value.to_str());
+    let explicit = named.or(variable);
     let socket = match explicit {
         Some(address) if !address.is_empty() => match address.strip_prefix("unix://") {
             Some(path) => PathBuf::from(path),
             None => {
-                return Check::warning(
+                let check = Check::warning(
                     NAME,
                     NeededFor::Sandbox,
-                    format!("DOCKER_HOST={} is remote and was not asked", without_secrets(address)),
+                    format!("{} is remote and was not asked", without_secrets(address)),
                     "`docker version` asks it",
                 );
+                return (check, None);
             }
         },
         _ => local_socket(surroundings),
@@ -35,8 +168,9 @@ pub(super) fn check(surroundings: &Surroundings) -> Check {
     // In a thread of its own: connecting to a socket whose owner does not accept has no deadline.
     // It ends with the process.
     std::thread::spawn(move || sender.send(ping(&path)));
+    let asked = socket.clone();
     let socket = socket.display();
-    match receiver.recv_timeout(PATIENCE) {
+    let check = match receiver.recv_timeout(PATIENCE) {
         Ok(Ok(version)) => {
             Check::ok(NAME, NeededFor::Sandbox, format!("{socket} answers, API {version}"))
         }
@@ -59,7 +193,9 @@ pub(super) fn check(surroundings: &Surroundings) -> Check {
             format!("{socket}: no answer in {PATIENCE:?}"),
             "restart Docker: `systemctl restart docker`",
         ),
-    }
+    };
+    let answers = check.status == Status::Ok;
+    (check, answers.then_some(asked))
 }
 
 /// The system's socket, or else the one of a rootless engine.
@@ -100,7 +236,6 @@ fn ping(socket: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
     use std::os::unix::net::UnixListener;
 
     fn asked(reply: &'static [u8]) -> Check {
@@ -117,7 +252,8 @@ mod tests {
         let address = format!("unix://{}", socket.display());
         let surroundings =
             Surroundings { environment: vec![("DOCKER_HOST".into(), address.into())], home: None };
-        let check = check(&surroundings);
+        let (check, socket) = reachable(&surroundings, None);
+        assert_eq!(socket.is_some(), check.status == Status::Ok);
         server.join().unwrap();
         check
     }
@@ -142,7 +278,7 @@ mod tests {
             environment: vec![("DOCKER_HOST".into(), "tcp://u:hunter2@10.0.0.1:2375".into())],
             home: None,
         };
-        let check = check(&surroundings);
+        let (check, _) = reachable(&surroundings, None);
         assert_eq!(check.status, Status::Warning);
         assert!(check.found.contains("tcp://…@10.0.0.1:2375"), "{check:?}");
         assert!(!format!("{check:?}").contains("hunter2"), "{check:?}");

@@ -122,7 +122,8 @@ pub fn examine(sources: &Sources) -> Vec<Check> {
     checks.extend(machine::state(surroundings));
     checks.extend(kernel::checks());
     checks.extend(machine::checks(surroundings));
-    checks.push(docker::check(surroundings));
+    let configuration = Configuration::load(sources).ok();
+    checks.extend(docker::checks(surroundings, configuration.as_ref()));
     checks
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use stigmer_core::{ErrorCode, ProcessId, Result, ToolError};
@@ -36,9 +37,22 @@ impl Connection {
 
     /// Connects to the supervisor of a process's directory; `None` if there is none any more.
     pub(crate) async fn open(directory: &OwnedFd, id: &ProcessId) -> Result<Option<Self>> {
-        // Through the descriptor, because a socket's path holds only 107 bytes (`unix(7)`).
-        let path = format!("/proc/self/fd/{}/{CONTROL}", directory.as_raw_fd());
         let unreachable = |error: std::io::Error| ToolError::supervisor_unreachable(id, error);
+        // A link would lead to another command's supervisor, or to a server that has nothing to do
+        // with commands.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = match openat(directory, CONTROL, flags, Mode::empty()) {
+            Ok(socket) => socket,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(unreachable(error.into())),
+        };
+        let found = rustix::fs::fstat(&socket).map_err(|error| unreachable(error.into()))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+            return Ok(None);
+        }
+        // Through the descriptor, because a socket's path holds only 107 bytes (`unix(7)`).
+        let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        let _opened = socket;
         let address = SocketAddrUnix::new(path).map_err(|error| unreachable(error.into()))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let mut tries = 0;
@@ -128,4 +142,32 @@ async fn within_limit(
 /// An answer that does not fit its question.
 pub(crate) fn unexpected(id: &ProcessId, reply: &Reply) -> ToolError {
     ToolError::supervisor_unreachable(id, format!("unexpected answer {reply:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_planted_link_to_another_socket_is_not_connected_to() {
+        let scratch = tempfile::tempdir().unwrap();
+        let other = std::os::unix::net::UnixListener::bind(scratch.path().join("other")).unwrap();
+        other.set_nonblocking(true).unwrap();
+        let inside = scratch.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let directory = rustix::fs::open(&inside, flags, Mode::empty()).unwrap();
+        let id = ProcessId::from_random(1);
+        let connect = async || Connection::open(&directory, &id).await.unwrap().is_some();
+        assert!(!connect().await);
+        std::os::unix::fs::symlink("../other", inside.join(CONTROL)).unwrap();
+        assert!(!connect().await);
+        assert_eq!(other.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        std::fs::remove_file(inside.join(CONTROL)).unwrap();
+        std::fs::write(inside.join(CONTROL), "").unwrap();
+        assert!(!connect().await);
+        std::fs::remove_file(inside.join(CONTROL)).unwrap();
+        let _own = std::os::unix::net::UnixListener::bind(inside.join(CONTROL)).unwrap();
+        assert!(connect().await);
+    }
 }

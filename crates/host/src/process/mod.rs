@@ -12,7 +12,7 @@ mod output;
 mod start;
 mod steer;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,9 @@ pub struct ProcessOptions {
     pub output_cap: u64,
     /// How long ended processes are kept; `None` is for ever, as far as there is room.
     pub retention: Option<Duration>,
+    /// The directory of the records where it is not `processes` beneath the state directory, held
+    /// open: what led to it may have been exchanged for a link since.
+    pub records: Option<Arc<OwnedFd>>,
     /// How much likelier than others commands are killed when memory runs out, in thousandths of it
     /// (`proc(5)`, `oom_score_adj`); `None` is as likely as the program that starts them.
     pub oom_score: Option<u16>,
@@ -64,6 +67,7 @@ impl Default for ProcessOptions {
             )],
             output_cap: stigmer_core::limits::DEFAULT_OUTPUT_CAP,
             retention: Some(stigmer_core::limits::DEFAULT_RETENTION),
+            records: None,
             oom_score: None,
         }
     }
@@ -86,7 +90,10 @@ impl Processes {
         workspace: FilePath,
         options: ProcessOptions,
     ) -> Self {
-        let directory = state.join("processes");
+        let directory = match &options.records {
+            Some(records) => PathBuf::from(format!("/proc/self/fd/{}", records.as_raw_fd())),
+            None => state.join("processes"),
+        };
         Self { directory, workspace, options, fresh: Fresh::default() }
     }
 
@@ -107,7 +114,9 @@ impl Processes {
     fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
         let directory = self.open(id)?;
         let unknown = || ToolError::unknown_process(id.as_str());
-        let record = record::read_process(&directory).ok_or_else(unknown)?;
+        // One that calls itself otherwise would be taken for another.
+        let record = record::read_process(&directory).filter(|record| record.id == *id);
+        let record = record.ok_or_else(unknown)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
         if ours { Ok((directory, record)) } else { Err(unknown()) }
     }

@@ -12,11 +12,11 @@
 //! process is lost.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::fs::{FileType, Mode, OFlags, openat, renameat};
 use serde::{Deserialize, Serialize};
 use stigmer_core::process::{Command, ExitStatus};
 use stigmer_core::{FilePath, ProcessId};
@@ -30,6 +30,10 @@ const EXIT_PENDING: &str = "exit.pending";
 /// Room that is kept for the exit record, so that a full disk cannot swallow it; without survivors
 /// it needs half as much.
 const EXIT_LENGTH: usize = 512;
+
+/// The longest record that is read: the longest command line that Linux takes (`ARG_MAX` of 6 MiB
+/// with the largest stack), each byte of it escaped.
+const MAX_RECORD: u64 = 32 << 20;
 
 /// What was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,8 +104,69 @@ fn create(directory: &OwnedFd, name: &str) -> std::io::Result<File> {
     Ok(openat(directory, name, flags, Mode::from_raw_mode(0o600))?.into())
 }
 
+/// A record, if there is one and it is whole. Whoever wrote it may be somebody whose commands are
+/// shut in, and may have put anything in its place.
 fn read<T: for<'de> Deserialize<'de>>(directory: &OwnedFd, name: &str) -> Option<T> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(directory, name, flags, Mode::empty()).ok()?;
-    serde_json::from_reader(std::io::BufReader::new(File::from(file))).ok()
+    let file = open_regular(directory, name).ok()?;
+    serde_json::from_reader(std::io::BufReader::new(file.take(MAX_RECORD))).ok()
+}
+
+/// Opens a file to be read: no link is followed, nothing is waited for, and nothing but a regular
+/// file is taken.
+///
+/// # Errors
+/// `ELOOP` for a link, `EINVAL` for what is no regular file, and what the file system says.
+pub(super) fn open_regular(
+    directory: impl std::os::fd::AsFd,
+    name: impl rustix::path::Arg,
+) -> Result<File, rustix::io::Errno> {
+    // Without NONBLOCK a FIFO makes whoever opens it wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = openat(directory, name, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::CWD;
+
+    /// A directory as somebody would fill it whose commands are shut in.
+    fn planted(name: &str, plant: impl FnOnce(&std::path::Path)) -> Option<serde_json::Value> {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("outside"), "{\"secret\":1}").unwrap();
+        let inside = scratch.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        plant(&inside.join(name));
+        let directory =
+            rustix::fs::open(&inside, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
+        read(&directory, name)
+    }
+
+    #[test]
+    fn a_planted_link_fifo_or_directory_is_no_record() {
+        let link = |path: &std::path::Path| std::os::unix::fs::symlink("../outside", path).unwrap();
+        assert_eq!(planted(PROCESS, link), None);
+        let fifo = |path: &std::path::Path| {
+            rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        };
+        assert_eq!(planted(EXIT, fifo), None);
+        assert_eq!(planted(EXIT, |path| std::fs::create_dir(path).unwrap()), None);
+        let good = planted(EXIT, |path| std::fs::write(path, "{}").unwrap());
+        assert_eq!(good, Some(serde_json::json!({})));
+    }
+
+    #[test]
+    fn a_record_without_end_is_given_up() {
+        let endless = planted(EXIT, |path| {
+            let mut file = File::create(path).unwrap();
+            file.write_all(b"{}").unwrap();
+            file.set_len(1 << 40).unwrap();
+        });
+        assert_eq!(endless, None);
+    }
 }

@@ -10,6 +10,7 @@ use stigmer_core::event::{Event, EventKind};
 use stigmer_core::file::{
     DirectoryEntry, Edit, EditFile, Encoding, FileContent, FileKind, FileStat,
 };
+use stigmer_core::manager::{PlaceState, PlaceStatus, Progress};
 use stigmer_core::process::{
     Caller, CallerLimit, Captured, Command, EndReason, Execute, Executed, ExitStatus, Follow,
     GapReason, Lifetime, OutputEvent, OutputKind, ProcessInfo, ProcessState, ReadOutput,
@@ -22,6 +23,8 @@ use stigmer_core::{
     ByteString, Capabilities, Capability, ErrorCode, ExecutionMode, Lane, Place, ProcessId,
     ToolError, WorkspaceId,
 };
+
+use crate::Preparing;
 
 pub(super) fn bytes() -> impl Strategy<Value = ByteString> {
     prop_oneof!["\\PC{0,8}".prop_map(ByteString::from), vec(any::<u8>(), 0..8).prop_map(Into::into)]
@@ -400,6 +403,32 @@ pub(super) fn workspace() -> impl Strategy<Value = WorkspaceInfo> {
             server_settings,
         },
     )
+}
+
+pub(super) fn preparing() -> impl Strategy<Value = Preparing> {
+    use PlaceState::{Creating, Deleting, Failed, Gone, Ready, Stopped};
+    let state = one(&[Creating, Ready, Stopped, Deleting, Gone, Failed]);
+    let texts = (of(text()), of(text()), vec(text(), 0..3));
+    let status = (workspace_id(), bytes(), state, texts, of(any::<u64>()), any::<bool>()).prop_map(
+        |(workspace, root, state, (name, image, notes), created_ms, failed)| PlaceStatus {
+            workspace,
+            root,
+            state,
+            reason: failed.then(|| ToolError::new(ErrorCode::DiskFull, "full").with_hint("h")),
+            name,
+            image,
+            created_ms,
+            notes,
+        },
+    );
+    let layer = (text(), text(), any::<u64>(), any::<u64>())
+        .prop_map(|(id, what, done, total)| Progress::Layer { id, what, done, total });
+    prop_oneof![
+        text().prop_map(|text| Preparing::Progress(Progress::Step(text))),
+        text().prop_map(|text| Preparing::Progress(Progress::Note(text))),
+        layer.prop_map(Preparing::Progress),
+        status.prop_map(Preparing::Done),
+    ]
 }
 
 /// Without traces, which do not cross the wire.

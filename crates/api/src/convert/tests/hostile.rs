@@ -7,18 +7,19 @@ use stigmer_core::file::{
     DeleteFile, EditFile, FileContent, FileStat, ListDirectory, Listing, MakeDirectory, MovePath,
     ReadFile, WriteFile,
 };
+use stigmer_core::manager::PlaceStatus;
 use stigmer_core::process::{
     Executed, ExitStatus, OutputEvent, ProcessInfo, ReadOutput, SignalRequest, StartedProcess,
     TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Change, Download, Upload, Watch};
-use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
+use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
 use stigmer_core::{ErrorCode, ProcessId, ToolError};
 
 use super::any;
 use crate::convert::{execute_from_wire, reply, request, split_characters, start_from_wire};
-use crate::{ServerInfo, wire};
+use crate::{Preparing, ServerInfo, wire};
 
 /// Decodes bytes as every message that there is a word for, and converts what comes of it.
 fn convert_as_everything(bytes: &[u8]) {
@@ -44,6 +45,8 @@ fn convert_as_everything(bytes: &[u8]) {
         GrepSearchRequest as GrepSearch, GrepMatches as GrepMatches, UploadBegin as Upload,
         DownloadRequest as Download, WatchRequest as Watch, WatchEvent as Change,
         OpenWorkspaceRequest as OpenWorkspace, Workspace as WorkspaceInfo,
+        PrepareRequest as (OpenWorkspace, Preparation), Preparing as Preparing,
+        PlaceStatus as PlaceStatus, PlaceList as Vec<PlaceStatus>,
         WorkspaceList as Vec<WorkspaceInfo>, ServerInfo as ServerInfo, Event as Event,
         StartedProcess as StartedProcess, Executed as Executed, ExitStatus as ExitStatus,
         OutputRequest as (ProcessId, ReadOutput), OutputEvent as OutputEvent,
@@ -113,7 +116,14 @@ fn what_is_unknown_or_out_of_range_is_refused_and_named() {
     refused::<_, GrepSearch>(wire::GrepSearchRequest { case: 9, ..Default::default() }, "case");
     refused::<_, SearchFiles>(wire::SearchFilesRequest { kind: -1, ..Default::default() }, "kind");
     refused::<_, Download>(wire::DownloadRequest { format: 3, ..Default::default() }, "format");
-    refused::<_, OpenWorkspace>(wire::OpenWorkspaceRequest { mode: 7, path: None }, "mode");
+    refused::<_, OpenWorkspace>(
+        wire::OpenWorkspaceRequest { mode: 7, ..Default::default() },
+        "mode",
+    );
+    refused::<_, (OpenWorkspace, Preparation)>(wire::PrepareRequest::default(), "open");
+    let open = Some(wire::OpenWorkspaceRequest::default());
+    let message = wire::PrepareRequest { open, preparation: 4 };
+    refused::<_, (OpenWorkspace, Preparation)>(message, "preparation");
     let mode = Some(0o10000);
     refused::<_, Upload>(wire::UploadBegin { mode, ..Default::default() }, "mode");
     refused::<_, TerminalSize>(wire::TerminalSize { rows: 65_536, columns: 1 }, "rows");

@@ -17,7 +17,7 @@ use stigmer_core::process::{
 };
 use stigmer_core::search::{FoundFiles, GrepMatches};
 use stigmer_core::transfer::{Download, UploadSummary, Watch};
-use stigmer_core::workspace::OpenWorkspace;
+use stigmer_core::workspace::{OpenWorkspace, Preparation};
 use stigmer_core::{ByteString, ErrorCode, FilePath, Result, ToolError};
 
 use super::any;
@@ -25,7 +25,7 @@ use crate::convert::{
     Fault, InWorkspace, Position, execute_from_wire, execute_request, output_request, reply,
     request, signal_request, start_from_wire, start_request,
 };
-use crate::{ServerInfo, ServerKind, wire};
+use crate::{Preparing, ServerInfo, ServerKind, wire};
 
 /// Through bytes, as on a wire. Not every word of the core's can be compared; each can be shown.
 fn same<W, C>(value: &C)
@@ -168,9 +168,17 @@ proptest! {
     #[test]
     fn workspaces_and_events_survive(
         path in any::bytes(), mode in of(any::mode()), workspace in any::workspace(),
-        event in any::event(), kind: bool, numbers: [u32; 2], socket in of(".{1,8}"),
+        preparing in any::preparing(), event in any::event(), kind: bool, numbers: [u32; 2], socket in of(".{1,8}"),
     ) {
-        same::<wire::OpenWorkspaceRequest, _>(&OpenWorkspace { path, mode });
+        let settings = workspace.server_settings.clone();
+        let open = OpenWorkspace { path, mode, settings };
+        same::<wire::OpenWorkspaceRequest, _>(&open);
+        same::<wire::PrepareRequest, _>(&(open.clone(), Preparation::Start));
+        same::<wire::PrepareRequest, _>(&(open, Preparation::Recover));
+        same::<wire::Preparing, _>(&preparing);
+        if let Preparing::Done(status) = preparing {
+            same::<wire::PlaceList, _>(&vec![status]);
+        }
         same::<wire::WorkspaceList, _>(&vec![workspace.clone()]);
         same::<wire::Workspace, _>(&workspace);
         same::<wire::Event, _>(&event);

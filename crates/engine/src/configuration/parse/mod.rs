@@ -4,6 +4,7 @@
 //! error and not a silent default; only an empty *secret* counts as unset, because that is how
 //! deployments write "no password". That distinction is made by the caller, who knows the source.
 
+pub(crate) mod containers;
 mod names;
 mod units;
 
@@ -62,6 +63,22 @@ pub enum Kind {
     Path,
     /// A path from `/`.
     AbsolutePath,
+    /// A network of containers.
+    Network,
+    /// A name as the container engine takes it.
+    Name,
+    /// The address of a container engine.
+    Engine,
+    /// A list of directories in containers.
+    Volumes,
+    /// A list of ports of containers.
+    Ports,
+    /// A list of credentials.
+    Credentials,
+    /// A list of variables. Their values are never shown.
+    Variables,
+    /// Where containers have their proxy settings from.
+    Proxy,
     /// Text that is never shown.
     Secret,
 }
@@ -89,6 +106,8 @@ pub enum Value {
     Path(PathBuf),
     /// Checked text: a host, an address, an image, a tag, a name.
     Text(String),
+    /// Checked items.
+    List(Vec<String>),
     /// Text that is never shown.
     Secret(Secret),
 }
@@ -108,6 +127,7 @@ impl fmt::Display for Value {
             }
             Self::HostPort(endpoint) => endpoint.fmt(formatter),
             Self::Path(path) => path.display().fmt(formatter),
+            Self::List(items) => formatter.write_str(&containers::join(items)),
             Self::Secret(secret) => secret.fmt(formatter),
         }
     }
@@ -128,6 +148,16 @@ impl Unacceptable {
 }
 
 impl Kind {
+    /// Whether its values must not be shown.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::Variables)
+    }
+
+    /// Whether a value is a list of items.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::Volumes | Self::Ports | Self::Credentials | Self::Variables)
+    }
+
     /// What the valid values are, as the end of a sentence that begins "valid values are".
     pub fn valid(self) -> String {
         match self {
@@ -168,6 +198,35 @@ impl Kind {
             }
             Self::Path => "paths".to_owned(),
             Self::AbsolutePath => "paths that begin with /".to_owned(),
+            Self::Network => {
+                "bridge, none, host (no isolation of the network), and the name of a network that \
+                 exists"
+                    .to_owned()
+            }
+            Self::Name => {
+                "names of up to 128 letters, digits, _, . and -, beginning with a letter or digit"
+                    .to_owned()
+            }
+            Self::Engine => "unix:///path and tcp://host:port".to_owned(),
+            Self::Volumes => {
+                "source:target with commas between, each with :ro behind it or not; a source is a \
+                 path that begins with / or a volume's name"
+                    .to_owned()
+            }
+            Self::Ports => {
+                "port, host:port and address:host:port with commas between, such as 8080:80"
+                    .to_owned()
+            }
+            Self::Credentials => "aws, kube, with commas between".to_owned(),
+            Self::Variables => {
+                "NAME=VALUE with commas between; a comma in a value has a backslash before it"
+                    .to_owned()
+            }
+            Self::Proxy => {
+                "none, environment (that of whoever makes the container), and addresses such as \
+                 http://proxy.example.com:3128"
+                    .to_owned()
+            }
             Self::Secret => "any text on one line".to_owned(),
         }
     }
@@ -226,6 +285,19 @@ impl Kind {
                     Err(Unacceptable::new("it does not begin with /"))
                 }
             }),
+            Self::Network => containers::network(text).map(|_| Value::Text(text.to_owned())),
+            Self::Name => containers::name(text).map(|()| Value::Text(text.to_owned())),
+            Self::Engine => containers::engine(text).map(|()| Value::Text(text.to_owned())),
+            Self::Volumes => list(text, containers::volume),
+            Self::Ports => list(text, containers::port),
+            Self::Credentials => list(text, containers::credentials),
+            Self::Variables => {
+                list(text, containers::assignment).map(|_| Value::Secret(Secret::new(text)))
+            }
+            Self::Proxy => match text {
+                "none" | "environment" => Ok(Value::Text(text.to_owned())),
+                address => names::url(address).map(|()| Value::Text(text.to_owned())),
+            },
             Self::Secret => {
                 // A line end in a token comes from `KEY=$(cat file)` gone wrong, and would break
                 // out of the HTTP header that the token is put in.
@@ -237,6 +309,21 @@ impl Kind {
             }
         }
     }
+}
+
+/// A list of which every item is good, and none there twice.
+fn list<T>(
+    text: &str,
+    item: impl Fn(&str) -> Result<T, Unacceptable>,
+) -> Result<Value, Unacceptable> {
+    let items = containers::split(text)?;
+    for (index, text) in items.iter().enumerate() {
+        item(text)?;
+        if items[..index].contains(text) {
+            return Err(Unacceptable::new("an item is there twice"));
+        }
+    }
+    Ok(Value::List(items))
 }
 
 fn path(text: &str) -> Result<PathBuf, Unacceptable> {
@@ -304,7 +391,7 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(number in 0_u64..100_000_000, row in 0..SETTINGS.len()) {
             let kind = SETTINGS[row].kind;
-            if kind != Kind::Secret && let Ok(value) = kind.parse(&number.to_string()) {
+            if !kind.is_secret() && let Ok(value) = kind.parse(&number.to_string()) {
                 prop_assert_eq!(kind.parse(&value.to_string()), Ok(value));
             }
         }
@@ -312,7 +399,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,40}", row in 0..SETTINGS.len()) {
             let kind = SETTINGS[row].kind;
-            if let Ok(value) = kind.parse(&text) && kind != Kind::Secret {
+            if let Ok(value) = kind.parse(&text) && !kind.is_secret() {
                 prop_assert_eq!(kind.parse(&value.to_string()), Ok(value));
             }
         }

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::fs::Dir;
 use rustix::io::Errno;
 use stigmer_core::process::{GapReason, OutputEvent, OutputKind};
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 
 use super::frame::{FrameKind, HEADER_LENGTH, split_first};
 use super::{segment_name, segment_offset};
+use crate::supervisor::record::open_regular;
 
 /// Bytes read from disk at a time: large enough that system calls do not count, small enough for
 /// many followers at once.
@@ -134,8 +135,11 @@ impl LogReader {
             let whole = segment.taken + payload.len() as u64 >= length;
             match frame.header.kind {
                 FrameKind::Output(kind) => {
+                    let end = self.offset.checked_add(payload.len() as u64).ok_or_else(|| {
+                        damaged_log(self.offset, "it reaches past the end of all offsets")
+                    })?;
                     push_output(events, kind, self.offset, self.since, payload);
-                    self.offset += payload.len() as u64;
+                    self.offset = end;
                 }
                 FrameKind::Gap => {
                     let Ok(lost) = <[u8; 8]>::try_from(payload) else { break };
@@ -182,10 +186,9 @@ impl LogReader {
 
     /// Opens the segment that begins at `start`; false if there is none.
     fn enter(&mut self, start: u64) -> Result<bool> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match openat(self.directory.as_fd(), segment_name(start), flags, Mode::empty()) {
+        match open_regular(self.directory.as_fd(), segment_name(start)) {
             Ok(file) => {
-                self.segment = Some(Segment { file: file.into(), start, frame: 0, taken: 0 });
+                self.segment = Some(Segment { file, start, frame: 0, taken: 0 });
                 self.offset = start;
                 Ok(true)
             }
@@ -260,6 +263,7 @@ mod tests {
     use super::super::frame::Header;
     use super::*;
     use proptest::prelude::*;
+    use rustix::fs::{Mode, OFlags};
 
     fn directory(path: &std::path::Path) -> OwnedFd {
         rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap()
@@ -294,6 +298,32 @@ mod tests {
 
     fn pattern(length: usize) -> Vec<u8> {
         (0..length).map(|index| b'a' + (index % 23) as u8).collect()
+    }
+
+    #[test]
+    fn a_planted_link_or_fifo_is_no_segment_and_makes_nobody_wait() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("outside"), "secret").unwrap();
+        let inside = home.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        let first = inside.join(segment_name(0));
+        std::os::unix::fs::symlink("../outside", &first).unwrap();
+        let read = || LogReader::open(Arc::new(directory(&inside)), 0).unwrap().read();
+        assert_eq!(read().unwrap_err().code, ErrorCode::Io);
+        std::fs::remove_file(&first).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &first, fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(read().unwrap_err().code, ErrorCode::Io);
+    }
+
+    #[test]
+    fn a_segment_at_the_end_of_all_offsets_is_damage() {
+        let home = tempfile::tempdir().unwrap();
+        let header = Header { kind: FrameKind::Output(OutputKind::Stdout), length: 8 }.encode();
+        let bytes = [&header[..], b"eight by"].concat();
+        std::fs::write(home.path().join(segment_name(u64::MAX - 1)), bytes).unwrap();
+        let mut reader = LogReader::open(Arc::new(directory(home.path())), u64::MAX).unwrap();
+        assert_eq!(reader.read().unwrap_err().code, ErrorCode::Io);
     }
 
     #[test]

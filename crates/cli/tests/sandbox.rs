@@ -1,0 +1,211 @@
+//! Sandbox mode from the command line, with a container engine of this machine.
+//!
+//! Without an engine, an image or a sidecar these tests are skipped with a word; with `CI` set that
+//! is a failure.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use support::{Place, Ran};
+
+/// The image that the tests run in: the one that `stigmer image build` makes, else a small one.
+const IMAGES: [&str; 2] = ["stigmer-sandbox-basic:local", "stigmer-sandbox-base:bookworm"];
+
+/// What the tests need of this machine: an image and the sidecar.
+fn needs() -> Option<&'static (String, PathBuf)> {
+    static FOUND: OnceLock<Result<(String, PathBuf), String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let listed = Command::new("docker")
+            .args(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])
+            .output()
+            .map_err(|error| format!("docker: {error}"))?;
+        if !listed.status.success() {
+            return Err(String::from_utf8_lossy(&listed.stderr).into_owned());
+        }
+        let named = std::env::var("STIGMER_TEST_SANDBOX_IMAGE").ok();
+        let wanted = named.into_iter().chain(IMAGES.map(str::to_owned));
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let here = |image: &String| listed.lines().any(|line| line == image);
+        let image = wanted.into_iter().find(here).ok_or("no sandbox image is here")?;
+        let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_stigmer"));
+        let built = program
+            .ancestors()
+            .skip(1)
+            .map(|above| above.join(&machine).join("sidecar/stigmer-sidecar"));
+        let sidecar = built.into_iter().find(|path| path.is_file());
+        let sidecar = std::env::var_os("STIGMER_SIDECAR").map(PathBuf::from).or(sidecar);
+        Ok((image, sidecar.ok_or("no sidecar is built: scripts/build-sidecar")?))
+    });
+    match found {
+        Ok(found) => Some(found),
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "sandboxes cannot be tested: {why}");
+            #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+            {
+                eprintln!("SKIPPED: sandboxes cannot be tested: {why}");
+            }
+            None
+        }
+    }
+}
+
+/// A scratch place in whose workspace commands are sandboxed; its container goes with it.
+struct Sandbox {
+    place: Place,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Sandbox {
+    fn new() -> Option<Self> {
+        let (image, sidecar) = needs()?;
+        let variables = vec![
+            ("STIGMER_EXECUTION_MODE", "sandbox".to_owned()),
+            ("STIGMER_SANDBOX_IMAGE", image.clone()),
+            ("STIGMER_SANDBOX_AUTO_PULL", "false".to_owned()),
+            ("STIGMER_SANDBOX_TTL", "120s".to_owned()),
+            ("STIGMER_SIDECAR", sidecar.display().to_string()),
+        ];
+        Some(Self { place: Place::new(), variables })
+    }
+
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.place.run_with(&self.pairs(), arguments)
+    }
+
+    fn with(&self, more: &[(&str, &str)], arguments: &[&str]) -> Ran {
+        let all: Vec<_> = self.pairs().into_iter().chain(more.iter().copied()).collect();
+        self.place.run_with(&all, arguments)
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let id = self.run(&["workspace", "status", "--json"]).json()["name"].clone();
+        let Some(name) = id.as_str() else { return Vec::new() };
+        let filter = format!("name={name}");
+        let listed =
+            Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().unwrap();
+        String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.run(&["workspace", "rm"]);
+    }
+}
+
+#[test]
+fn a_command_runs_in_the_container_as_the_caller_and_ends_as_on_the_host() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let pwd = format!("{}\n", sandbox.place.work().display());
+    sandbox.run(&["run", "pwd; test -e /.stigmer/sidecar"]).ok().prints(&pwd);
+    sandbox.run(&["run", "echo out; echo err >&2; exit 7"]).exits(7).prints("out\n").says(&["err"]);
+    sandbox.run(&["run", "--timeout", "300ms", "echo part; sleep 60"]).exits(124).prints("part\n");
+    sandbox.run(&["run", "kill -9 $$"]).exits(137);
+    sandbox.run(&["run", "no-such-program"]).exits(127);
+    let executed = sandbox.run(&["run", "--json", "echo here"]).ok().json();
+    assert_eq!(executed["place"], "container");
+    // Files are the caller's, both ways.
+    sandbox.run(&["run", "echo made > made"]).ok();
+    assert_eq!(sandbox.place.read("made"), "made\n");
+    let owner = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata(sandbox.place.work().join("made")).unwrap(),
+    );
+    assert_eq!(owner, rustix::process::geteuid().as_raw());
+    sandbox.run(&["fs", "read", "made"]).ok().prints("made\n");
+    assert_eq!(sandbox.containers().len(), 1, "one container for all of it");
+}
+
+#[test]
+fn only_declared_variables_get_in() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let more = [("SECRET_OF_CALLER", "hunter2"), ("STIGMER_SANDBOX_ENVIRONMENT", "DECLARED=1\\,2")];
+    let words = ["run", "-e", "GIVEN=3", "echo $SECRET_OF_CALLER.$DECLARED.$GIVEN"];
+    sandbox.with(&more, &words).ok().prints(".1,2.3\n");
+}
+
+#[test]
+fn commands_in_sandboxes_are_found_from_everywhere_and_outlive_their_container() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let id = sandbox.run(&["run", "--detach", "echo one; exec sleep 300"]).ok().stdout;
+    let id = id.trim();
+    let elsewhere = |arguments: &[&str]| {
+        // In local mode, in another directory.
+        let more = [("STIGMER_EXECUTION_MODE", "local")];
+        let words: Vec<&str> = ["--workspace", "/"].iter().chain(arguments).copied().collect();
+        sandbox.with(&more, &words)
+    };
+    let listed = elsewhere(&["ps", "--json"]).ok().json();
+    assert_eq!(
+        (listed[0]["id"].as_str(), listed[0]["state"].as_str()),
+        (Some(id), Some("running"))
+    );
+    while elsewhere(&["logs", id]).ok().stdout != "one\n" {}
+    // Somebody else removes the container.
+    for container in sandbox.containers() {
+        let removed = Command::new("docker").args(["rm", "-f", &container]).output().unwrap();
+        assert!(removed.status.success(), "{removed:?}");
+    }
+    elsewhere(&["logs", id]).ok().prints("one\n");
+    let all = elsewhere(&["ps", "--all", "--json"]).ok().json();
+    assert_eq!(all[0]["id"].as_str(), Some(id));
+    assert_ne!(all[0]["state"], "running", "{all}");
+    // The next command has a container again.
+    sandbox.run(&["run", "echo again"]).ok().prints("again\n");
+}
+
+#[test]
+fn input_is_streamed_and_kill_ends_what_runs() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let mut command = sandbox.place.command(&["run", "wc -c"]);
+    command.envs(sandbox.pairs()).stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &[b'x'; 100_000]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "100000");
+    let id = sandbox.run(&["run", "--detach", "sleep 300"]).ok().stdout;
+    sandbox.run(&["kill", id.trim()]).ok();
+    assert_ne!(sandbox.run(&["wait", id.trim()]).code, 0);
+}
+
+#[test]
+fn a_sandbox_is_stopped_started_and_removed() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let created = sandbox.run(&["workspace", "create", "--json"]).ok().json();
+    assert_eq!(created["state"], "ready");
+    sandbox.run(&["run", "touch /tmp/kept"]).ok();
+    assert_eq!(sandbox.run(&["workspace", "stop", "--json"]).ok().json()["state"], "stopped");
+    assert_eq!(sandbox.run(&["workspace", "start", "--json"]).ok().json()["state"], "ready");
+    sandbox.run(&["run", "test -e /tmp/kept"]).ok();
+    let all = sandbox.run(&["workspace", "list", "--json"]).ok().json();
+    assert_eq!(all[0]["workspace"], created["workspace"]);
+    sandbox.run(&["workspace", "rm", created["workspace"].as_str().unwrap()]).ok();
+    assert_eq!(sandbox.run(&["workspace", "status", "--json"]).ok().json()["state"], "gone");
+}
+
+#[test]
+fn without_an_engine_or_an_image_nothing_runs_and_the_reason_is_told() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let nowhere = [("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket")];
+    sandbox.with(&nowhere, &["run", "touch made"]).exits(125).says(&["/nonexistent/socket"]);
+    let missing = ["run", "--sandbox-image", "stigmer-test/none:1", "touch made"];
+    sandbox.run(&missing).exits(125).says(&["stigmer-test/none:1"]);
+    // What could not be had is not kept.
+    sandbox.run(&["run", "true"]).ok();
+    assert!(!sandbox.place.work().join("made").exists());
+    sandbox.run(&["run", "--mode", "local", "--sandbox-image", "x", "true"]).exits(125);
+    sandbox
+        .run(&["--workspace", "/etc", "run", "true"])
+        .exits(125)
+        .says(&["belongs to the system"]);
+}

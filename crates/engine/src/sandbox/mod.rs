@@ -1,0 +1,353 @@
+//! The places of sandboxed workspaces: who opens them, and who holds them open.
+
+mod executor;
+mod options;
+mod records;
+mod sidecar;
+mod site;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
+use stigmer_core::workspace::Preparation;
+use stigmer_core::{
+    ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceId,
+    WorkspaceManager,
+};
+use stigmer_docker::{DockerOptions, Owner};
+use tokio::sync::broadcast;
+
+use crate::Configuration;
+use crate::configuration::merged;
+use crate::store::{Record, Store};
+
+pub(crate) use executor::{Sandboxed, capabilities};
+pub(crate) use options::PROXY_VARIABLES;
+pub(crate) use records::Records;
+pub(crate) use sidecar::find as find_sidecar;
+pub(crate) use site::check as check_site;
+
+/// Where what belongs to sandboxes is, in the state directory.
+pub(crate) const DIRECTORY: &str = "sandboxes";
+
+/// How many words of progress wait for a listener who is slow; older ones are then left out.
+const MOST_PROGRESS: usize = 256;
+
+/// How many managers are kept: one for each way in which containers are made.
+const MOST_MANAGERS: usize = 32;
+
+/// Makes what gets places, made like this.
+pub(crate) type Factory =
+    Box<dyn Fn(DockerOptions) -> Result<Arc<dyn WorkspaceManager>> + Send + Sync>;
+
+/// All sandboxes of one home.
+pub(crate) struct Sandboxes {
+    configuration: Configuration,
+    make: Factory,
+    managers: Mutex<Vec<(DockerOptions, Arc<dyn WorkspaceManager>)>>,
+    slots: Mutex<HashMap<WorkspaceId, Arc<Slot>>>,
+}
+
+impl fmt::Debug for Sandboxes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sandboxes").finish_non_exhaustive()
+    }
+}
+
+/// One workspace's place, as far as this program holds it.
+pub(crate) struct Slot {
+    /// Held by whoever opens it: one at a time.
+    turn: tokio::sync::Mutex<()>,
+    held: Mutex<Option<Held>>,
+    /// What was said of it and is not kept yet: it is once a place was made so.
+    said: Mutex<Vec<(String, String)>>,
+    /// What its listeners are told.
+    progress: broadcast::Sender<Progress>,
+}
+
+#[derive(Clone)]
+struct Held {
+    executor: Arc<dyn ToolExecutor>,
+    options: DockerOptions,
+}
+
+impl Slot {
+    fn held(&self) -> Option<Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn said(&self) -> Vec<(String, String)> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hold(&self, held: Option<Held>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    /// Lets go of an executor that answers no more, unless another was opened meanwhile.
+    pub(crate) fn drop_dead(&self, dead: &Arc<dyn ToolExecutor>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.executor, dead)) {
+            *held = None;
+        }
+    }
+}
+
+impl Sandboxes {
+    pub(crate) fn new(configuration: Configuration, make: Factory) -> Arc<Self> {
+        Arc::new(Self { configuration, make, managers: Mutex::default(), slots: Mutex::default() })
+    }
+
+    /// Refuses a directory that may be no sandbox's workspace.
+    pub(crate) fn check(&self, root: &std::path::Path) -> Result<()> {
+        let user = self.configuration.around().user_home.as_deref();
+        check_site(root, user, self.configuration.home().ok())
+    }
+
+    /// The sandbox of a workspace, made as its settings and what was said last say. Nothing is opened.
+    ///
+    /// # Errors
+    /// `bad_configuration`; `not_available` without a sidecar.
+    pub(crate) fn of(self: &Arc<Self>, record: &Record) -> Result<Arc<Sandboxed>> {
+        let slot = self.slot(&record.id);
+        let settings = self.configuration.with_workspace(&record.settings)?;
+        let settings = settings.with_workspace(&slot.said())?;
+        let options = options(&settings, find_sidecar(named_sidecar(&settings))?)?;
+        Ok(Arc::new(Sandboxed::new(Arc::clone(self), slot, site(record), options)))
+    }
+
+    /// Remembers what was said of a place for those who use it next. To say nothing is to leave it.
+    pub(crate) fn say(&self, id: &WorkspaceId, said: &[(String, String)]) {
+        if !said.is_empty() {
+            let slot = self.slot(id);
+            *slot.said.lock().unwrap_or_else(PoisonError::into_inner) = said.to_vec();
+        }
+    }
+
+    /// Keeps with a workspace what was said of its place, which was made so.
+    fn keep(&self, id: &WorkspaceId, said: &[(String, String)]) -> Result<()> {
+        let store = self.store()?;
+        let Some(mut record) = store.get(id)? else { return Ok(()) };
+        let settings = merged(&record.settings, said);
+        if settings != record.settings {
+            record.settings = settings;
+            store.replace(&record)?;
+        }
+        Ok(())
+    }
+
+    fn slot(&self, id: &WorkspaceId) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let (progress, _) = broadcast::channel(MOST_PROGRESS);
+            let (turn, held, said) = Default::default();
+            Arc::new(Slot { turn, held, said, progress })
+        };
+        Arc::clone(slots.entry(id.clone()).or_insert_with(new))
+    }
+
+    /// What looks after places that are made like this.
+    fn manager(&self, options: &DockerOptions) -> Result<Arc<dyn WorkspaceManager>> {
+        let mut managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, manager)) = managers.iter().find(|(other, _)| other == options) {
+            return Ok(Arc::clone(manager));
+        }
+        let manager = (self.make)(options.clone())?;
+        if managers.len() >= MOST_MANAGERS {
+            managers.remove(0);
+        }
+        managers.push((options.clone(), Arc::clone(&manager)));
+        Ok(manager)
+    }
+
+    /// What looks after all places, whatever they are made like.
+    fn any_manager(&self) -> Result<Arc<dyn WorkspaceManager>> {
+        // Looking and removing need no sidecar.
+        let sidecar = find_sidecar(named_sidecar(&self.configuration)).unwrap_or_default();
+        self.manager(&options(&self.configuration, sidecar)?)
+    }
+
+    fn manager_of(&self, record: &Record) -> Result<Arc<dyn WorkspaceManager>> {
+        let slot = self.slot(&record.id);
+        if let Some(held) = slot.held() {
+            return self.manager(&held.options);
+        }
+        let settings = self.configuration.with_workspace(&record.settings)?;
+        let settings = settings.with_workspace(&slot.said())?;
+        let sidecar = find_sidecar(named_sidecar(&settings)).unwrap_or_default();
+        self.manager(&options(&settings, sidecar)?)
+    }
+
+    /// Opens a place; whoever asks for the same at the same time waits for the one who came first.
+    /// It goes on when whoever asked does not wait any longer.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        site: &Site,
+        options: &DockerOptions,
+        preparation: Preparation,
+        listener: Listener<'_>,
+    ) -> Result<Arc<dyn ToolExecutor>> {
+        if preparation == Preparation::Open
+            && let Some(held) = slot.held().filter(|held| held.options == *options)
+        {
+            return Ok(held.executor);
+        }
+        let mut progress = slot.progress.subscribe();
+        let (sandboxes, slot) = (Arc::clone(self), Arc::clone(slot));
+        let (site, options) = (site.clone(), options.clone());
+        let mut opening = tokio::spawn(async move {
+            let _turn = slot.turn.lock().await;
+            if preparation == Preparation::Open
+                && let Some(held) = slot.held().filter(|held| held.options == options)
+            {
+                return Ok(held.executor);
+            }
+            let manager = sandboxes.manager(&options)?;
+            let tell = |event: Progress| drop(slot.progress.send(event));
+            match preparation {
+                Preparation::Open => {}
+                Preparation::Start => drop(manager.start(&site, &tell).await?),
+                Preparation::Recover => drop(manager.recover(&site, &tell).await?),
+            }
+            let executor = manager.open(&site, &tell).await?;
+            sandboxes.keep(&site.workspace, &slot.said())?;
+            slot.hold(Some(Held { executor: Arc::clone(&executor), options }));
+            Ok(executor)
+        });
+        loop {
+            tokio::select! {
+                biased;
+                event = progress.recv() => match event {
+                    Ok(event) => listener(event),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => break,
+                },
+                opened = &mut opening => return opened.unwrap_or_else(|error| Err(broken(&error))),
+            }
+        }
+        opening.await.unwrap_or_else(|error| Err(broken(&error)))
+    }
+
+    /// How far the place of a workspace is.
+    pub(crate) async fn status(&self, record: &Record) -> Result<PlaceStatus> {
+        self.manager_of(record)?.status(&site(record)).await
+    }
+
+    /// Ends the commands and keeps the place.
+    pub(crate) async fn stop(&self, record: &Record) -> Result<PlaceStatus> {
+        let slot = self.slot(&record.id);
+        let _turn = slot.turn.lock().await;
+        let manager = self.manager_of(record)?;
+        slot.hold(None);
+        manager.stop(&site(record)).await
+    }
+
+    /// Ends the commands and removes the place.
+    pub(crate) async fn remove(&self, record: &Record) -> Result<PlaceStatus> {
+        let slot = self.slot(&record.id);
+        let _turn = slot.turn.lock().await;
+        let manager = self.manager_of(record)?;
+        slot.hold(None);
+        manager.remove(&site(record)).await?;
+        Ok(PlaceStatus {
+            workspace: record.id.clone(),
+            root: record.root.clone(),
+            state: PlaceState::Gone,
+            reason: None,
+            name: None,
+            image: None,
+            created_ms: None,
+            notes: Vec::new(),
+        })
+    }
+
+    /// All places, also those of workspaces that were forgotten.
+    pub(crate) async fn list(&self) -> Result<Vec<PlaceStatus>> {
+        self.any_manager()?.list().await
+    }
+
+    /// Pulls the image that the settings name, whether it is there or not.
+    pub(crate) async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
+        let sidecar = find_sidecar(named_sidecar(&self.configuration)).unwrap_or_default();
+        let options = options(&self.configuration, sidecar)?;
+        stigmer_docker::DockerManager::new(options)?.pull_image(listener).await
+    }
+
+    /// Removes what nobody needs any more.
+    pub(crate) async fn reap(&self) -> Result<usize> {
+        let store = self.store()?;
+        self.any_manager()?.reap(&|id: &WorkspaceId| store.has(id)).await
+    }
+
+    /// The sandboxes of which there are records of commands on disk, and whose workspace they are.
+    pub(crate) fn recorded(self: &Arc<Self>) -> Vec<Recorded> {
+        let Ok(directory) = self.directory() else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(&directory) else { return Vec::new() };
+        let store = self.store();
+        let of = |entry: std::fs::DirEntry| {
+            let id: WorkspaceId = entry.file_name().to_str()?.parse().ok()?;
+            let record = store.as_ref().ok()?.get(&id).ok().flatten();
+            let live = record.and_then(|record| self.of(&record).ok());
+            Some(Recorded { records: Records::open(&entry.path()), live })
+        };
+        entries.flatten().filter_map(of).collect()
+    }
+
+    pub(crate) fn records(&self, id: &WorkspaceId) -> Option<Records> {
+        Records::open(&self.directory().ok()?.join(id.as_str()))
+    }
+
+    fn directory(&self) -> Result<PathBuf> {
+        Ok(self.configuration.state_directory()?.join(DIRECTORY))
+    }
+
+    fn store(&self) -> Result<Store> {
+        Ok(Store::new(&self.configuration.state_directory()?))
+    }
+}
+
+/// A sandbox of which there may be records of commands.
+pub(crate) struct Recorded {
+    pub(crate) records: Option<Records>,
+    /// How to ask it, if its workspace was not forgotten.
+    pub(crate) live: Option<Arc<Sandboxed>>,
+}
+
+fn site(record: &Record) -> Site {
+    Site { workspace: record.id.clone(), root: FilePath::clone(&record.root) }
+}
+
+fn named_sidecar(settings: &Configuration) -> Option<&std::path::Path> {
+    use crate::configuration::{parse::Value, variables::Key};
+    match settings.get(Key::Sidecar).map(|found| &found.value) {
+        Some(Value::Path(path)) => Some(path),
+        _ => None,
+    }
+}
+
+fn options(settings: &Configuration, sidecar: PathBuf) -> Result<DockerOptions> {
+    let owner = Owner {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
+    options::docker_options(settings, sidecar, owner)
+}
+
+fn broken(error: &tokio::task::JoinError) -> ToolError {
+    ToolError::new(ErrorCode::Io, format!("opening the sandbox broke off: {error}"))
+}
+
+/// What is asked of a workspace that has no place of its own.
+pub(crate) fn no_place(name: &str, mode: ExecutionMode) -> ToolError {
+    let reason =
+        format!("the commands of {name} run in {mode} mode, which has no place of its own");
+    ToolError::invalid_argument("workspace", reason)
+        .with_hint("`stigmer workspace create` opens a sandbox for the same directory")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Sandboxes over a manager of the tests' own, whose places are directories on the host.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use stigmer_api::RequestContext;
+use stigmer_core::file::{ReadFile, WriteFile};
+use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
+use stigmer_core::workspace::{OpenWorkspace, Preparation};
+use stigmer_core::{
+    ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManager,
+};
+use stigmer_docker::DockerOptions;
+use stigmer_host::{HostExecutor, HostOptions};
+
+use crate::{Configuration, Engine, ProcessScope, Sources, Surroundings, Workspace};
+
+/// What the manager was asked for.
+#[derive(Default)]
+struct Log {
+    opened: AtomicUsize,
+    images: Mutex<Vec<String>>,
+    places: Mutex<HashMap<WorkspaceId, PlaceState>>,
+}
+
+struct Directories {
+    log: Arc<Log>,
+    options: DockerOptions,
+}
+
+impl Directories {
+    fn told(&self, site: &Site) -> PlaceStatus {
+        let places = self.log.places.lock().unwrap();
+        PlaceStatus {
+            workspace: site.workspace.clone(),
+            root: site.root.clone(),
+            state: places.get(&site.workspace).copied().unwrap_or(PlaceState::Gone),
+            reason: None,
+            name: None,
+            image: Some(self.options.image.clone()),
+            created_ms: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn put(&self, site: &Site, state: PlaceState) -> PlaceStatus {
+        self.log.places.lock().unwrap().insert(site.workspace.clone(), state);
+        self.told(site)
+    }
+}
+
+#[async_trait]
+impl WorkspaceManager for Directories {
+    async fn open(&self, site: &Site, listener: Listener<'_>) -> Result<Arc<dyn ToolExecutor>> {
+        if self.told(site).state == PlaceState::Stopped {
+            return Err(ToolError::new(ErrorCode::ProcessEnded, "it is stopped"));
+        }
+        listener(Progress::Step("making".to_owned()));
+        tokio::task::yield_now().await;
+        self.log.opened.fetch_add(1, Ordering::SeqCst);
+        self.log.images.lock().unwrap().push(self.options.image.clone());
+        self.put(site, PlaceState::Ready);
+        let state = self.options.state.join("inside");
+        Ok(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?))
+    }
+    async fn status(&self, site: &Site) -> Result<PlaceStatus> {
+        Ok(self.told(site))
+    }
+    async fn list(&self) -> Result<Vec<PlaceStatus>> {
+        Ok(Vec::new())
+    }
+    async fn stop(&self, site: &Site) -> Result<PlaceStatus> {
+        Ok(self.put(site, PlaceState::Stopped))
+    }
+    async fn start(&self, site: &Site, _: Listener<'_>) -> Result<PlaceStatus> {
+        Ok(self.put(site, PlaceState::Ready))
+    }
+    async fn remove(&self, site: &Site) -> Result<()> {
+        self.put(site, PlaceState::Gone);
+        Ok(())
+    }
+    async fn recover(&self, site: &Site, _: Listener<'_>) -> Result<PlaceStatus> {
+        Ok(self.put(site, PlaceState::Ready))
+    }
+    async fn reap(
+        &self,
+        is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
+    ) -> Result<usize> {
+        let places = self.log.places.lock().unwrap();
+        Ok(places.keys().filter(|id| !is_known(id)).count())
+    }
+}
+
+struct Home {
+    directory: tempfile::TempDir,
+    log: Arc<Log>,
+}
+
+impl Home {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["user/work", "sidecar"] {
+            std::fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        let sidecar = directory.path().join("static");
+        // The head of a static program.
+        let mut head = [0_u8; 64];
+        head[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        std::fs::write(&sidecar, head).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&sidecar, mode).unwrap();
+        Self { directory, log: Arc::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join(name)
+    }
+
+    fn engine(&self, variables: &[(&str, &str)]) -> Engine {
+        let sidecar = self.path("static");
+        let own = [("STIGMER_SIDECAR", sidecar.to_str().unwrap())];
+        let all = variables.iter().chain(&own);
+        let surroundings = Surroundings {
+            environment: all.map(|(name, value)| (name.into(), value.into())).collect(),
+            home: Some(self.path("user")),
+        };
+        let sources = Sources { surroundings, ..Sources::default() };
+        let log = Arc::clone(&self.log);
+        let make = move |options| -> Result<Arc<dyn WorkspaceManager>> {
+            Ok(Arc::new(Directories { log: Arc::clone(&log), options }))
+        };
+        let configuration = Configuration::load(&sources).unwrap();
+        Engine::with_managers(configuration, None, ProcessScope::Workspace, Box::new(make))
+    }
+
+    fn open(&self, path: &Path, settings: &[(&str, &str)]) -> OpenWorkspace {
+        OpenWorkspace {
+            path: path.into(),
+            mode: Some(ExecutionMode::Sandbox),
+            settings: settings.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+        }
+    }
+}
+
+fn read() -> ReadFile {
+    ReadFile { path: "f".into(), ..ReadFile::default() }
+}
+
+#[tokio::test]
+async fn opening_makes_nothing_and_the_first_uses_make_one_place_together() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let info = engine.open_workspace(home.open(&home.path("user/work"), &[]), &context).unwrap();
+    assert_eq!(info.capabilities.backend, "docker");
+    assert_eq!(home.log.opened.load(Ordering::SeqCst), 0);
+    let executor = || engine.executor_of(info.id.as_str(), &context).unwrap();
+    let write = WriteFile { path: "f".into(), content: "x".into(), ..WriteFile::default() };
+    executor().write_file(write).await.unwrap();
+    let (a, b, c) = (executor(), executor(), executor());
+    let (a, b, c) = tokio::join!(a.read_file(read()), b.read_file(read()), c.read_file(read()));
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    assert_eq!(home.log.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(engine.reap().await.unwrap(), 0, "its workspace is known");
+    engine.forget_workspace(info.id.as_str(), &context).unwrap();
+    assert_eq!(engine.reap().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_was_said_of_a_place_stays_with_its_workspace() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let path = home.path("user/work");
+    let prepare = async |engine: &Engine, settings: &[(&str, &str)]| {
+        let request = home.open(&path, settings);
+        engine.prepare(request, Preparation::Open, &context, &|_| ()).await.unwrap()
+    };
+    let engine = home.engine(&[("STIGMER_SANDBOX_IMAGE", "servers")]);
+    prepare(&engine, &[]).await;
+    prepare(&engine, &[("sandbox_image", "callers"), ("sandbox_environment", "T=hunter2")]).await;
+    drop(engine);
+    // Another program, which was told nothing.
+    let engine = home.engine(&[("STIGMER_SANDBOX_IMAGE", "servers")]);
+    prepare(&engine, &[]).await;
+    assert_eq!(*home.log.images.lock().unwrap(), ["servers", "callers", "callers"]);
+    let records = home.path("user/.stigmer/state/workspaces");
+    for entry in std::fs::read_dir(records).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(text.contains("callers") && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_is_stopped_started_and_removed_and_its_next_use_makes_another() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let path = home.path("user/work");
+    let name = path.to_str().unwrap();
+    assert_eq!(engine.place_status(name).await.unwrap_err().code, ErrorCode::UnknownWorkspace);
+    let prepare =
+        |preparation| engine.prepare(home.open(&path, &[]), preparation, &context, &|_| ());
+    assert_eq!(prepare(Preparation::Open).await.unwrap().state, PlaceState::Ready);
+    assert_eq!(engine.stop_place(name).await.unwrap().state, PlaceState::Stopped);
+    assert_eq!(prepare(Preparation::Open).await.unwrap_err().code, ErrorCode::ProcessEnded);
+    assert_eq!(prepare(Preparation::Start).await.unwrap().state, PlaceState::Ready);
+    assert_eq!(engine.remove_place(name).await.unwrap().state, PlaceState::Gone);
+    assert_eq!(engine.places().await.unwrap()[0].state, PlaceState::Gone);
+    assert_eq!(prepare(Preparation::Open).await.unwrap().state, PlaceState::Ready);
+    assert_eq!(home.log.opened.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn what_is_no_sandbox_is_refused() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    for bad in [Path::new("/"), Path::new("/etc"), &home.path("user")] {
+        let error = engine.open_workspace(home.open(bad, &[]), &context).unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument, "{}", bad.display());
+        let workspace = Workspace::choose(Some(bad), bad).unwrap();
+        let mode = Some(ExecutionMode::Sandbox);
+        let Err(error) = engine.executor(mode, &workspace, &|_| ()).await else { panic!() };
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+    }
+    let work = home.path("user/work");
+    let local = OpenWorkspace {
+        mode: Some(ExecutionMode::Local),
+        ..home.open(&work, &[("sandbox_image", "x")])
+    };
+    let error = engine.open_workspace(local, &context).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument, "a setting is never passed over");
+    let error = engine.open_workspace(home.open(&work, &[("timeout", "1")]), &context).unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadConfiguration);
+    assert_eq!(engine.workspaces().unwrap(), []);
+    assert_eq!(home.log.opened.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn the_callers_environment_does_not_get_in() {
+    use stigmer_core::process::{Caller, Command, StartProcess};
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let info = engine.open_workspace(home.open(&home.path("user/work"), &[]), &context).unwrap();
+    let executor = engine.executor_of(info.id.as_str(), &context).unwrap();
+    let mut start = StartProcess::new(Command::Shell("true".into()));
+    start.caller = Some(Caller::with_environment(Default::default()));
+    let error = executor.start_process(start).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unsupported);
+}
