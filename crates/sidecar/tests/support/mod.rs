@@ -3,11 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stigmer_api::client::{Client, ClientOptions, Endpoint, RemoteExecutor, Token};
-use stigmer_conformance::Fixture;
 use stigmer_core::workspace::OpenWorkspace;
 
 pub(crate) const TOKEN: &str = "an-example-token-that-nobody-uses";
@@ -156,18 +154,5 @@ pub(crate) async fn ended(child: &mut Child) -> ExitStatus {
         }
         assert!(began.elapsed() < PATIENCE, "it does not end");
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// A workspace of the conformance suite.
-pub(crate) async fn fixture(start: fn() -> Sidecar) -> Fixture {
-    let sidecar = start();
-    let executor = sidecar.executor().await;
-    let root = sidecar.home.root();
-    Fixture {
-        executor: Arc::new(executor),
-        host_view: Some(root.clone()),
-        root,
-        keep: Box::new(sidecar),
     }
 }

@@ -1,9 +1,0 @@
-//! The suite of all backends through a sidecar, over standard input and output.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-#[allow(dead_code, reason = "each suite uses its part")]
-mod support;
-
-fn main() {
-    stigmer_conformance::run("sidecar-stdio", || support::fixture(support::Sidecar::stdio));
-}
