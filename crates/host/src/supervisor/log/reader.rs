@@ -177,6 +177,11 @@ impl LogReader {
         if self.offset != before {
             return Ok(true);
         }
+        // So may the one that begins here have come after it was looked for, and another one behind
+        // it before these were listed. One that is not there now was dropped.
+        if here != Some(self.offset) && self.enter(self.offset)? {
+            return Ok(true);
+        }
         let entered = self.enter(next)?;
         if entered {
             push_gap(events, before, next, self.since, GapReason::OverCap);
@@ -421,6 +426,37 @@ mod tests {
         assert!(writer.has_room(Some(written)) && writer.has_room(None));
     }
 
+    /// The writer makes segments while the reader looks for the next one: none is taken for dropped.
+    #[test]
+    fn a_reader_at_the_writers_heels_meets_no_gap() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        const ALL: u64 = 8 << 20;
+        let home = tempfile::tempdir().unwrap();
+        let held = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut writer = LogWriter::new(directory(home.path()), 64 << 10);
+                let chunk = vec![7; writer.chunk_limit()];
+                while writer.end() < ALL {
+                    if writer.has_room(Some(held.load(Ordering::Acquire))) {
+                        let left = usize::try_from(ALL - writer.end()).unwrap();
+                        writer.append(OutputKind::Stdout, &chunk[..left.min(chunk.len())]);
+                    } else {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let mut reader = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
+            let mut gaps = Vec::new();
+            while reader.offset() < ALL {
+                let events = reader.read().unwrap().into_iter();
+                gaps.extend(events.filter(|event| matches!(event, OutputEvent::Gap { .. })));
+                held.store(reader.offset(), Ordering::Release);
+            }
+            assert_eq!(gaps, []);
+        });
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -461,6 +497,26 @@ mod tests {
             prop_assert_eq!(joined.len(), written.len() - since);
             for (got, want) in joined.iter().zip(&written[since..]) {
                 prop_assert!(got == want || *got == b'_');
+            }
+        }
+
+        #[test]
+        fn a_slow_holder_loses_nothing_while_there_is_room(
+            turns in proptest::collection::vec((any::<bool>(), 1..8192usize), 1..200),
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let mut writer = LogWriter::new(directory(home.path()), 64 << 10);
+            let mut held = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
+            for (err, length) in turns {
+                let kind = if err { OutputKind::Stderr } else { OutputKind::Stdout };
+                while !writer.has_room(Some(held.offset())) {
+                    let events = held.read().unwrap();
+                    prop_assert!(!events.is_empty(), "whoever has read all leaves room");
+                    let is_gap = |event: &OutputEvent| matches!(event, OutputEvent::Gap { .. });
+                    prop_assert!(!events.iter().any(is_gap));
+                }
+                // Small ones, too, of which headers are the most.
+                writer.append(kind, &pattern(length.min(writer.chunk_limit()) >> (length % 7)));
             }
         }
     }
