@@ -79,6 +79,34 @@ async fn changes_are_told_also_in_new_directories() {
 }
 
 #[tokio::test]
+async fn what_changes_in_a_moved_directory_once_it_is_told_of_is_told_too() {
+    let world = world();
+    // So many that setting the watches takes longer than to answer the news.
+    let files: Vec<_> = (0..300).map(|number| format!("{number}/f")).collect();
+    for file in &files {
+        std::fs::create_dir(world.at("w/a").join(file).parent().unwrap()).unwrap();
+        world.put(&format!("w/a/{file}"));
+    }
+    let mut stream = world.watch(&[], false).await;
+    std::fs::rename(world.at("w/a"), world.at("w/b")).unwrap();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
+        let change = next.await.expect("a change in time").expect("no end").unwrap();
+        if (change.path.as_bytes(), change.kind) == (b"b", Created) {
+            break;
+        }
+    }
+    for file in &files {
+        world.put(&format!("w/b/{file}"));
+    }
+    world.put("w/end");
+    let changes = until_end(&mut stream).await;
+    for file in files {
+        assert!(is(&changes, &format!("b/{file}"), Modified), "{file}");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_that_moves_is_told_of_by_its_new_name_and_outside_not_at_all() {
     let world = world();
     let mut stream = world.watch(&[], false).await;

@@ -201,13 +201,13 @@ impl Watcher {
             // Our own way of replacing a file: what was there is there, with new content.
             self.report(sender, path, ChangeKind::Modified)?;
         } else if is(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
-            self.report(sender, path.clone(), ChangeKind::Created)?;
+            // Watched before it is told of: whoever hears of it may change it at once.
+            let mut found = Vec::new();
             if is_directory {
-                let mut found = Vec::new();
                 done = self.watch_tree(&path, Links::KeepLast, &mut found).and(done);
-                for path in found {
-                    self.report(sender, path, ChangeKind::Created)?;
-                }
+            }
+            for path in std::iter::once(path).chain(found) {
+                self.report(sender, path, ChangeKind::Created)?;
             }
         } else if is(ReadFlags::MODIFY | ReadFlags::ATTRIB) && !self.is_nameless(&path) {
             self.report(sender, path, ChangeKind::Modified)?;
