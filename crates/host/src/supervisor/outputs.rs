@@ -70,12 +70,22 @@ impl Outputs {
         self.open.iter().map(|output| &output.descriptor)
     }
 
-    /// Reads each output that is ready once into the log, and lets go of those that have ended.
-    pub(super) fn read_ready(&mut self, ready: &[PollFlags], log: &mut LogWriter) {
+    /// Reads each output that is ready once into the log, and lets go of those that have ended. What
+    /// a holder, who has read all before `held`, leaves no room for waits.
+    pub(super) fn read_ready(
+        &mut self,
+        ready: &[PollFlags],
+        log: &mut LogWriter,
+        held: Option<u64>,
+    ) {
         let mut ended = Vec::new();
         for (index, ready) in ready.iter().enumerate() {
+            // What one output had may have taken the room of the other.
+            if ready.is_empty() || !log.has_room(held) {
+                continue;
+            }
             // Standard output comes first, as most commands write it first.
-            if !ready.is_empty() && self.read(index, usize::MAX, log) == Read::End {
+            if self.read(index, usize::MAX, log) == Read::End {
                 ended.push(index);
             }
         }

@@ -269,7 +269,8 @@ impl Supervisor {
                 client.receive();
             }
         }
-        self.outputs.read_ready(&ready[outputs_at..stdin_at], &mut self.log);
+        let held = self.slowest_holder();
+        self.outputs.read_ready(&ready[outputs_at..stdin_at], &mut self.log, held);
         if ready.len() > stdin_at {
             self.write_stdin();
         }

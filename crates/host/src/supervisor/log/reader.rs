@@ -433,5 +433,25 @@ mod tests {
                 prop_assert!(got == want || *got == b'_');
             }
         }
+
+        #[test]
+        fn a_slow_holder_loses_nothing_while_there_is_room(
+            turns in proptest::collection::vec((any::<bool>(), 1..8192usize), 1..200),
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let mut writer = LogWriter::new(directory(home.path()), 64 << 10);
+            let mut held = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
+            for (err, length) in turns {
+                let kind = if err { OutputKind::Stderr } else { OutputKind::Stdout };
+                while !writer.has_room(Some(held.offset())) {
+                    let events = held.read().unwrap();
+                    prop_assert!(!events.is_empty(), "whoever has read all leaves room");
+                    let is_gap = |event: &OutputEvent| matches!(event, OutputEvent::Gap { .. });
+                    prop_assert!(!events.iter().any(is_gap));
+                }
+                // Small ones, too, of which headers are the most.
+                writer.append(kind, &pattern(length.min(writer.chunk_limit()) >> (length % 7)));
+            }
+        }
     }
 }

@@ -77,11 +77,20 @@ impl LogWriter {
     /// Whether a chunk can be written without dropping what the slowest holder has yet to read; it
     /// has read all before `held`.
     pub fn has_room(&self, held: Option<u64>) -> bool {
-        let Some(held) = held else { return true };
-        // A chunk may begin two segments, each of which drops the oldest one after the first; that
-        // one ends where the one after it begins.
-        self.size + 2 * self.segment_limit <= self.cap
-            || self.tail.get(2).is_some_and(|next| next.start <= held)
+        let Some(held) = held.filter(|held| *held < self.end) else { return true };
+        // A chunk may begin two segments. When it begins the second, the first is full, and the
+        // headers of three frames and a gap have come with it.
+        let overhead = (4 * HEADER_LENGTH + GAP_LENGTH) as u64;
+        let mut size = self.size + self.segment_limit + overhead;
+        for (index, segment) in self.tail.iter().enumerate() {
+            if size + self.segment_limit <= self.cap {
+                // What is dropped ends where what is kept begins.
+                return index == 0 || segment.start <= held;
+            }
+            size = size.saturating_sub(segment.size);
+        }
+        // The first segment is never dropped.
+        self.tail.is_empty()
     }
 
     /// Appends output. Never fails: what the disk does not take becomes a gap.
