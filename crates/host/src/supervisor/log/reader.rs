@@ -164,8 +164,9 @@ impl LogReader {
         if here != Some(self.offset) && self.enter(self.offset)? {
             return Ok(true);
         }
-        let next = self.segments()?.into_iter().filter(|start| *start > self.offset).min();
-        let Some(next) = next else { return Ok(false) };
+        if self.next_segment()?.is_none() {
+            return Ok(false);
+        }
         // The segment may have grown between its last reading and the next one's appearance; now
         // that there is a next one it is final.
         let before = self.offset;
@@ -173,11 +174,25 @@ impl LogReader {
         if self.offset != before {
             return Ok(true);
         }
-        let entered = self.enter(next)?;
-        if entered {
-            push_gap(events, before, next, self.since, GapReason::OverCap);
+        // It may have come, and another after it, since it was missing; only now it is either there
+        // or removed.
+        if here != Some(before) && self.enter(before)? {
+            return Ok(true);
         }
-        Ok(entered)
+        // Looked for anew: a listing may leave out what appears meanwhile, even if it has what
+        // appeared later. What is removed before it is opened is part of the gap.
+        while let Some(next) = self.next_segment()? {
+            if self.enter(next)? {
+                push_gap(events, before, next, self.since, GapReason::OverCap);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Where the first segment begins that lies behind what was read.
+    fn next_segment(&self) -> Result<Option<u64>> {
+        Ok(self.segments()?.into_iter().filter(|start| *start > self.offset).min())
     }
 
     /// Opens the segment that begins at `start`; false if there is none.
@@ -389,6 +404,32 @@ mod tests {
         }
         assert_eq!(all(home.path(), 0).1, 0, "nothing is lost");
         assert!(writer.has_room(Some(written)) && writer.has_room(None));
+    }
+
+    #[test]
+    fn a_holder_that_reads_while_it_is_written_meets_no_gap() {
+        const WHOLE: u64 = 16 << 20;
+        let home = tempfile::tempdir().unwrap();
+        let mut writer = LogWriter::new(directory(home.path()), 64 << 10);
+        let mut reader = LogReader::open(Arc::new(directory(home.path())), 0).unwrap();
+        let held = std::sync::atomic::AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let chunk = vec![0; writer.chunk_limit()];
+                while writer.end() < WHOLE {
+                    if writer.has_room(Some(held.load(std::sync::atomic::Ordering::Relaxed))) {
+                        writer.append(OutputKind::Stdout, &chunk);
+                    }
+                }
+            });
+            let mut gaps = 0;
+            while reader.offset() < WHOLE {
+                let is_gap = |event: &&OutputEvent| matches!(event, OutputEvent::Gap { .. });
+                gaps += reader.read().unwrap().iter().filter(is_gap).count();
+                held.store(reader.offset(), std::sync::atomic::Ordering::Relaxed);
+            }
+            assert_eq!(gaps, 0);
+        });
     }
 
     proptest! {
