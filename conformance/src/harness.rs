@@ -54,10 +54,31 @@ where
     M: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Fixture> + 'static,
 {
+    run_with(Arguments::from_args(), backend, make)
+}
+
+/// The same with twice as many cases at a time as there are processors, unless the arguments say
+/// otherwise: for backends whose workspaces are made by waiting for somebody else.
+pub fn run_waiting<M, F>(backend: &str, make: M) -> ExitCode
+where
+    M: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Fixture> + 'static,
+{
+    let mut arguments = Arguments::from_args();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(2 * processors);
+    run_with(arguments, backend, make)
+}
+
+fn run_with<M, F>(arguments: Arguments, backend: &str, make: M) -> ExitCode
+where
+    M: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Fixture> + 'static,
+{
     let make = Arc::new(make);
     let capabilities = runtime().unwrap().block_on(make()).executor.capabilities().clone();
     let trials = all().into_iter().map(|case| trial(backend, case, &capabilities, &make)).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trial<M, F>(backend: &str, case: Case, capabilities: &Capabilities, make: &Arc<M>) -> Trial

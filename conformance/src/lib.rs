@@ -22,4 +22,4 @@ mod harness;
 mod random;
 
 pub use fixture::Fixture;
-pub use harness::{Case, all, run};
+pub use harness::{Case, all, run, run_waiting};

@@ -21,7 +21,7 @@ const IMAGE: &str = "stigmer-test-base:local";
 /// What a suite that was killed leaves behind goes by itself.
 const TTL: Duration = Duration::from_secs(300);
 
-/// Removes the case's container when the case is over, without waiting for it.
+/// Removes the case's container when the case is over.
 struct Removed {
     name: String,
     _home: tempfile::TempDir,
@@ -102,5 +102,5 @@ fn main() -> ExitCode {
     if !made.is_ok_and(|made| made.status.success()) {
         return left_out("scripts/test-image cannot make the image");
     }
-    stigmer_conformance::run("docker", move || fixture(sidecar.clone()))
+    stigmer_conformance::run_waiting("docker", move || fixture(sidecar.clone()))
 }
