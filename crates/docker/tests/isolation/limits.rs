@@ -71,7 +71,7 @@ async fn a_memory_hog_ends_alone_and_its_limit_is_named() {
 async fn a_flood_of_output_fills_no_more_than_its_cap() {
     let cap: u64 = 1 << 20;
     let Some(sandbox) = Sandbox::new().await else { return };
-    let peak = "grep -h VmHWM $(grep -l stigmer-sidecar /proc/[0-9]*/comm | sed s/comm/status/)";
+    let peak = "grep -h VmHWM $(grep -l s[i]decar /proc/[0-9]*/cmdline | sed s/cmdline/status/)";
     let highest = async || -> u64 {
         let all = sandbox.text(peak).await;
         let all = all.lines().map(|line| field(line, "VmHWM").split(' ').next().unwrap());

@@ -45,7 +45,7 @@ async fn process_1_runs_package_managers_and_nothing_else() {
 #[tokio::test]
 async fn a_package_manager_is_root_with_six_capabilities() {
     let Some(sandbox) = Sandbox::new().await else { return };
-    let hook = "apt-get -o APT::Update::Pre-Invoke::='cat /proc/self/status > status; false' \
+    let hook = "apt-get -o APT::Update::Pre-Invoke::='cat /proc/self/status > /workspace/status; false' \
                 -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null update";
     run(&*sandbox.executor, hook).await;
     let status = std::fs::read_to_string(sandbox.home.root().join("status")).unwrap();
@@ -61,7 +61,7 @@ async fn a_package_manager_is_root_with_six_capabilities() {
 async fn no_setuid_file_of_roots_stays_in_the_workspace() {
     use std::os::unix::fs::MetadataExt as _;
     let Some(sandbox) = Sandbox::new().await else { return };
-    let hook = "apt-get -o APT::Update::Pre-Invoke::='cp /bin/sh one; chmod 6755 one; mkdir d; \
+    let hook = "apt-get -o APT::Update::Pre-Invoke::='cd /workspace/; cp /bin/sh one; chmod 6755 one; mkdir d; \
                 cp one d/two; chmod 4755 d/two; ln d/two d/three; mkdir s; chmod 6777 s; false' \
                 -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null update";
     run(&*sandbox.executor, hook).await;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use stigmer_core::{ErrorCode, ProcessId, Result, ToolError};
@@ -36,9 +37,21 @@ impl Connection {
 
     /// Connects to the supervisor of a process's directory; `None` if there is none any more.
     pub(crate) async fn open(directory: &OwnedFd, id: &ProcessId) -> Result<Option<Self>> {
-        // Through the descriptor, because a socket's path holds only 107 bytes (`unix(7)`).
-        let path = format!("/proc/self/fd/{}/{CONTROL}", directory.as_raw_fd());
         let unreachable = |error: std::io::Error| ToolError::supervisor_unreachable(id, error);
+        // In a container's state anybody there may have put a link to another server.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let control = match openat(directory, CONTROL, flags, Mode::empty()) {
+            Ok(control) => control,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(unreachable(error.into())),
+        };
+        let kind = fstat(&control).map_err(|error| unreachable(error.into()))?.st_mode;
+        if FileType::from_raw_mode(kind) != FileType::Socket {
+            return Ok(None);
+        }
+        // Through the descriptor, because it is what was looked at, and because a socket's path
+        // holds only 107 bytes (`unix(7)`).
+        let path = format!("/proc/self/fd/{}", control.as_raw_fd());
         let address = SocketAddrUnix::new(path).map_err(|error| unreachable(error.into()))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let mut tries = 0;

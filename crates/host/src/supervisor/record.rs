@@ -12,11 +12,13 @@
 //! process is lost.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat, renameat};
+use rustix::io::Errno;
+use rustix::path::Arg;
 use serde::{Deserialize, Serialize};
 use stigmer_core::process::{Command, ExitStatus};
 use stigmer_core::{FilePath, ProcessId};
@@ -30,6 +32,9 @@ const EXIT_PENDING: &str = "exit.pending";
 /// Room that is kept for the exit record, so that a full disk cannot swallow it; without survivors
 /// it needs half as much.
 const EXIT_LENGTH: usize = 512;
+
+/// More than a command line takes that a program can be given, however it is escaped.
+const MAX_RECORD: u64 = 16 << 20;
 
 /// What was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,8 +105,49 @@ fn create(directory: &OwnedFd, name: &str) -> std::io::Result<File> {
     Ok(openat(directory, name, flags, Mode::from_raw_mode(0o600))?.into())
 }
 
+/// Opens a file that somebody else may have put there, in a container for one: no link is followed,
+/// and whatever is not a file is not waited for.
+///
+/// # Errors
+/// What the file system says, and `ELOOP` of anything but a file.
+pub(super) fn open_file(directory: impl AsFd, name: impl Arg) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = openat(directory, name, flags, Mode::empty())?;
+    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file.into()),
+        _ => Err(Errno::LOOP),
+    }
+}
+
 fn read<T: for<'de> Deserialize<'de>>(directory: &OwnedFd, name: &str) -> Option<T> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(directory, name, flags, Mode::empty()).ok()?;
-    serde_json::from_reader(std::io::BufReader::new(File::from(file))).ok()
+    let file = open_file(directory, name).ok()?;
+    serde_json::from_reader(std::io::BufReader::new(file.take(MAX_RECORD))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_of_ours_is_no_record_and_holds_nobody_up() {
+        let home = tempfile::tempdir().unwrap();
+        let elsewhere = home.path().join("elsewhere");
+        std::fs::write(&elsewhere, "true").unwrap();
+        let open = |path| openat(CWD, path, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let directory = open(home.path());
+        assert_eq!(read::<bool>(&directory, "elsewhere"), Some(true));
+        symlink(&elsewhere, home.path().join("link")).unwrap();
+        let fifo = home.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let huge = File::create(home.path().join("huge")).unwrap();
+        huge.write_all_at(&vec![b' '; usize::try_from(MAX_RECORD).unwrap()], 0).unwrap();
+        huge.write_all_at(b"true", MAX_RECORD).unwrap();
+        for name in ["link", "fifo", "huge", "."] {
+            assert_eq!(read::<bool>(&directory, name), None, "{name}");
+        }
+    }
 }
