@@ -43,7 +43,7 @@ async fn what_is_planted_in_the_sockets_place_is_not_followed() {
         format!("ln -s '{}' socket", path.display()),
         "mkfifo socket".to_owned(),
         "truncate -s 1T socket".to_owned(),
-        "mkdir socket".to_owned(),
+        "mkdir -p socket/inside".to_owned(),
     ] {
         let line = format!("cd /.stigmer/shared && rm -rf socket && {plant}");
         let _ = run(&*sandbox.manager.open(&sandbox.home.site, &quiet).await.unwrap(), &line).await;
@@ -116,6 +116,7 @@ async fn nothing_in_the_shared_state_leads_out_or_holds_up() {
         "cd /.stigmer/shared/state/processes && for id in *; do for file in $id/*; do
          case $file in *exit*|*start*|*.json) rm -f $file; mkfifo $file;; esac; done; done
          ln -s '{0}' 01J00000000000000000000000; ln -s '{0}' link; mkfifo fifo; truncate -s 1T huge
+         mkdir -p locked/inside && chmod 0 locked
          mkdir 01J00000000000000000000001; cd 01J00000000000000000000001
          for f in start.json exit.json spec.json log-0 control; do ln -s '{0}/deep/kept' $f; done; echo planted",
         elsewhere.path().display()
@@ -148,4 +149,33 @@ async fn the_directory_and_what_we_know_of_the_container_are_out_of_reach() {
     let found = std::fs::symlink_metadata(sandbox.shared()).unwrap();
     assert!(found.is_dir());
     assert!(!sandbox.text("ls -A /.stigmer").await.contains("sandbox.json"));
+}
+
+/// Says what a client says first, and how long the answer is.
+const GREET: &str = "
+import socket
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(20)
+try:
+    s.connect('/.stigmer/shared/socket')
+    s.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n' + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    print('answered' if s.recv(1) else 'refused')
+except PermissionError:
+    print('kept out')
+except (BrokenPipeError, ConnectionResetError):
+    print('refused')
+";
+
+#[tokio::test]
+async fn the_sidecar_serves_nobody_else() {
+    let Some(sandbox) = Sandbox::new().await else { return };
+    let name = sandbox.home.name().await;
+    let greet = |user: &str| docker(&["exec", "--user", user, &name, "python3", "-c", GREET]);
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(greet(&uid.to_string()), "answered");
+    let other = (uid + 1).to_string();
+    assert_eq!(greet(&other), "kept out", "by the directory's mode");
+    let open = "chmod 755 /.stigmer/shared && chmod 777 /.stigmer/shared/socket";
+    assert!(sandbox.as_root(open).await.0);
+    assert_eq!(greet(&other), "refused", "by the kernel's word on who is there");
 }

@@ -3,6 +3,7 @@
 //! are left out, which is said, and a failure in CI.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod claims;
 mod hostile;
 mod identity;
 mod kernel;
