@@ -11,7 +11,7 @@ fn tests_of(suite: &str) -> BTreeSet<String> {
         let path = entry.unwrap().path();
         let file = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        let after_attribute = text.split("#[tokio::test").skip(1);
+        let after_attribute = text.split("\n#[tokio::test").skip(1);
         let names = after_attribute.filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next());
         all.extend(names.map(|name| format!("{file}::{name}")));
     }
