@@ -228,10 +228,15 @@ pub(crate) async fn arrive(
     let mut listens = said.is_none().then_some(began);
     let mut last = None;
     loop {
-        if seen && reach.place.connect().await.is_ok() {
-            match reach.open(Way::Socket).await {
-                Ok(remote) => return Ok((Way::Socket, remote)),
-                Err(error) => last = Some(error),
+        if seen {
+            match reach.place.connect().await {
+                Ok(_) => match reach.open(Way::Socket).await {
+                    Ok(remote) => return Ok((Way::Socket, remote)),
+                    Err(error) => last = Some(error),
+                },
+                // Somebody tampers with it: who does that is asked nothing through the engine.
+                Err(error) if error.code == ErrorCode::PermissionDenied => return Err(error),
+                Err(_) => {}
             }
         }
         if listens.is_some_and(|since| !seen || since.elapsed() > SIGHT) {

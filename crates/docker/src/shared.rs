@@ -1,11 +1,12 @@
 //! The directory that is shared with a container. Whatever is in it the container may have put
 //! there: no link is followed, nothing is waited for.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
@@ -74,8 +75,15 @@ impl Place {
     pub(crate) fn clear_socket(&self) -> Result<()> {
         let path = self.shared();
         let clear = || -> io::Result<()> {
-            match rustix::fs::unlinkat(open(&path)?, SOCKET, AtFlags::empty()) {
+            let directory = open(&path)?;
+            match rustix::fs::unlinkat(&directory, SOCKET, AtFlags::empty()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+                // Whatever is in it, it can be put aside.
+                Err(rustix::io::Errno::ISDIR) => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                    let aside = format!("{SOCKET}.{}", now.as_nanos());
+                    Ok(rustix::fs::renameat(&directory, SOCKET, &directory, aside)?)
+                }
                 Err(error) => Err(error.into()),
             }
         };
@@ -88,7 +96,14 @@ impl Place {
     /// What the operating system says.
     pub(crate) fn remove(&self) -> Result<()> {
         // Does not follow links, and the container that could change something is gone.
-        match std::fs::remove_dir_all(self.shared()) {
+        let removed = match std::fs::remove_dir_all(self.shared()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                unlock(&self.shared());
+                std::fs::remove_dir_all(self.shared())
+            }
+            other => other,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let path = ByteString::from(self.shared());
                 Err(ToolError::from_io("remove", &path, &error).with_hint(
@@ -144,6 +159,18 @@ impl Place {
     }
 }
 
+/// Lets the owner into every directory that a command closed. Nobody changes them meanwhile.
+fn unlock(top: &Path) {
+    let mut directories = vec![top.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let _ = std::fs::set_permissions(&directory, Permissions::from_mode(0o700));
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        // The type is the entry's own: that of a link is no directory's.
+        let found = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|is| is.is_dir()));
+        directories.extend(found.map(|entry| entry.path()));
+    }
+}
+
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
@@ -151,7 +178,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use stigmer_core::WorkspaceId;
 
@@ -211,6 +238,11 @@ mod tests {
         place.clear_socket().unwrap();
         std::fs::write(&path, "").unwrap();
         assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::PermissionDenied, "file");
+        place.clear_socket().unwrap();
+        std::fs::create_dir_all(path.join("full")).unwrap();
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::PermissionDenied, "dir");
+        place.clear_socket().unwrap();
+        assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::Unavailable, "aside");
     }
 
     #[tokio::test]

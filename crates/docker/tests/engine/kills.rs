@@ -14,7 +14,7 @@ const NAME: &str = "kills::whoever_is_killed_leaves_nothing_that_hinders";
 const VICTIM: &str = "STIGMER_TEST_VICTIM";
 
 /// How often somebody is killed: `make soak` sets more.
-fn kills() -> u32 {
+pub(crate) fn kills() -> u32 {
     std::env::var("STIGMER_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 

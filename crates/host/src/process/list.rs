@@ -18,7 +18,7 @@ use crate::supervisor::record::{self, ProcessRecord};
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many supervisors are asked at a time: those that are stopped are waited for together. Each
-/// takes two descriptors.
+/// takes up to three descriptors.
 const MAX_ASKED: usize = 64;
 
 impl Processes {

@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chownat, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmod, chownat, fstat, openat};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use super::Owner;
@@ -22,6 +22,10 @@ const MAX_LINKED: usize = 1 << 16;
 
 /// The kernel notes changes by a clock that is behind by up to this.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
+
+/// The bits of a mode that make a program its owner's or its group's, and all but the file's type.
+const SET_ID: u32 = 0o6000;
+const PERMISSIONS: u32 = 0o7777;
 
 /// Gives whatever in the workspace is root's, and changed since, to the owner.
 pub(super) fn hand_back(owner: &Owner, since: SystemTime) {
@@ -44,6 +48,17 @@ pub(super) fn hand_back(owner: &Owner, since: SystemTime) {
     };
     walk.give(&root, &stat);
     walk.walk(root);
+}
+
+/// Takes its user's rights from a file that stays root's: outside the container it would give them
+/// to whoever runs it. Giving a file away does so by itself.
+fn keep_harmless(found: &OwnedFd, stat: &Stat) {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if is_file && stat.st_mode & SET_ID != 0 {
+        // Of a descriptor that only names a file the mode cannot be changed otherwise.
+        let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let _ = chmod(name, Mode::from_raw_mode(stat.st_mode & !SET_ID & PERMISSIONS));
+    }
 }
 
 struct Walk {
@@ -100,8 +115,11 @@ impl Walk {
             u64::try_from(stat.st_ctime).unwrap_or_default(),
             u32::try_from(stat.st_ctime_nsec).unwrap_or_default(),
         );
-        if stat.st_uid != 0 || changed < self.since || !self.all_names_seen(stat) {
+        if stat.st_uid != 0 || changed < self.since {
             return;
+        }
+        if !self.all_names_seen(stat) {
+            return keep_harmless(found, stat);
         }
         let _ = chownat(found, c"", Some(self.to.0), Some(self.to.1), AtFlags::EMPTY_PATH);
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -15,7 +16,11 @@ pub(crate) const PROGRAMS: [&str; 7] = ["apt-get", "apt", "dpkg", "apk", "dnf", 
 const SYSTEM: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// A path without the shims and without what is the caller's, and with all of the system's.
+/// The bits of a mode that let others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// A path without the shims and without what others than root may write, and with all of the
+/// system's: what root calls by name is not the caller's.
 pub(super) fn system_path(path: &OsStr, home: &OsStr) -> OsString {
     let home = Path::new(home);
     let is_callers = |place: &Path| home.parent().is_some() && place.starts_with(home);
@@ -24,6 +29,7 @@ pub(super) fn system_path(path: &OsStr, home: &OsStr) -> OsString {
         .split(|byte| *byte == b':')
         .map(|place| Path::new(OsStr::from_bytes(place)))
         .filter(|place| place.is_absolute() && *place != Path::new(SHIMS) && !is_callers(place))
+        .filter(|place| is_roots(place))
         .collect();
     for place in SYSTEM.map(Path::new) {
         if !places.contains(&place) {
@@ -31,6 +37,11 @@ pub(super) fn system_path(path: &OsStr, home: &OsStr) -> OsString {
         }
     }
     places.into_iter().map(Path::as_os_str).collect::<Vec<_>>().join(OsStr::new(":"))
+}
+
+/// Whether nobody but root may change what is there.
+fn is_roots(place: &Path) -> bool {
+    place.metadata().is_ok_and(|found| found.uid() == 0 && found.mode() & OTHERS_WRITE == 0)
 }
 
 /// The first program of that name on a path, shims apart.
@@ -51,15 +62,14 @@ mod tests {
 
     #[test]
     fn a_package_managers_path_is_the_systems() {
-        let path = "/.stigmer/bin:/home/x/.local/bin:/opt/bin::relative:/usr/bin";
+        let path = "/.stigmer/bin:/home/x/.local/bin:/etc:/tmp::relative:/nowhere:/usr/bin";
         let all = system_path(path.as_ref(), "/home/x".as_ref());
         let all = all.to_string_lossy();
-        assert!(all.starts_with("/opt/bin:/usr/bin:/usr/local/sbin:"), "{all}");
+        assert!(all.starts_with("/etc:/usr/bin:/usr/local/sbin:"), "{all}");
         assert_eq!(all.split(':').count(), 7, "{all}");
         // A home that is the root directory holds everything.
-        assert!(
-            system_path("/opt/bin".as_ref(), "/".as_ref()).to_string_lossy().starts_with("/opt")
-        );
+        let all = system_path("/etc".as_ref(), "/".as_ref());
+        assert!(all.to_string_lossy().starts_with("/etc:"));
     }
 
     #[test]

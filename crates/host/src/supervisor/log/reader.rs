@@ -4,13 +4,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::fs::Dir;
 use rustix::io::Errno;
 use stigmer_core::process::{GapReason, OutputEvent, OutputKind};
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 
 use super::frame::{FrameKind, HEADER_LENGTH, split_first};
 use super::{segment_name, segment_offset};
+use crate::supervisor::record::open_regular;
 
 /// Bytes read from disk at a time: large enough that system calls do not count, small enough for
 /// many followers at once.
@@ -197,10 +198,9 @@ impl LogReader {
 
     /// Opens the segment that begins at `start`; false if there is none.
     fn enter(&mut self, start: u64) -> Result<bool> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match openat(self.directory.as_fd(), segment_name(start), flags, Mode::empty()) {
+        match open_regular(self.directory.as_fd(), segment_name(start)) {
             Ok(file) => {
-                self.segment = Some(Segment { file: file.into(), start, frame: 0, taken: 0 });
+                self.segment = Some(Segment { file, start, frame: 0, taken: 0 });
                 self.offset = start;
                 Ok(true)
             }
@@ -273,6 +273,8 @@ fn damaged_log(offset: u64, reason: &str) -> ToolError {
 mod tests {
     use super::super::LogWriter;
     use super::super::frame::Header;
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
     use proptest::prelude::*;
 
