@@ -85,7 +85,7 @@ pub(crate) async fn fixture(
     keep: impl std::any::Any + Send,
 ) -> Fixture {
     let options = ClientOptions::for_endpoint(&endpoint);
-    let request = OpenWorkspace { path: path.into(), mode: None };
+    let request = OpenWorkspace { path: path.into(), ..OpenWorkspace::default() };
     let executor = RemoteExecutor::open(Client::connect(endpoint, options), request).await.unwrap();
     Fixture {
         executor: Arc::new(executor),
