@@ -164,8 +164,9 @@ impl LogReader {
         if here != Some(self.offset) && self.enter(self.offset)? {
             return Ok(true);
         }
-        let next = self.segments()?.into_iter().filter(|start| *start > self.offset).min();
-        let Some(next) = next else { return Ok(false) };
+        if self.next_segment()?.is_none() {
+            return Ok(false);
+        }
         // The segment may have grown between its last reading and the next one's appearance; now
         // that there is a next one it is final.
         let before = self.offset;
@@ -175,14 +176,23 @@ impl LogReader {
         }
         // So may the one that begins here have come after it was looked for, and another one behind
         // it before these were listed. One that is not there now was dropped.
-        if here != Some(self.offset) && self.enter(self.offset)? {
+        if here != Some(before) && self.enter(before)? {
             return Ok(true);
         }
-        let entered = self.enter(next)?;
-        if entered {
-            push_gap(events, before, next, self.since, GapReason::OverCap);
+        // Listed anew: a list may leave out what appears while it is made, even if it has what came
+        // later, but nothing that was there before. What goes before it is opened belongs to the gap.
+        while let Some(next) = self.next_segment()? {
+            if self.enter(next)? {
+                push_gap(events, before, next, self.since, GapReason::OverCap);
+                return Ok(true);
+            }
         }
-        Ok(entered)
+        Ok(false)
+    }
+
+    /// Where the first segment begins that lies behind what was read.
+    fn next_segment(&self) -> Result<Option<u64>> {
+        Ok(self.segments()?.into_iter().filter(|start| *start > self.offset).min())
     }
 
     /// Opens the segment that begins at `start`; false if there is none.
