@@ -150,13 +150,20 @@ pub(crate) fn caller(is_remote: bool) -> Caller {
     if !is_remote {
         return Caller::with_environment(environment.collect());
     }
-    let limits = RESOURCES.iter().map(|resource| limit(*resource)).collect();
-    // The kernel lets a user have as many descriptors on their way as one program of theirs may open,
-    // and ours may only open few.
-    let open_files = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: open_files.maximum, maximum: open_files.maximum };
+    Caller {
+        environment: environment.collect(),
+        umask: Some(umask()),
+        limits: RESOURCES.iter().map(|resource| limit(*resource)).collect(),
+    }
+}
+
+/// Lets this process hand over a descriptor however few it may open: the kernel refuses it when the
+/// user has more of them on their way than that (`unix(7)`, `ETOOMANYREFS`). Changes what
+/// [`caller`] would say.
+pub(crate) fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
-    Caller { environment: environment.collect(), umask: Some(umask()), limits }
 }
 
 /// The address of a server that somebody asked for.

@@ -138,6 +138,9 @@ impl Run {
         start.variables = variables(self.environment).map_err(Failure::Run)?;
         if capabilities.has(Capability::CallerEnvironment) {
             start.caller = Some(connection::caller(context.is_remote));
+            if context.is_remote {
+                connection::raise_open_files();
+            }
         }
         // With --json the output is data for a program: a terminal would colour and wrap it.
         // In the background of a shell the terminal is somebody else's.

@@ -85,7 +85,7 @@ impl<'a> Daemon<'a> {
 
     /// Asks over the socket.
     pub(crate) fn ask(&self, path: &str, request: &Value) -> Answer {
-        post(self.connect(), path, "", request)
+        post(self.try_connect().unwrap(), path, "", request)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -96,11 +96,11 @@ impl<'a> Daemon<'a> {
         )
     }
 
-    /// A connection to the socket, on which nobody waits for ever.
-    pub(crate) fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(&self.socket).unwrap();
+    /// A connection to the socket, on which nobody waits for ever; nothing if nobody listens.
+    pub(crate) fn try_connect(&self) -> Option<UnixStream> {
+        let stream = UnixStream::connect(&self.socket).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        Some(stream)
     }
 
     /// Asks over TCP, with these headers.
