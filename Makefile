@@ -1,6 +1,6 @@
 # What one does with this repository. `make help` lists it.
 
-.PHONY: help run build test test-local-mode test-sandbox-mode lint fmt openapi bench soak \
+.PHONY: help run build install test test-local-mode test-sandbox-mode lint fmt openapi bench soak \
 	sandbox-build-basic sandbox-build-full sandbox-test dev-full
 .DEFAULT_GOAL := help
 
@@ -16,6 +16,10 @@ run: ## build stigmer and run a first command under its supervision
 build: ## build the release binary, target/release/stigmer, and the sidecar for containers
 	cargo build --release --locked -p stigmer
 	scripts/build-sidecar
+
+install: build ## install both into PREFIX/bin (default ~/.local)
+	install -D -t $(or $(PREFIX),$(HOME)/.local)/bin target/release/stigmer \
+		target/$$(uname -m)-unknown-linux-gnu/sidecar/stigmer-sidecar
 
 test: ## run every suite, unprivileged, and short fuzzing
 	@scripts/install-needs

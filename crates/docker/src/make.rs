@@ -180,6 +180,9 @@ impl DockerManager {
         };
         let (id, warnings) = made.map_err(Failed::Engine)?;
         notes.extend(warnings);
+        if !facts.lacks.is_empty() {
+            notes.push(format!("the engine gives this container {}", facts.lacks.join(", ")));
+        }
         if facts.selinux {
             notes.push("SELinux does not confine this container: its labels are off, so that the workspace's files keep theirs".to_owned());
         }

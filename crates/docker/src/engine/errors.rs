@@ -145,6 +145,8 @@ impl EngineError {
 /// Texts, in the order in which they are looked for: what a longer one says matters more than the
 /// words of a shorter one within it.
 const TEXTS: &[(&str, Kind)] = &[
+    // btrfs counts the image, too, and cannot limit a container to less than that.
+    ("failed to limit qgroup", Kind::Quota),
     ("no space left on device", Kind::NoSpace),
     ("disk quota exceeded", Kind::NoSpace),
     ("is too old. minimum supported api version", Kind::TooOld),

@@ -106,6 +106,7 @@ fn every_known_text_has_its_kind() {
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
             Kind::Quota,
         ),
+        (500, "Failed to limit qgroup for &{}: disk quota exceeded", Kind::Quota),
         (500, "mkdir /var/lib/docker/overlay2/0123-init: no space left on device", Kind::NoSpace),
         (
             400,

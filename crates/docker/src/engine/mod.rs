@@ -120,6 +120,8 @@ pub(crate) struct Facts {
     pub(crate) cpus: u32,
     /// Whether its storage may be able to limit what a container writes.
     pub(crate) quota: bool,
+    /// What it does not do although it is asked for, and does not say when it is asked.
+    pub(crate) lacks: Vec<&'static str>,
 }
 
 impl Facts {
@@ -137,7 +139,15 @@ impl Facts {
             Some("btrfs" | "zfs" | "devicemapper") => true,
             _ => false,
         };
+        let lacks = [
+            (info.memory_limit, "no limit of memory"),
+            (info.pids_limit, "no limit of processes"),
+            (info.cpu_set, "no choice of processors"),
+            (Some(has("seccomp")), "no seccomp filter"),
+        ];
+        let lacks = lacks.into_iter().filter(|(able, _)| *able == Some(false));
         Self {
+            lacks: lacks.map(|(_, what)| what).collect(),
             rootless: has("rootless"),
             user_namespaces: has("userns"),
             selinux: has("selinux"),
@@ -228,17 +238,28 @@ mod tests {
             driver: Some("overlay2".to_owned()),
             driver_status: Some(vec![pair("Backing Filesystem", "xfs")]),
             ncpu: Some(8),
+            memory_limit: Some(true),
             ..SystemInfo::default()
         };
-        let all =
-            Facts { rootless: true, user_namespaces: true, selinux: true, cpus: 8, quota: true };
+        let all = Facts {
+            rootless: true,
+            user_namespaces: true,
+            selinux: true,
+            cpus: 8,
+            quota: true,
+            lacks: Vec::new(),
+        };
         assert_eq!(Facts::of(&info), all);
         let info = SystemInfo {
-            security_options: options(&["name=seccomp,profile=rootless"]),
+            security_options: options(&["name=apparmor,profile=rootless"]),
+            memory_limit: Some(false),
+            pids_limit: Some(false),
+            cpu_set: Some(true),
             driver: Some("overlay2".to_owned()),
             driver_status: Some(vec![pair("Backing Filesystem", "extfs")]),
             ..SystemInfo::default()
         };
-        assert_eq!(Facts::of(&info), Facts { cpus: 1, ..Facts::default() });
+        let lacks = vec!["no limit of memory", "no limit of processes", "no seccomp filter"];
+        assert_eq!(Facts::of(&info), Facts { cpus: 1, lacks, ..Facts::default() });
     }
 }
