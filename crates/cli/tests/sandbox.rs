@@ -126,6 +126,14 @@ fn a_command_runs_in_the_container_as_the_caller_and_ends_as_on_the_host() {
 }
 
 #[test]
+fn a_command_that_runs_out_of_memory_is_told_its_limit() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let hog = ["run", r"x=$(head -c 300M /dev/zero | tr '\0' x)"];
+    let memory = [("STIGMER_SANDBOX_MEMORY", "64MiB")];
+    sandbox.with(&memory, &hog).exits(137).says(&["out of memory: the limit is 64.0 MiB"]);
+}
+
+#[test]
 fn only_declared_variables_get_in() {
     let Some(sandbox) = Sandbox::new() else { return };
     let more = [("SECRET_OF_CALLER", "hunter2"), ("STIGMER_SANDBOX_ENVIRONMENT", "DECLARED=1\\,2")];

@@ -180,6 +180,12 @@ impl DockerManager {
         };
         let (id, warnings) = made.map_err(Failed::Engine)?;
         notes.extend(warnings);
+        if let Some(wanted) = self.options.cpus.filter(|wanted| *wanted > facts.cpus) {
+            notes.push(format!(
+                "{wanted} processors are asked for, and the engine has {}",
+                facts.cpus
+            ));
+        }
         if !facts.lacks.is_empty() {
             notes.push(format!("the engine gives this container {}", facts.lacks.join(", ")));
         }

@@ -12,12 +12,12 @@ use stigmer_core::process::{
     Command, EndReason, Executed, ExitStatus, Follow, Lifetime, ReadOutput, StartProcess,
     StartedProcess, Stdin,
 };
-use stigmer_core::{ByteString, Capability, Capture, ToolError};
+use stigmer_core::{ByteString, Capability, Capture, Place, ToolError};
 
 use crate::arguments::{ByteCount, TimeLimit, byte_count, bytes, time_limit};
 use crate::connection;
 use crate::context::Context;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, size};
 use crate::session::{BrokenPipe, End, Options, Passing, Session, Sink};
 use crate::terminal;
 
@@ -216,7 +216,14 @@ fn remark(
             ));
         }
         EndReason::Cancelled => output.talk(format_args!("stigmer: {id} was cancelled")),
-        EndReason::OutOfMemory => output.talk(format_args!("stigmer: {id} ran out of memory")),
+        EndReason::OutOfMemory => match exit.memory_limit {
+            Some(limit) => output.talk(format_args!(
+                "stigmer: {id} ran out of memory: the limit is {}{}",
+                size(limit),
+                if started.place == Place::Container { " (setting sandbox_memory)" } else { "" }
+            )),
+            None => output.talk(format_args!("stigmer: {id} ran out of memory")),
+        },
         EndReason::Lost => output.talk(format_args!(
             "stigmer: {id} is lost: its supervisor died, so how it ended is not known"
         )),
