@@ -1,0 +1,35 @@
+"""Hands for AI agents: run commands, edit files and search code under supervision.
+
+import stigmer
+
+with stigmer.Client() as client:
+    workspace = client.workspace(".")
+    print(workspace.execute("uname -s").stdout)
+"""
+
+from stigmer import errors, types
+from stigmer._aio.client import AsyncClient
+from stigmer._aio.process import AsyncProcess
+from stigmer._aio.workspace import AsyncWorkspace
+from stigmer._sync.client import Client
+from stigmer._sync.process import Process
+from stigmer._sync.workspace import Workspace
+from stigmer.errors import StigmerError
+from stigmer.types import Edit, ResourceLimits, TerminalSize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncClient",
+    "AsyncProcess",
+    "AsyncWorkspace",
+    "Client",
+    "Edit",
+    "Process",
+    "ResourceLimits",
+    "StigmerError",
+    "TerminalSize",
+    "Workspace",
+    "errors",
+    "types",
+]

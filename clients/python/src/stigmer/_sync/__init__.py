@@ -1,0 +1,1 @@
+"""The client, derived from the one with `async` by scripts/derive_sync.py."""

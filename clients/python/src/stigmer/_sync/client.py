@@ -1,0 +1,136 @@
+# Derived by scripts/derive_sync.py. Change stigmer/_aio and derive again.
+"""The client of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+
+from stigmer._sync.process import Process
+from stigmer._sync.transport import Transport
+from stigmer._sync.workspace import Workspace, mode_and_settings
+from stigmer._operations import processes, server, workspaces
+from stigmer._paths import absolute
+from stigmer._wire import StrPath
+from stigmer.types import (
+    Event,
+    ForgetSummary,
+    PlaceStatus,
+    ProcessInfo,
+    ServerInfo,
+    WorkspaceInfo,
+)
+from stigmer.types.workspaces import ExecutionMode
+
+
+class Client:
+    """Speaks to the daemon of this home, which is started if it must, or to one that is named.
+
+    Nothing is done before the first operation. It may be used by many at once.
+
+    Args:
+        endpoint: ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:/path``; else
+            STIGMER_BACKEND_ENDPOINT; else the daemon of this home.
+        token: What shows that we may ask; else STIGMER_API_KEY. The daemon of this home needs none.
+        autostart: Start the daemon of this home if none runs.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        autostart: bool = True,
+    ) -> None:
+        self._transport = Transport(endpoint, token, autostart)
+
+    def __enter__(self) -> Client:
+        """Return itself; connections are closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections. The daemon goes on, and so do detached commands."""
+        self._transport.close()
+
+    def info(self) -> ServerInfo:
+        """Return what the server is."""
+        return self._transport.call(server.info())
+
+    def events(self, since: int | None = None, *, follow: bool = True) -> Iterator[Event]:
+        """Follow what happens: commands that start and end, workspaces, changes by operations.
+
+        Args:
+            since: The offset to begin at, `Event.next` of the last event received; None means now.
+            follow: Go on; False for what there is.
+        """
+        return self._transport.stream(server.events(since, follow))
+
+    def workspace(
+        self,
+        path: StrPath = ".",
+        *,
+        mode: ExecutionMode | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Workspace:
+        """Open a workspace at a directory. The same directory and mode give the same workspace.
+
+        Args:
+            path: Its directory. One that is relative is so to this process's.
+            mode: Where its commands run; else STIGMER_EXECUTION_MODE; else the server's settings
+                decide.
+            settings: What its sandbox is made like (``sandbox_image`` …), with the names of the
+                configuration file; they overrule the variables STIGMER_SANDBOX_….
+        """
+        address = self._transport.address()
+        root = absolute(path, here=address.is_ours)
+        said, places = mode_and_settings(mode, settings)
+        # Settings of sandboxes are refused elsewhere, and whoever named some wants them obeyed.
+        sent = places if said == "sandbox" else dict(settings or {})
+        info = self._transport.call(workspaces.open_workspace(root, said, sent))
+        if info.mode == "sandbox" and sent != places:
+            info = self._transport.call(workspaces.open_workspace(root, "sandbox", places))
+        return Workspace(self._transport, info, places, address.is_ours)
+
+    def get_workspace(self, workspace: str) -> WorkspaceInfo:
+        """Return what is known of a workspace, by its id or absolute path."""
+        return self._transport.call(workspaces.get(workspace))
+
+    def list_workspaces(self) -> tuple[WorkspaceInfo, ...]:
+        """Return the workspaces that were opened and not forgotten, sorted by root."""
+        return self._transport.call(workspaces.list_workspaces())
+
+    def forget_workspace(self, workspace: str) -> ForgetSummary:
+        """Forget a workspace, by its id or absolute path. Its directory and commands stay."""
+        return self._transport.call(workspaces.forget(workspace))
+
+    def list_places(self) -> tuple[PlaceStatus, ...]:
+        """Return all places, also those of workspaces that were forgotten."""
+        return self._transport.call(workspaces.places())
+
+    def place_status(self, workspace: str) -> PlaceStatus:
+        """Return how far the place of a workspace is."""
+        return self._transport.call(workspaces.status(workspace))
+
+    def stop_place(self, workspace: str) -> PlaceStatus:
+        """End the commands of a workspace and keep its place as it is."""
+        return self._transport.call(workspaces.stop(workspace))
+
+    def remove_place(self, workspace: str) -> PlaceStatus:
+        """End the commands of a workspace and remove its place. The directory stays."""
+        return self._transport.call(workspaces.remove(workspace))
+
+    def process(self, id: str) -> Process:
+        """Return a command by its id, whoever started it."""
+        return Process(self._transport, "", id)
+
+    def list_processes(self) -> tuple[ProcessInfo, ...]:
+        """Return the commands of all workspaces that are kept, the oldest first."""
+        return self._transport.call(processes.list_processes(""))

@@ -1,0 +1,193 @@
+# Derived by scripts/derive_sync.py. Change stigmer/_aio and derive again.
+"""Requests over a connection: sent, tried again, resumed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import httpx
+
+from stigmer import _discovery, _resilience, _wire
+from stigmer._sync import _runtime
+from stigmer._operations import Call, Stream, Upload
+from stigmer._sse import Events
+from stigmer.errors import OperatingSystemError, StigmerError, UnavailableError, error_of
+
+T = TypeVar("T")
+
+_CONNECTING = 10.0
+_SENDING = 300.0
+_KEPT = 64
+"""Connections that are kept open for the next request."""
+
+
+class Transport:
+    """One server, found when it is first needed, and again when it is gone."""
+
+    def __init__(self, endpoint: str | None, token: str | None, autostart: bool) -> None:
+        self._find = functools.partial(_discovery.find, endpoint, token, autostart=autostart)
+        self._lock = _runtime.Lock()
+        self._http: _runtime.HttpClient | None = None
+        self._address: _discovery.Address | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        if self._http is not None:
+            self._http.close()
+
+    def address(self) -> _discovery.Address:
+        """Return where the server is."""
+        self._connected(None)
+        assert self._address is not None
+        return self._address
+
+    def _connected(self, failed: _runtime.HttpClient | None) -> _runtime.HttpClient:
+        """Return a client; another one if this one failed."""
+        http = self._http
+        if http is not None and http is not failed and not self._closed:
+            return http
+        with self._lock:
+            if self._closed:
+                raise UnavailableError("the client is closed")
+            if self._http is None or self._http is failed:
+                address = _runtime.in_thread(self._find)
+                if self._http is None or address != self._address:
+                    self._address = address
+                    self._http = _client(address)
+            return self._http
+
+    def call(self, call: Call[T]) -> T:
+        """Send a request and return the answer."""
+        content = _wire.write_json(call.body)
+        delays = _resilience.delays()
+        failed: _runtime.HttpClient | None = None
+        while True:
+            try:
+                http = self._connected(failed)
+                response = http.post(
+                    f"/v1/{call.method}",
+                    content=content,
+                    timeout=httpx.Timeout(_CONNECTING, read=call.timeout, write=_SENDING),
+                )
+                if response.status_code == httpx.codes.OK:
+                    return call.read(response.content)
+                raise _error(response, response.content)
+            except (httpx.TransportError, StigmerError) as error:
+                failed = self._http
+                delay = next(delays, None)
+                if delay is None or not _resilience.may_repeat(error, call.repeatable):
+                    raise self._verdict(error, call.repeatable) from error
+            _runtime.sleep(delay)
+
+    def stream(self, asked: Stream[T]) -> Iterator[T]:
+        """Send a request and give the answers; go on where a connection broke."""
+        body: Mapping[str, Any] = asked.body
+        delays = _resilience.delays()
+        failed: _runtime.HttpClient | None = None
+        while True:
+            begun = False
+            try:
+                http = self._connected(failed)
+                events = Events()
+                with http.stream(
+                    "POST",
+                    f"/v1/{asked.method}",
+                    content=_wire.write_json(body),
+                    headers={"accept": "text/event-stream"},
+                    timeout=httpx.Timeout(_CONNECTING, read=_resilience.QUIET, write=_SENDING),
+                ) as response:
+                    if response.status_code != httpx.codes.OK:
+                        raise _error(response, response.read())
+                    begun = True
+                    for chunk in response.iter_bytes():
+                        for name, data in events.feed(chunk):
+                            if name == "end":
+                                return
+                            if name == "error":
+                                raise error_of(_wire.read_json(data), status=200)
+                            value = asked.read(data)
+                            if asked.resumable:
+                                body = asked.since(getattr(value, "next"))  # noqa: B009
+                                delays = _resilience.delays()
+                            yield value
+                raise httpx.RemoteProtocolError("the stream ended before its end")
+            except (httpx.TransportError, StigmerError) as error:
+                failed = self._http
+                delay = next(delays, None)
+                again = asked.resumable or not begun
+                if isinstance(error, StigmerError):
+                    again = again and isinstance(error, UnavailableError)
+                if delay is None or not again:
+                    raise self._verdict(error, repeatable=True) from error
+            _runtime.sleep(delay)
+
+    def download(self, body: Mapping[str, Any]) -> Iterator[bytes]:
+        """Give the bytes of a download."""
+        http = self._connected(None)
+        try:
+            with http.stream(
+                "POST",
+                "/v1/transfers/download",
+                content=_wire.write_json(body),
+                headers={"accept": "application/octet-stream"},
+                timeout=httpx.Timeout(_CONNECTING, read=_SENDING, write=_SENDING),
+            ) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise _error(response, response.read())
+                for chunk in response.iter_bytes():
+                    yield chunk
+        except httpx.TransportError as error:
+            raise self._verdict(error, repeatable=True) from error
+
+    def upload(self, asked: Upload[T], content: _runtime.Content) -> T:
+        """Send bytes and return the answer. They are sent once: they may be gone when read."""
+        self.address()
+        http = self._connected(None)
+        try:
+            response = http.post(
+                f"/v1/{asked.method}?{asked.query}",
+                content=_runtime.body(content),
+                headers={"content-type": "application/octet-stream"},
+                timeout=httpx.Timeout(_CONNECTING, read=_SENDING, write=_SENDING),
+            )
+        except httpx.TransportError as error:
+            raise self._verdict(error, repeatable=False) from error
+        if response.status_code != httpx.codes.OK:
+            raise _error(response, response.content)
+        return asked.read(response.content)
+
+    def _verdict(
+        self, error: httpx.TransportError | StigmerError, repeatable: bool
+    ) -> StigmerError:
+        if isinstance(error, StigmerError):
+            return error
+        return _resilience.verdict(error, repeatable, str(self._address))
+
+
+def _client(address: _discovery.Address) -> _runtime.HttpClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+    headers = {"content-type": "application/json", "accept-encoding": "identity"}
+    if address.token is not None:
+        headers["authorization"] = f"Bearer {address.token}"
+    transport = None
+    if address.socket is not None:
+        transport = _runtime.HttpTransport(uds=address.socket, limits=limits, trust_env=False)
+    return _runtime.HttpClient(
+        base_url=address.url,
+        headers=headers,
+        transport=transport,
+        limits=limits,
+        # A proxy of the environment is not asked for what is on this machine.
+        trust_env=address.url.startswith("https:"),
+    )
+
+
+def _error(response: httpx.Response, content: bytes) -> StigmerError:
+    try:
+        return error_of(_wire.read_json(content), status=response.status_code)
+    except OperatingSystemError:
+        return error_of(None, status=response.status_code)
