@@ -14,6 +14,13 @@ from stigmer._aio.workspace import AsyncWorkspace
 from stigmer._sync.client import Client
 from stigmer._sync.process import Process
 from stigmer._sync.workspace import Workspace
+from stigmer.backends import (
+    DockerBackend,
+    ExecutionResult,
+    FilesystemBackend,
+    create_sandbox_backend,
+)
+from stigmer.config import Config
 from stigmer.errors import StigmerError
 from stigmer.types import Edit, ResourceLimits, TerminalSize
 
@@ -24,12 +31,17 @@ __all__ = [
     "AsyncProcess",
     "AsyncWorkspace",
     "Client",
+    "Config",
+    "DockerBackend",
     "Edit",
+    "ExecutionResult",
+    "FilesystemBackend",
     "Process",
     "ResourceLimits",
     "StigmerError",
     "TerminalSize",
     "Workspace",
+    "create_sandbox_backend",
     "errors",
     "types",
 ]

@@ -1,4 +1,7 @@
-"""What fails, as exceptions: one for each code of the protocol's table."""
+"""What fails, as exceptions: one for each code of the protocol's table.
+
+Where Python has an exception that means the same (`FileNotFoundError`), ours is one, too.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ class StigmerError(Exception):
         return self.message if self.hint is None else f"{self.message}\n  hint: {self.hint}"
 
 
-class InvalidArgumentError(StigmerError):
+class InvalidArgumentError(StigmerError, ValueError):
     """A value in the request is not acceptable."""
 
     code = "invalid_argument"
@@ -111,13 +114,13 @@ class IdenticalStringsError(StigmerError):
     code = "identical_strings"
 
 
-class BadConfigurationError(StigmerError):
+class BadConfigurationError(StigmerError, ValueError):
     """A setting has an unknown name or value, or settings contradict each other."""
 
     code = "bad_configuration"
 
 
-class NotFoundError(StigmerError):
+class NotFoundError(StigmerError, FileNotFoundError):
     """The path does not exist."""
 
     code = "not_found"
@@ -147,7 +150,7 @@ class StaleError(StigmerError):
     code = "stale"
 
 
-class ExistsError(StigmerError):
+class ExistsError(StigmerError, FileExistsError):
     """The path exists already."""
 
     code = "exists"
@@ -165,13 +168,13 @@ class TextNotUniqueError(StigmerError):
     code = "text_not_unique"
 
 
-class IsDirectoryError(StigmerError):
+class IsDirectoryError(StigmerError, IsADirectoryError):
     """The path is a directory and the operation wants a file."""
 
     code = "is_directory"
 
 
-class NotDirectoryError(StigmerError):
+class NotDirectoryError(StigmerError, NotADirectoryError):
     """The path is not a directory and the operation wants one."""
 
     code = "not_a_directory"
@@ -207,7 +210,7 @@ class OutsideWorkspaceError(StigmerError):
     code = "outside_workspace"
 
 
-class PermissionDeniedError(StigmerError):
+class PermissionDeniedError(StigmerError, PermissionError):
     """The operating system refuses."""
 
     code = "permission_denied"
@@ -255,13 +258,13 @@ class BusyError(StigmerError):
     code = "busy"
 
 
-class UnavailableError(StigmerError):
+class UnavailableError(StigmerError, ConnectionError):
     """The server cannot be reached, or takes no more requests; nothing was done."""
 
     code = "unavailable"
 
 
-class DeadlineExceededError(StigmerError):
+class DeadlineExceededError(StigmerError, TimeoutError):
     """No answer came in time; nothing was done, or nothing but reading."""
 
     code = "deadline_exceeded"
