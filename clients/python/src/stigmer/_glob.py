@@ -1,4 +1,7 @@
-"""Globs as Python's own `glob` reads them, for paths that a server has listed."""
+"""Globs as Python's own `glob` reads them, for paths that a server has listed.
+
+One that ends in ``**`` means what is beneath a directory, and not the directory itself as well.
+"""
 
 from __future__ import annotations
 

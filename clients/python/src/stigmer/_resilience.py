@@ -45,8 +45,13 @@ def may_repeat(error: httpx.TransportError | StigmerError, repeatable: bool) -> 
     return repeatable or was_not_sent(error)
 
 
-def verdict(error: httpx.TransportError, repeatable: bool, where: str) -> StigmerError:
-    """Say what the failure of a connection means for the request."""
+def verdict(
+    error: httpx.TransportError, repeatable: bool, where: str, *, reading: bool = False
+) -> StigmerError:
+    """Say what the failure of a connection means for the request.
+
+    ``reading`` says that the request does nothing but that.
+    """
     what = str(error) or type(error).__name__
     if was_not_sent(error):
         return UnavailableError(
@@ -54,6 +59,8 @@ def verdict(error: httpx.TransportError, repeatable: bool, where: str) -> Stigme
             hint="`stigmer server status` says whether a daemon runs",
             retryable=True,
         )
+    if reading:
+        return UnavailableError(f"{where}: the connection broke: {what}", retryable=True)
     if isinstance(error, httpx.TimeoutException) and repeatable:
         return DeadlineExceededError(f"{where}: no answer came in time", retryable=True)
     return CompletionUnknownError(

@@ -121,7 +121,7 @@ class AsyncTransport:
                 if isinstance(error, StigmerError):
                     again = again and isinstance(error, UnavailableError)
                 if delay is None or not again:
-                    raise self._verdict(error, repeatable=True) from error
+                    raise self._verdict(error, repeatable=True, reading=True) from error
             await _runtime.sleep(delay)
 
     async def download(self, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
@@ -140,7 +140,7 @@ class AsyncTransport:
                 async for chunk in response.aiter_bytes():
                     yield chunk
         except httpx.TransportError as error:
-            raise self._verdict(error, repeatable=True) from error
+            raise self._verdict(error, repeatable=True, reading=True) from error
 
     async def upload(self, asked: Upload[T], content: _runtime.Content) -> T:
         """Send bytes and return the answer. They are sent once: they may be gone when read."""
@@ -160,11 +160,11 @@ class AsyncTransport:
         return asked.read(response.content)
 
     def _verdict(
-        self, error: httpx.TransportError | StigmerError, repeatable: bool
+        self, error: httpx.TransportError | StigmerError, repeatable: bool, reading: bool = False
     ) -> StigmerError:
         if isinstance(error, StigmerError):
             return error
-        return _resilience.verdict(error, repeatable, str(self._address))
+        return _resilience.verdict(error, repeatable, str(self._address), reading=reading)
 
 
 def _client(address: _discovery.Address) -> _runtime.HttpClient:

@@ -122,7 +122,7 @@ class Transport:
                 if isinstance(error, StigmerError):
                     again = again and isinstance(error, UnavailableError)
                 if delay is None or not again:
-                    raise self._verdict(error, repeatable=True) from error
+                    raise self._verdict(error, repeatable=True, reading=True) from error
             _runtime.sleep(delay)
 
     def download(self, body: Mapping[str, Any]) -> Iterator[bytes]:
@@ -141,7 +141,7 @@ class Transport:
                 for chunk in response.iter_bytes():
                     yield chunk
         except httpx.TransportError as error:
-            raise self._verdict(error, repeatable=True) from error
+            raise self._verdict(error, repeatable=True, reading=True) from error
 
     def upload(self, asked: Upload[T], content: _runtime.Content) -> T:
         """Send bytes and return the answer. They are sent once: they may be gone when read."""
@@ -161,11 +161,11 @@ class Transport:
         return asked.read(response.content)
 
     def _verdict(
-        self, error: httpx.TransportError | StigmerError, repeatable: bool
+        self, error: httpx.TransportError | StigmerError, repeatable: bool, reading: bool = False
     ) -> StigmerError:
         if isinstance(error, StigmerError):
             return error
-        return _resilience.verdict(error, repeatable, str(self._address))
+        return _resilience.verdict(error, repeatable, str(self._address), reading=reading)
 
 
 def _client(address: _discovery.Address) -> _runtime.HttpClient:
