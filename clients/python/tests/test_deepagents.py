@@ -4,6 +4,9 @@ import asyncio
 import os
 
 import pytest
+
+pytest.importorskip("deepagents", reason="deepagents needs Python 3.11")
+
 from deepagents.backends import CompositeBackend
 from deepagents.backends.protocol import SandboxBackendProtocol, execute_accepts_timeout
 from deepagents.middleware.filesystem import supports_execution

@@ -14,9 +14,11 @@ from stigmer import _discovery, errors
 def other_home(tmp_path_factory, monkeypatch):
     """A home without a daemon, whose daemon is ended afterwards."""
     home = tmp_path_factory.mktemp("h")
+    stop = [_discovery.binary(), "server", "stop", "--now"]
     monkeypatch.setenv("STIGMER_HOME", str(home))
+    environment = dict(os.environ)
     yield home
-    subprocess.run([_discovery.binary(), "server", "stop", "--now"], capture_output=True)
+    subprocess.run(stop, capture_output=True, env=environment)
 
 
 def test_a_daemon_is_started_once_by_many(other_home, tmp_path):

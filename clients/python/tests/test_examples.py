@@ -22,6 +22,7 @@ def test_the_quick_start():
 
 @pytest.mark.parametrize("mode", ["local", pytest.param("sandbox", marks=needs_image)])
 def test_a_deep_agent_with_a_scripted_model(mode, monkeypatch):
+    pytest.importorskip("deepagents", reason="deepagents needs Python 3.11")
     monkeypatch.setenv("STIGMER_SANDBOX_IMAGE", IMAGE)
     lines = run("deep_agent.py", mode).splitlines()
     assert "execute: Hello, world" in lines[1]

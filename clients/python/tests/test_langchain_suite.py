@@ -4,6 +4,9 @@ import os
 import sys
 
 import pytest
+
+pytest.importorskip("deepagents", reason="deepagents needs Python 3.11")
+
 from langchain_tests.integration_tests import SandboxIntegrationTests
 
 from sandbox_image import IMAGE, needs_image
@@ -22,14 +25,15 @@ class _InWorkspace(SandboxIntegrationTests):
 
 class TestLocal(_InWorkspace):
     @pytest.fixture(scope="class")
-    def sandbox(self, tmp_path_factory):
+    @classmethod
+    def sandbox(cls, tmp_path_factory):
         directory = tmp_path_factory.mktemp("local")
         # The suite calls its interpreter `python`, which not every machine has under that name.
         tools = tmp_path_factory.mktemp("tools")
         (tools / "python").symlink_to(sys.executable)
         before = os.environ["PATH"]
         os.environ["PATH"] = f"{tools}:{before}"
-        type(self).root = str(directory)
+        cls.root = str(directory)
         with StigmerSandbox(directory, mode="local") as sandbox:
             assert sandbox.workspace.mode == "local"
             yield sandbox
@@ -39,9 +43,10 @@ class TestLocal(_InWorkspace):
 @needs_image
 class TestDocker(_InWorkspace):
     @pytest.fixture(scope="class")
-    def sandbox(self, tmp_path_factory):
+    @classmethod
+    def sandbox(cls, tmp_path_factory):
         directory = tmp_path_factory.mktemp("docker")
-        type(self).root = str(directory)
+        cls.root = str(directory)
         sandbox = StigmerSandbox(directory, mode="sandbox", image=IMAGE)
         assert sandbox.workspace.execute("true").place == "container"
         yield sandbox
@@ -55,7 +60,8 @@ class TestDockerAtWorkspace(_InWorkspace):
     root = "/workspace"
 
     @pytest.fixture(scope="class")
-    def sandbox(self, tmp_path_factory):
+    @classmethod
+    def sandbox(cls, tmp_path_factory):
         directory = tmp_path_factory.mktemp("docker")
         sandbox = StigmerSandbox(directory, mode="sandbox", image=IMAGE)
         yield sandbox
