@@ -10,6 +10,9 @@ import pytest
 
 import stigmer
 
+KEPT = ("STIGMER_BIN", "STIGMER_SIDECAR", "STIGMER_TEST_IMAGE")
+"""What the suite is told of its surroundings; nothing else of the caller's counts."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def home():
@@ -18,7 +21,7 @@ def home():
         pytest.exit("the suite never runs as root: root may do what a developer may not", 2)
     directory = tempfile.mkdtemp(prefix="stigmer-py-")
     for name in list(os.environ):
-        if name.startswith("STIGMER_") and name not in ("STIGMER_BIN", "STIGMER_SIDECAR"):
+        if (name.startswith("STIGMER_") and name not in KEPT) or name in ("MODE", "AGENT_MODE"):
             del os.environ[name]
     os.environ["STIGMER_HOME"] = directory
     yield Path(directory)

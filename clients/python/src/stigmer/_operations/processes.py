@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import resource
 import secrets
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,10 @@ _LIMITS = [
 """Resources that a shell hands on to its commands."""
 
 
+_UMASK = re.compile(rb"^Umask:\s*([0-7]+)", re.MULTILINE)
+_STATUS_SIZE = 4096
+
+
 def new_id() -> str:
     """Choose an id for a command, so that its start can be sent twice."""
     return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
@@ -75,13 +80,14 @@ def caller() -> dict[str, Any]:
 def _umask() -> int | None:
     """Read the mask without setting it, which other threads would notice."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("Umask:"):
-                    return int(line.split()[1], 8)
+        status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        pass
-    return None
+        return None
+    try:
+        found = _UMASK.search(os.read(status, _STATUS_SIZE))
+    finally:
+        os.close(status)
+    return int(found[1], 8) if found else None
 
 
 def variables(given: Mapping[Any, Any]) -> list[dict[str, Any]]:
