@@ -45,7 +45,9 @@ const HELP: &str = "usage: stigmer-bench [options] [part of a name]...
   --runs N        runs of each comparison (default 5)
   --quick         a tenth of the repetitions: to see that it works
   --write FILE    update the table in a Markdown file
-  --strict        fail if a budget is missed";
+  --strict        fail if a budget is missed
+Sandbox mode needs a container engine and an image: stigmer-sandbox-basic:local, or what
+STIGMER_TEST_IMAGE names. STIGMER_BENCH_COPY_BYTES says how much is copied (default 1 GiB).";
 
 /// What was asked for.
 #[derive(Debug)]
