@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use stigmer_api::client::RemoteExecutor;
 use stigmer_core::manager::{Listener, Progress, Site};
 use stigmer_core::{ErrorCode, Result, ToolError};
+use tokio::sync::Semaphore;
 
 use crate::create::{Plan, text, user};
 use crate::engine::{EngineError, Facts, Framed, Kind};
@@ -22,6 +23,11 @@ use crate::volume::archive;
 
 /// How long a container may take from its start until its sidecar answers.
 const START: Duration = Duration::from_secs(30);
+
+/// How many containers this program makes at once. Side by side an engine makes as many in half the
+/// time, but each of very many would take longer than one may: of fifty on two processors the last
+/// answers after twelve seconds.
+static MAKING: Semaphore = Semaphore::const_new(64);
 
 /// How long the socket of a sidecar that listens may stay out of sight before it is reached through
 /// the engine instead.
@@ -51,8 +57,11 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Made> {
-        let facts = self.engine.facts().await?;
-        let image_id = pull::ensure(&self.engine, &self.options, listener).await?;
+        let facts = async { Ok(self.engine.facts().await?) };
+        let image = pull::ensure(&self.engine, &self.options, listener);
+        // An engine runs other programs to answer the first, which takes it longer than all else.
+        let (facts, image_id) = tokio::try_join!(facts, image)?;
+        let _turn = MAKING.acquire().await;
         place.clear_socket()?;
         listener(Progress::Step("creating container".to_owned()));
         match self.attempt(site, place, &facts, &image_id, Files::Mounted, listener).await? {

@@ -12,6 +12,8 @@ use crate::manager::DockerManager;
 use crate::names::{CREATED, FILES, ROOT, WORKSPACE};
 use crate::record::{Files, Record, Way};
 
+const RECOVER: &str = "`stigmer workspace recover` makes a new container";
+
 /// Whether a command runs still.
 pub(crate) fn runs(info: &ProcessInfo) -> bool {
     info.state == ProcessState::Running
@@ -30,7 +32,7 @@ impl DockerManager {
             None => self.engine.container(&name).await?,
         };
         match found {
-            Some(found) => self.of(workspace, root, &found).await,
+            Some(found) => Ok(self.of(workspace, root, &found).await),
             None => {
                 let state = match self.is_changing(workspace).await {
                     true => PlaceState::Creating,
@@ -58,22 +60,23 @@ impl DockerManager {
             let workspace = label(WORKSPACE).and_then(|id| id.parse::<WorkspaceId>().ok());
             let Some(workspace) = workspace else { continue };
             let root = FilePath::from(label(ROOT).map(String::as_str).unwrap_or_default());
-            all.push(self.of(&workspace, &root, &found).await?);
+            all.push(self.of(&workspace, &root, &found).await);
         }
         all.sort_by(|one, other| one.root.cmp(&other.root));
         Ok(all)
     }
 
-    async fn of(
-        &self,
-        workspace: &WorkspaceId,
-        root: &FilePath,
-        found: &Found,
-    ) -> Result<PlaceStatus> {
+    async fn of(&self, workspace: &WorkspaceId, root: &FilePath, found: &Found) -> PlaceStatus {
         let place = self.place(workspace);
-        let record = Record::read(place.path())?.filter(|record| record.container == found.id);
         let mut reason = None;
+        // One that cannot be read is a fault of this place, and hides no other.
+        let record = Record::read(place.path()).unwrap_or_else(|error| {
+            reason = Some(error.with_hint(RECOVER));
+            None
+        });
+        let record = record.filter(|record| record.container == found.id);
         let state = match found.state {
+            State::Running if reason.is_some() => PlaceState::Failed,
             State::Paused => PlaceState::Stopped,
             State::Ended => PlaceState::Deleting,
             State::Created => PlaceState::Creating,
@@ -81,9 +84,7 @@ impl DockerManager {
                 Some(Record { way: Way::Socket, .. }) => match place.connect().await {
                     Ok(_) => PlaceState::Ready,
                     Err(error) => {
-                        reason = Some(
-                            error.with_hint("`stigmer workspace recover` makes a new container"),
-                        );
+                        reason = Some(error.with_hint(RECOVER));
                         PlaceState::Failed
                     }
                 },
@@ -103,7 +104,7 @@ impl DockerManager {
             notes.push("its files are a copy in a volume of the engine's".to_owned());
         }
         notes.dedup();
-        Ok(PlaceStatus {
+        PlaceStatus {
             workspace: workspace.clone(),
             root: root.clone(),
             state,
@@ -112,7 +113,7 @@ impl DockerManager {
             image: Some(found.image.clone()),
             created_ms: created,
             notes,
-        })
+        }
     }
 
     /// Whether somebody changes the container at this moment.

@@ -90,7 +90,7 @@ impl ToolExecutor for Homeless {
         let mut all = self.host.list_processes().await?;
         for Recorded { records, live } in self.sandboxes.recorded() {
             let on_disk = match &records {
-                Some(records) => records.executor().list_processes().await.unwrap_or_default(),
+                Some(records) => records.list().await.unwrap_or_default(),
                 None => Vec::new(),
             };
             // What seems to be lost may run where its supervisor cannot be seen from here. One

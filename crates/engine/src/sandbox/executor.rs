@@ -267,7 +267,7 @@ impl ToolExecutor for Sandboxed {
             Err(error) => Err(error),
         };
         match recorded() {
-            Some(records) => records.executor().list_processes().await,
+            Some(records) => records.list().await,
             None => live,
         }
     }
