@@ -4,8 +4,11 @@
 
 mod copies;
 mod deaths;
+mod fault_engine;
 mod faults;
 mod kills;
 mod life;
+mod outages;
 mod pulling;
+mod relay;
 mod support;
