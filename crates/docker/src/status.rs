@@ -12,9 +12,9 @@ use crate::manager::DockerManager;
 use crate::names::{CREATED, FILES, ROOT, WORKSPACE};
 use crate::record::{Files, Record, Way};
 
-/// Whether a command runs still.
+/// Whether a command runs still, or something that it left behind.
 pub(crate) fn runs(info: &ProcessInfo) -> bool {
-    info.state == ProcessState::Running
+    info.state == ProcessState::Running || info.background > 0
 }
 
 impl DockerManager {

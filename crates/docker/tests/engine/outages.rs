@@ -2,9 +2,7 @@
 
 use stigmer_core::manager::PlaceState;
 use stigmer_core::process::{EndReason, Follow, ProcessState};
-use stigmer_core::{
-    ErrorCode, ProcessId, Result, ToolError, ToolExecutor, WorkspaceManager as _,
-};
+use stigmer_core::{ErrorCode, ProcessId, Result, ToolError, ToolExecutor, WorkspaceManager as _};
 use stigmer_docker::{DockerManager, DockerOptions};
 
 use crate::deaths::{TALK, follow, lines, slow_talker, talker};
