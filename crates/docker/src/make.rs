@@ -24,6 +24,9 @@ use crate::volume::archive;
 /// How long a container may take from its start until its sidecar answers.
 const START: Duration = Duration::from_secs(30);
 
+/// The same for one that was started before, by somebody else: it answers, or will not.
+const ADOPTION: Duration = Duration::from_secs(10);
+
 /// How many containers this program makes at once. Side by side an engine makes as many in half the
 /// time, but each of very many would take longer than one may: of fifty on two processors the last
 /// answers after twelve seconds.
@@ -242,6 +245,7 @@ pub(crate) async fn arrive(
 ) -> Result<(Way, RemoteExecutor)> {
     let seen = files == Files::Mounted && !runtime.is_some_and(|name| UNSEEN.contains(&name));
     let began = Instant::now();
+    let limit = if said.is_some() { START } else { ADOPTION };
     // Of one that was started before nothing is heard: it listens, or never will.
     let mut listens = said.is_none().then_some(began);
     let mut last = None;
@@ -250,6 +254,9 @@ pub(crate) async fn arrive(
             match reach.place.connect().await {
                 Ok(_) => match reach.open(Way::Socket).await {
                     Ok(remote) => return Ok((Way::Socket, remote)),
+                    // Whoever listens there does not answer on another way either. That is no sidecar
+                    // which is about to start: nothing was said of one.
+                    Err(error) if silent(&error) && said.is_none() => return Err(recover(error)),
                     Err(error) => last = Some(error),
                 },
                 // Somebody tampers with it: who does that is asked nothing through the engine.
@@ -260,20 +267,20 @@ pub(crate) async fn arrive(
         if listens.is_some_and(|since| !seen || since.elapsed() > SIGHT) {
             match reach.open(Way::Exec).await {
                 Ok(remote) => return Ok((Way::Exec, remote)),
+                Err(error) if silent(&error) && said.is_none() => return Err(recover(error)),
                 Err(error) => last = Some(error),
             }
         }
-        if reach.warden.is_gone() || began.elapsed() > START {
+        if reach.warden.is_gone() || began.elapsed() > limit {
             let late = || {
                 let message = format!(
                     "the sidecar in container {} does not answer within {} s",
                     reach.warden.name(),
-                    START.as_secs()
+                    limit.as_secs()
                 );
                 ToolError::new(ErrorCode::DeadlineExceeded, message)
             };
-            let error = last.unwrap_or_else(late);
-            return Err(error.with_hint("`stigmer workspace recover` makes a new container"));
+            return Err(recover(last.unwrap_or_else(late)));
         }
         let heard = async {
             match &mut said {
@@ -294,6 +301,15 @@ pub(crate) async fn arrive(
             }
         }
     }
+}
+
+/// Whether somebody is there and says nothing.
+fn silent(error: &ToolError) -> bool {
+    error.code == ErrorCode::DeadlineExceeded && !error.details.contains_key("cause")
+}
+
+fn recover(error: ToolError) -> ToolError {
+    error.with_hint("`stigmer workspace recover` makes a new container")
 }
 
 fn ended(name: &str, words: &str) -> ToolError {

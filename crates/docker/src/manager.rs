@@ -86,7 +86,7 @@ impl DockerManager {
             return answers.then_some(executor);
         }
         let reach = self.reach(&place, &record.container, &record.name, &record.user);
-        let remote = reach.open(record.way).await.ok()?;
+        let remote = reach.open_warm(record.way).await.ok()?;
         Some(self.keep(
             &site.workspace,
             &record.container,

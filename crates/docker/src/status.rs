@@ -14,9 +14,9 @@ use crate::record::{Files, Record, Way};
 
 const RECOVER: &str = "`stigmer workspace recover` makes a new container";
 
-/// Whether a command runs still.
+/// Whether a command runs still, or something that it left behind.
 pub(crate) fn runs(info: &ProcessInfo) -> bool {
-    info.state == ProcessState::Running
+    info.state == ProcessState::Running || info.background > 0
 }
 
 impl DockerManager {

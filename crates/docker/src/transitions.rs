@@ -2,7 +2,7 @@
 //! settles by the container's name what a lock cannot.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use stigmer_core::manager::{Listener, Progress, Site};
@@ -10,7 +10,7 @@ use stigmer_core::process::SignalRequest;
 use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
 
 use crate::create::user;
-use crate::engine::{Found, State};
+use crate::engine::{Found, GIVE_WAY, State};
 use crate::executor::ContainerExecutor;
 use crate::judge::{Verdict, judge};
 use crate::lock::{Lock, PATIENCE};
@@ -27,8 +27,12 @@ const TRIES: usize = 3;
 /// How often commands are ended before a container is paused, while others start new ones.
 const ENDINGS: usize = 3;
 
-/// How long the commands of a container may take to end: a supervisor gives them two seconds.
+/// How long the commands of a container may take to end: a supervisor gives them two seconds. A
+/// container that is told to end gives its last requests five.
 const ENDING: Duration = Duration::from_secs(15);
+
+/// Between looks at a container that is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl DockerManager {
     /// Makes, starts or adopts the workspace's container.
@@ -60,15 +64,11 @@ impl DockerManager {
                 match judge(&found, &self.home, site.workspace.as_str(), &fingerprint) {
                     Verdict::Adopt => match self.adopt(site, place, &found).await {
                         // It ended while it was looked at.
-                        Err(error)
-                            if error.details.get("cause") == Some(&crate::warden::GONE.into()) =>
-                        {
-                            continue;
-                        }
+                        Err(error) if is_gone(&error) => continue,
                         other => return other,
                     },
                     Verdict::Differs => {
-                        self.refuse_if_used(place, &found).await?;
+                        self.end_if_unused(place, &found).await?;
                         let note = "the container was made with other settings: it is replaced";
                         listener(Progress::Note(note.to_owned()));
                         self.engine.remove(&found.id).await?;
@@ -142,34 +142,48 @@ impl DockerManager {
         }
     }
 
-    /// A container in which commands run is not replaced by itself.
-    async fn refuse_if_used(&self, place: &Place, found: &Found) -> Result<()> {
+    /// Ends a container in which no command runs. Who asks may be late: a command may begin after it
+    /// was looked for. So the sidecar decides, which takes no more of them when it ends.
+    async fn end_if_unused(&self, place: &Place, found: &Found) -> Result<()> {
         if found.state == State::Paused {
             self.engine.unpause(&found.id).await?;
         }
         let user = user(self.options.owner, &self.engine.facts().await?);
         let reach = self.reach(place, &found.id, &found.name, &user);
-        let running = match reach.open(Way::Socket).await {
-            Ok(remote) => running(&remote).await?.len(),
+        let remote = match reach.open(Way::Socket).await {
+            Ok(remote) => remote,
             Err(_) => match reach.open(Way::Exec).await {
-                Ok(remote) => running(&remote).await?.len(),
+                Ok(remote) => remote,
+                // It has ended meanwhile, and its commands before it.
+                Err(error) if is_gone(&error) => return Ok(()),
                 // It does not answer, so nothing can be said of its commands.
                 Err(error) => return Err(error.with_hint(RECOVER)),
             },
         };
-        if running == 0 {
-            return Ok(());
+        match running(&remote).await {
+            Ok(all) => refuse_if_used(&found.name, all.len())?,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        let message = format!(
-            "the settings ask for another container, and {running} commands run in {}",
-            found.name
-        );
-        Err(ToolError::new(ErrorCode::Busy, message)
-            .with_detail("container", found.name.as_str())
-            .with_detail("commands", running)
-            .with_hint(
-                "wait for them, or end them with `stigmer workspace stop`; `stigmer ps` lists them",
-            ))
+        self.engine.signal(&found.id, GIVE_WAY).await?;
+        let began = Instant::now();
+        loop {
+            match self.engine.container(&found.id).await? {
+                Some(Found { state: State::Running | State::Paused, .. }) => {}
+                _ => return Ok(()),
+            }
+            // One that ends does not answer any more.
+            if let Ok(Ok(all)) = tokio::time::timeout(LOOK, running(&remote)).await {
+                refuse_if_used(&found.name, all.len())?;
+                tokio::time::sleep(LOOK).await;
+            }
+            if began.elapsed() > ENDING {
+                let message = format!("the container {} does not end", found.name);
+                return Err(ToolError::new(ErrorCode::DeadlineExceeded, message)
+                    .with_detail("container", found.name.as_str())
+                    .with_hint(RECOVER));
+            }
+        }
     }
 
     /// Ends the commands and pauses the container.
@@ -290,6 +304,21 @@ impl DockerManager {
 
 const RECOVER: &str = "`stigmer workspace recover` ends its commands and makes a new one";
 
+/// A container in which commands run is not replaced by itself.
+fn refuse_if_used(name: &str, commands: usize) -> Result<()> {
+    if commands == 0 {
+        return Ok(());
+    }
+    let message =
+        format!("the settings ask for another container, and {commands} commands run in {name}");
+    Err(ToolError::new(ErrorCode::Busy, message)
+        .with_detail("container", name)
+        .with_detail("commands", commands)
+        .with_hint(
+            "wait for them, or end them with `stigmer workspace stop`; `stigmer ps` lists them",
+        ))
+}
+
 fn foreign(name: &str) -> ToolError {
     let message = format!("the container {name} was made by somebody else and is not touched");
     ToolError::new(ErrorCode::Busy, message)
@@ -297,11 +326,15 @@ fn foreign(name: &str) -> ToolError {
         .with_hint(format!("look at it with `docker inspect {name}`, and rename or remove it"))
 }
 
+fn is_gone(error: &ToolError) -> bool {
+    error.details.get("cause") == Some(&crate::warden::GONE.into())
+}
+
 fn has_ended(error: &ToolError) -> bool {
     matches!(error.code, ErrorCode::ProcessEnded | ErrorCode::UnknownProcess)
 }
 
-/// The commands that run.
+/// The commands that run, or have left something that does.
 async fn running(executor: &dyn ToolExecutor) -> Result<Vec<stigmer_core::ProcessId>> {
     let all = executor.list_processes().await?;
     Ok(all.into_iter().filter(crate::status::runs).map(|info| info.id).collect())

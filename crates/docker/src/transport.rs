@@ -30,6 +30,10 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 /// The same where it is reached through the engine, which starts a program first.
 const ANSWER_THROUGH_ENGINE: Duration = Duration::from_secs(30);
 
+/// How long is waited for one that should be warm. If it takes longer, it is looked into.
+const WARM: Duration = Duration::from_secs(2);
+const WARM_THROUGH_ENGINE: Duration = Duration::from_secs(10);
+
 /// What is needed to reach a container's sidecar.
 #[derive(Clone)]
 pub(crate) struct Reach {
@@ -45,10 +49,26 @@ impl Reach {
     /// # Errors
     /// `unavailable` if nobody is there, `deadline_exceeded` if nothing is answered.
     pub(crate) async fn open(&self, way: Way) -> Result<RemoteExecutor> {
+        self.open_within(way, [ANSWER, ANSWER_THROUGH_ENGINE]).await
+    }
+
+    /// The same of one that should be warm, so that not much time is lost if it is not.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn open_warm(&self, way: Way) -> Result<RemoteExecutor> {
+        self.open_within(way, [WARM, WARM_THROUGH_ENGINE]).await
+    }
+
+    async fn open_within(
+        &self,
+        way: Way,
+        [by_socket, through_engine]: [Duration; 2],
+    ) -> Result<RemoteExecutor> {
         let name = self.warden.name();
         let (dialer, patience) = match way {
-            Way::Socket => (Dialer::new(name, SOCKETS, Socket(self.clone())), ANSWER),
-            Way::Exec => (Dialer::new(name, EXECS, Exec(self.clone())), ANSWER_THROUGH_ENGINE),
+            Way::Socket => (Dialer::new(name, SOCKETS, Socket(self.clone())), by_socket),
+            Way::Exec => (Dialer::new(name, EXECS, Exec(self.clone())), through_engine),
         };
         let endpoint = Endpoint::Dialled(dialer);
         let options =

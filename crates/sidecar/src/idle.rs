@@ -111,6 +111,11 @@ pub(crate) fn is_running(process: &ProcessInfo) -> bool {
     process.state == ProcessState::Running || process.background > 0
 }
 
+/// Whether it is known that no command runs.
+pub(crate) async fn is_unused(executor: &HostExecutor) -> bool {
+    executor.list_processes().await.is_ok_and(|all| !all.iter().any(is_running))
+}
+
 /// How long ago the last command ended.
 fn since_commands(all: &[ProcessInfo]) -> Duration {
     if all.iter().any(is_running) {

@@ -1,9 +1,10 @@
 //! The life of a container.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use stigmer_core::manager::PlaceState;
-use stigmer_core::process::StartProcess;
+use stigmer_core::process::{Lifetime, StartProcess};
 use stigmer_core::{Capability, ErrorCode, Place, WorkspaceManager as _};
 use stigmer_docker::{DockerManager, DockerOptions};
 
@@ -158,6 +159,68 @@ async fn other_settings_replace_a_container_that_is_idle_and_no_other() {
     assert!(told.text().contains("replaced"), "{}", told.text());
     assert_eq!(text(&*executor, "echo $DECLARED").await, "yes");
     assert_ne!(home.id().await, id);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_command_that_begins_while_its_container_is_replaced_is_not_killed() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let kills = crate::kills::kills();
+    for round in 0..kills {
+        let before = home.manager().open(&home.site, &quiet).await.unwrap();
+        let changed = DockerOptions {
+            environment: vec![("ROUND".to_owned(), round.to_string())],
+            ..home.options()
+        };
+        let changed = DockerManager::new(changed).unwrap();
+        let replaced = tokio::sync::Notify::new();
+        let starting = async {
+            let mut started = Vec::new();
+            loop {
+                // Short ones with rests, so that there are moments in which none runs.
+                let command = StartProcess {
+                    lifetime: Lifetime::Detached,
+                    ..StartProcess::shell("sleep 0.02; echo done")
+                };
+                let rest = Duration::from_millis(u64::from(30 + 7 * round % 40));
+                tokio::select! {
+                    start = before.start_process(command) => match start {
+                        Ok(start) => started.push(start.id),
+                        // It was not begun: whether it was seen is known.
+                        Err(error) => {
+                            assert_ne!(error.code, ErrorCode::CompletionUnknown, "{error:?}");
+                            return started;
+                        }
+                    },
+                    () = replaced.notified() => return started,
+                }
+                tokio::time::sleep(rest).await;
+            }
+        };
+        let replacing = async {
+            let began = std::time::Instant::now();
+            let opened = loop {
+                match changed.open(&home.site, &quiet).await {
+                    Err(error) if error.code == ErrorCode::Busy => {
+                        assert!(began.elapsed() < PATIENCE, "{error}");
+                    }
+                    other => break other.unwrap(),
+                }
+            };
+            replaced.notify_one();
+            opened
+        };
+        let (started, after) = tokio::join!(starting, replacing);
+        for id in &started {
+            let exit = after.wait(id).await.unwrap();
+            assert_eq!((exit.code, exit.output_bytes), (0, 5), "round {round}: {exit:?}");
+        }
+        // The next round replaces this one.
+        drop(after);
+    }
     home.over().await;
 }
 

@@ -4,9 +4,12 @@
 
 mod copies;
 mod deaths;
+mod fault_engine;
 mod faults;
 mod kills;
 mod life;
 mod many;
+mod outages;
 mod pulling;
+mod relay;
 mod support;

@@ -68,6 +68,8 @@ pub(crate) struct Home {
     _directory: Option<tempfile::TempDir>,
     path: PathBuf,
     pub(crate) site: Site,
+    /// The engine's address, if it is not the usual one.
+    pub(crate) engine: Option<String>,
 }
 
 impl Home {
@@ -89,7 +91,7 @@ impl Home {
     pub(crate) fn again(path: &Path) -> Self {
         let workspace = std::fs::read_to_string(path.join(ID)).unwrap().parse().unwrap();
         let site = Site { workspace, root: path.join(WORKSPACE).into() };
-        Self { _directory: None, path: path.to_owned(), site }
+        Self { _directory: None, path: path.to_owned(), site, engine: None }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -113,7 +115,7 @@ impl Home {
                 uid: rustix::process::geteuid().as_raw(),
                 gid: rustix::process::getegid().as_raw(),
             },
-            engine: None,
+            engine: self.engine.clone(),
             image: IMAGE.to_owned(),
             auto_pull: false,
             // What a test that was killed leaves behind goes by itself.
@@ -149,7 +151,15 @@ impl Home {
 
     /// The container's id.
     pub(crate) async fn id(&self) -> String {
-        docker(&["inspect", "--format", "{{.Id}}", &self.name().await])
+        self.docker(&["inspect", "--format", "{{.Id}}", &self.name().await])
+    }
+
+    /// Runs the client of this home's engine; returns what it says.
+    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+        match &self.engine {
+            Some(engine) => docker(&[&["--host", engine], arguments].concat()),
+            None => docker(arguments),
+        }
     }
 
     pub(crate) async fn state_of(&self) -> PlaceState {

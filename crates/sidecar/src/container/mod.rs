@@ -60,8 +60,8 @@ impl<'a> Container<'a> {
     fn prepare(wanted: &'a Init) -> Result<Self, String> {
         let unusable = |error: std::io::Error| format!("cannot start: {error}");
         // Process 1 gets no signal that it does not wait for.
-        let signals =
-            Signals::hold(&[libc::SIGTERM, libc::SIGINT, libc::SIGCHLD]).map_err(unusable)?;
+        let signals = Signals::hold(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD])
+            .map_err(unusable)?;
         if !crate::init::is_init() {
             let own = Some(rustix::process::getpid());
             rustix::process::set_child_subreaper(own).map_err(|error| unusable(error.into()))?;
@@ -105,9 +105,15 @@ impl<'a> Container<'a> {
         loop {
             self.wait();
             for signal in self.signals.take() {
-                if signal != libc::SIGCHLD && self.ending.is_none() {
-                    self.ending = Some(Instant::now() + SERVER_LIMIT);
-                    self.server.signal(Signal::TERM);
+                match signal {
+                    libc::SIGCHLD => {}
+                    _ if self.ending.is_some() => {}
+                    // To end if it is idle: who knows that is the server.
+                    libc::SIGUSR1 => self.server.signal(Signal::USR1),
+                    _ => {
+                        self.ending = Some(Instant::now() + SERVER_LIMIT);
+                        self.server.signal(Signal::TERM);
+                    }
                 }
             }
             if let Some(code) = self.reap() {
