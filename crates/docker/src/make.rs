@@ -9,11 +9,12 @@ use stigmer_api::client::RemoteExecutor;
 use stigmer_core::manager::{Listener, Progress, Site};
 use stigmer_core::{ErrorCode, Result, ToolError};
 
-use crate::create::{Plan, text, user};
+use crate::create::{Plan, number, text, user};
 use crate::engine::{EngineError, Facts, Framed, Kind};
 use crate::executor::ContainerExecutor;
 use crate::manager::DockerManager;
 use crate::names::{CREATED, labels, volumes};
+use crate::pool::Claim;
 use crate::pull;
 use crate::record::{Files, Record, Way};
 use crate::shared::Place;
@@ -21,7 +22,7 @@ use crate::transport::Reach;
 use crate::volume::archive;
 
 /// How long a container may take from its start until its sidecar answers.
-const START: Duration = Duration::from_secs(30);
+pub(crate) const START: Duration = Duration::from_secs(30);
 
 /// How long the socket of a sidecar that listens may stay out of sight before it is reached through
 /// the engine instead.
@@ -29,7 +30,7 @@ const SIGHT: Duration = Duration::from_millis(500);
 
 /// Between looks for the socket: nothing tells when a file appears in a directory that may be on
 /// any file system.
-const LOOK: Duration = Duration::from_millis(3);
+pub(crate) const LOOK: Duration = Duration::from_millis(3);
 
 /// What the sidecar says on its standard error once it can be reached.
 const LISTENING: &str = "listening on";
@@ -51,7 +52,15 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Made> {
+        match self.claim(site, place, listener).await? {
+            Claim::Made(made) => return Ok(made),
+            Claim::None => {}
+        }
         let facts = self.engine.facts().await?;
+        if self.options.pool > 0 && facts.rootless {
+            let note = "a rootless engine has no right to mount, so no container waits in a pool";
+            listener(Progress::Note(note.to_owned()));
+        }
         let image_id = pull::ensure(&self.engine, &self.options, listener).await?;
         place.clear_socket()?;
         listener(Progress::Step("creating container".to_owned()));
@@ -140,8 +149,7 @@ impl DockerManager {
         Ok(Attempt::Made(Made::Ready(self.keep(&site.workspace, &id, executor))))
     }
 
-    /// Creates it; returns its id and what is to be noted. An engine that cannot limit the disk is
-    /// asked again without.
+    /// Creates it; returns its id and what is to be noted.
     async fn create(
         &self,
         site: &Site,
@@ -158,17 +166,28 @@ impl DockerManager {
         let plan = Plan {
             options: &self.options,
             facts,
-            workspace: &site.workspace,
-            root: &root,
+            number: number(&site.workspace),
+            root: Some(&root),
             shared: &shared,
             files,
             quota: facts.quota,
             labels,
             volumes: &volumes(name),
         };
+        self.ask_for(plan, name).await
+    }
+
+    /// Asks the engine for it; returns its id and what is to be noted. An engine that cannot limit the
+    /// disk is asked again without.
+    pub(crate) async fn ask_for(
+        &self,
+        plan: Plan<'_>,
+        name: &str,
+    ) -> Result<(String, Vec<String>), Failed> {
         let image = &self.options.image;
         let body = plan.body().map_err(Failed::Tool)?;
         let mut notes = crate::disk::notes(self.options.disk, plan.quota);
+        let selinux = plan.facts.selinux;
         let made = match self.engine.create(name, image, body).await {
             Err(failed) if failed.kind == Kind::Quota && plan.quota => {
                 let plan = Plan { quota: false, ..plan };
@@ -180,7 +199,7 @@ impl DockerManager {
         };
         let (id, warnings) = made.map_err(Failed::Engine)?;
         notes.extend(warnings);
-        if facts.selinux {
+        if selinux {
             notes.push("SELinux does not confine this container: its labels are off, so that the workspace's files keep theirs".to_owned());
         }
         Ok((id, notes))
@@ -201,7 +220,7 @@ enum Attempt {
     Unseen,
 }
 
-enum Failed {
+pub(crate) enum Failed {
     Engine(EngineError),
     Tool(ToolError),
 }
@@ -278,7 +297,7 @@ pub(crate) async fn arrive(
     }
 }
 
-fn ended(name: &str, words: &str) -> ToolError {
+pub(crate) fn ended(name: &str, words: &str) -> ToolError {
     let words = if words.is_empty() { "it said nothing" } else { words };
     let message = format!("the container {name} ended at its start: {words}");
     ToolError::new(ErrorCode::Io, message)

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum as Status};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
-    UploadToContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions, RenameContainerOptionsBuilder,
+    StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -137,6 +137,14 @@ impl Engine {
         let client = self.client().await?;
         let asked = self.asked("start the container", None);
         self.limited(&asked, client.start_container(id, None::<StartContainerOptions>)).await
+    }
+
+    /// Gives it another name.
+    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let client = self.client().await?;
+        let asked = self.asked("rename the container", None);
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        self.limited(&asked, client.rename_container(id, options)).await
     }
 
     /// Pauses it; one that is paused stays so.

@@ -7,5 +7,6 @@ mod deaths;
 mod faults;
 mod kills;
 mod life;
+mod pool;
 mod pulling;
 mod support;
