@@ -64,12 +64,8 @@ impl DockerManager {
                 Err(error) => return no_container(&error),
             };
             listener(Progress::Step("taking a container from the pool".to_owned()));
-            let container = taken.entry.container.clone();
             match self.give(site, place, taken).await {
-                Ok(Given::Ready(executor)) => {
-                    let executor = self.keep(&site.workspace, &container, executor);
-                    return Ok(Claim::Made(Made::Ready(executor)));
-                }
+                Ok(Given::Ready(executor)) => return Ok(Claim::Made(Made::Ready(executor))),
                 Ok(Given::NameTaken) => {
                     self.clear_claim(place).await?;
                     return Ok(Claim::Made(Made::NameTaken));
@@ -164,7 +160,7 @@ impl DockerManager {
         self.record(site, &found, way, files, &entry.user, entry.notes).write(place.path())?;
         // It is the workspace's now. Whoever dies before this is done leaves a directory, no more.
         self.clear_claim(place).await?;
-        Ok(Given::Ready(executor))
+        Ok(Given::Ready(self.keep(&site.workspace, &entry.container, executor)))
     }
 
     /// Ends a claim: what was not given to the workspace whole is removed. Whoever calls this has the
@@ -186,7 +182,7 @@ impl DockerManager {
 
 /// What came of giving a container away.
 enum Given {
-    Ready(ContainerExecutor),
+    Ready(Arc<ContainerExecutor>),
     /// Somebody else makes the workspace's container at this moment.
     NameTaken,
     /// It has ended.

@@ -20,8 +20,8 @@ use crate::record::Files;
 struct Stock {
     /// Ids of containers that wait and are as they should be.
     good: Vec<String>,
-    /// What was removed.
-    gone: usize,
+    /// Names of containers that were removed.
+    gone: HashSet<String>,
 }
 
 impl DockerManager {
@@ -75,9 +75,9 @@ impl DockerManager {
             Err(error) => return Err(error),
         };
         if self.options.pool > 0 {
-            return Ok(self.tidy(&pool, found, &|_| true).await?.gone);
+            return Ok(self.tidy(&pool, found, &|_| true).await?.gone.len());
         }
-        let mut gone = self.tidy(&pool, found, &|_| false).await?.gone;
+        let mut gone = self.tidy(&pool, found, &|_| false).await?.gone.len();
         if found.iter().any(|one| self.home.is_kind(one, KEEPER)) {
             self.engine.remove(&self.home.keeper()).await?;
             gone += 1;
@@ -100,7 +100,7 @@ impl DockerManager {
         found: &[Found],
         as_wanted: &(dyn Fn(&Entry) -> bool + Sync),
     ) -> Result<Stock> {
-        let mut stock = Stock { good: Vec::new(), gone: 0 };
+        let mut stock = Stock { good: Vec::new(), gone: HashSet::new() };
         let runs: HashSet<&str> = found
             .iter()
             .filter(|one| one.state == State::Running)
@@ -119,9 +119,10 @@ impl DockerManager {
             // Taken away first: nobody is given a container that is being removed.
             let aside = pool.put_aside(&id).map_err(|error| at(pool, &error))?;
             let Some(aside) = aside else { continue };
-            self.engine.remove(&self.home.waiting(&id)).await?;
+            let name = self.home.waiting(&id);
+            self.engine.remove(&name).await?;
             remove(&aside)?;
-            stock.gone += 1;
+            stock.gone.insert(name);
         }
         for path in pool.remains() {
             if let Some(entry) = Entry::read(&path) {
@@ -129,15 +130,19 @@ impl DockerManager {
             }
             remove(&path)?;
         }
-        stock.gone += self.remove_strays(pool, found).await?;
+        self.remove_strays(pool, found, &mut stock.gone).await?;
         Ok(stock)
     }
 
     /// Removes containers that wait and that nobody could take: their directories are gone. Who has
     /// taken one has its directory, and gives it another name before letting go of that; so it is
     /// removed by the name that it has while it waits.
-    async fn remove_strays(&self, pool: &Pool, found: &[Found]) -> Result<usize> {
-        let mut gone = 0;
+    async fn remove_strays(
+        &self,
+        pool: &Pool,
+        found: &[Found],
+        gone: &mut HashSet<String>,
+    ) -> Result<()> {
         let waiting: HashSet<String> =
             pool.waiting().iter().map(|id| self.home.waiting(id)).collect();
         let claimed: HashSet<String> = self
@@ -148,12 +153,13 @@ impl DockerManager {
             .collect();
         for one in found.iter().filter(|one| self.home.is_kind(one, POOL)) {
             let waits = self.home.workspace(one).is_none();
-            if waits && !waiting.contains(&one.name) && !claimed.contains(&one.id) {
+            let known = waiting.contains(&one.name) || claimed.contains(&one.id);
+            if waits && !known && !gone.contains(&one.name) {
                 self.engine.remove(&one.name).await?;
-                gone += 1;
+                gone.insert(one.name.clone());
             }
         }
-        Ok(gone)
+        Ok(())
     }
 
     /// Makes one that waits.

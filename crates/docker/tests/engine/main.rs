@@ -7,6 +7,7 @@ mod deaths;
 mod faults;
 mod kills;
 mod life;
+mod measure;
 mod pool;
 mod pulling;
 mod support;
