@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::arguments::Globals;
 use crate::circumstances;
+use crate::commands::workspace::refill;
 use crate::connection::{self, Found, Server};
 use crate::places;
 use crate::progress::{Shown, Telling};
@@ -179,10 +180,11 @@ impl Context {
         Ok(context(mode, executor, processes, None))
     }
 
-    /// Clears away sandboxes that nobody needs, if this program made one. With a daemon that does
-    /// it itself.
-    pub(crate) async fn clear_away(&self) {
+    /// Clears away sandboxes that nobody needs, if this program made one, and has others wait. With
+    /// a daemon that does it itself.
+    pub(crate) async fn clear_away(&self, globals: &Globals) {
         if let Some(engine) = &self.engine {
+            refill::in_background(engine, &self.workspace, globals);
             // What is not done in this time the next one does.
             let _ = tokio::time::timeout(CLEARING, engine.reap()).await;
         }

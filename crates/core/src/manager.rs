@@ -159,4 +159,13 @@ pub trait WorkspaceManager: Send + Sync {
         &self,
         is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
     ) -> Result<usize>;
+
+    /// Makes ready what shall wait for workspaces that are opened later, and returns how many places
+    /// that are. One program does it at a time. A backend in which nothing waits has nothing to do.
+    ///
+    /// # Errors
+    /// What the backend says.
+    async fn refill(&self) -> Result<usize> {
+        Ok(0)
+    }
 }

@@ -15,10 +15,12 @@ use crate::record::Files;
 /// Where our things are in a container.
 pub(crate) const SIDECAR: &str = "/.stigmer/sidecar";
 pub(crate) const SHARED: &str = "/.stigmer/shared";
-const CA_BUNDLE: &str = "/.stigmer/ca-bundle.pem";
+/// Where a container waits for its workspace, until it has it.
+const POOL: &str = "/.stigmer/pool";
+pub(crate) const CA_BUNDLE: &str = "/.stigmer/ca-bundle.pem";
 
 /// The home of commands.
-const HOME: &str = "/home/sandbox";
+pub(crate) const HOME: &str = "/home/sandbox";
 
 /// What process 1 keeps: it makes files the caller's, ends anybody's processes and becomes the
 /// caller. Commands have none of it.
@@ -28,17 +30,18 @@ const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "S
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 /// What a container's log may take of the disk: process 1 says little, and only that is there.
-const LOG: [(&str, &str); 2] = [("max-size", "1m"), ("max-file", "1")];
+pub(crate) const LOG: [(&str, &str); 2] = [("max-size", "1m"), ("max-file", "1")];
 
 /// What is to be made.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) options: &'a DockerOptions,
     pub(crate) facts: &'a Facts,
-    pub(crate) workspace: &'a WorkspaceId,
-    /// The workspace's directory, as text.
-    pub(crate) root: &'a str,
-    /// The directory that is shared with the sidecar, on this machine.
+    /// Which of many: others get other processors.
+    pub(crate) number: u64,
+    /// The workspace's directory, as text; nothing for a container that waits for one.
+    pub(crate) root: Option<&'a str>,
+    /// The directory that is shared with the sidecar, on this machine: for good, or while it waits.
     pub(crate) shared: &'a str,
     pub(crate) files: Files,
     /// Whether the engine is asked to limit the disk.
@@ -51,6 +54,12 @@ pub(crate) struct Plan<'a> {
 /// Whom commands run as inside: root of a rootless engine is its user outside.
 pub(crate) fn user(owner: Owner, facts: &Facts) -> String {
     if facts.rootless { "0:0".to_owned() } else { format!("{}:{}", owner.uid, owner.gid) }
+}
+
+/// What tells a workspace from others in numbers.
+pub(crate) fn number(workspace: &WorkspaceId) -> u64 {
+    let digits = workspace.as_str().trim_start_matches("ws-");
+    u64::from_str_radix(digits, 16).unwrap_or_default()
 }
 
 impl Plan<'_> {
@@ -93,7 +102,10 @@ impl Plan<'_> {
         let mut words = vec![SIDECAR.to_owned(), "init".to_owned()];
         let mut say = |name: &str, value: String| words.extend([name.to_owned(), value]);
         say("--user", user(options.owner, self.facts));
-        say("--root", self.root.to_owned());
+        match self.root {
+            Some(root) => say("--root", root.to_owned()),
+            None => say("--wait", POOL.to_owned()),
+        }
         say("--shared", SHARED.to_owned());
         say("--ttl", ttl.to_string());
         if options.ca_bundle.is_some() {
@@ -163,9 +175,7 @@ impl Plan<'_> {
         if wanted == 0 || wanted >= all {
             return None;
         }
-        let digits = self.workspace.as_str().trim_start_matches("ws-");
-        let number = u64::from_str_radix(digits, 16).unwrap_or_default();
-        let first = u32::try_from(number % u64::from(all)).unwrap_or_default();
+        let first = u32::try_from(self.number % u64::from(all)).unwrap_or_default();
         let mut chosen: Vec<u32> = (first..first + wanted).map(|cpu| cpu % all).collect();
         chosen.sort_unstable();
         Some(chosen.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
@@ -173,15 +183,19 @@ impl Plan<'_> {
 
     fn mounts(&self) -> Result<Vec<Mount>> {
         let options = self.options;
-        let mut mounts = match self.files {
-            Files::Mounted => vec![
-                bind(text(&options.sidecar)?, SIDECAR, true),
-                bind(self.shared.to_owned(), SHARED, false),
-                bind(self.root.to_owned(), self.root, false),
-            ],
+        let mut mounts: Vec<_> = match self.files {
+            Files::Mounted => {
+                let ours = [
+                    bind(text(&options.sidecar)?, SIDECAR, true),
+                    bind(self.shared.to_owned(), self.root.map_or(POOL, |_| SHARED), false),
+                ];
+                let root = self.root.map(|root| bind(root.to_owned(), root, false));
+                ours.into_iter().chain(root).collect()
+            }
             Files::Copied => {
                 let [workspace, shared] = self.volumes;
-                vec![self.volume(workspace, self.root), self.volume(shared, SHARED)]
+                let root = self.root.map(|root| self.volume(workspace, root));
+                root.into_iter().chain([self.volume(shared, SHARED)]).collect()
             }
         };
         if let Some(bundle) = &options.ca_bundle {
@@ -247,7 +261,7 @@ fn is_proxy(name: &str) -> bool {
     PROXIES.contains(&name.to_ascii_lowercase().as_str())
 }
 
-fn bind(source: String, target: &str, read_only: bool) -> Mount {
+pub(crate) fn bind(source: String, target: &str, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source),

@@ -7,12 +7,11 @@ use crate::options::tests::plain;
 use crate::{Credentials, Port, Volume};
 
 fn request(options: &DockerOptions, facts: &Facts, files: Files, quota: bool) -> Value {
-    let workspace = WorkspaceId::from_number(5);
     let plan = Plan {
         options,
         facts,
-        workspace: &workspace,
-        root: "/work/my project",
+        number: 5,
+        root: Some("/work/my project"),
         shared: "/state/ws/shared",
         files,
         quota,
@@ -193,13 +192,12 @@ fn files_that_are_a_copy_are_in_volumes_and_nothing_of_ours_is_mounted() {
 fn what_cannot_be_said_is_refused() {
     let mut options = plain();
     options.memory = u64::MAX;
-    let workspace = WorkspaceId::from_number(1);
     let (facts, volumes) = (Facts::default(), [const { String::new() }; 2]);
     let plan = |options| Plan {
         options,
         facts: &facts,
-        workspace: &workspace,
-        root: "/w",
+        number: 1,
+        root: Some("/w"),
         shared: "/s",
         files: Files::Mounted,
         quota: false,
@@ -213,4 +211,30 @@ fn what_cannot_be_said_is_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/w\xff"));
     assert_eq!(text(path).unwrap_err().code, ErrorCode::Unsupported);
+}
+
+#[test]
+fn a_container_that_waits_has_nothing_of_a_workspace() {
+    let (options, facts) = (plain(), facts());
+    let plan = Plan {
+        options: &options,
+        facts: &facts,
+        number: 5,
+        root: None,
+        shared: "/state/pool/0/run",
+        files: Files::Mounted,
+        quota: false,
+        labels: HashMap::new(),
+        volumes: &[String::new(), String::new()],
+    };
+    let request = serde_json::to_value(plan.body().unwrap()).unwrap();
+    let mut wanted = mounted(&options);
+    // All else is as in a container of a workspace.
+    wanted["Labels"] = json!({ "dev.stigmer.files": "mounted" });
+    wanted["Entrypoint"][4] = json!("--wait");
+    wanted["Entrypoint"][5] = json!("/.stigmer/pool");
+    wanted["HostConfig"]["Mounts"].as_array_mut().unwrap().truncate(2);
+    wanted["HostConfig"]["Mounts"][1]["Source"] = json!("/state/pool/0/run");
+    wanted["HostConfig"]["Mounts"][1]["Target"] = json!("/.stigmer/pool");
+    assert_eq!(request, wanted);
 }

@@ -11,6 +11,7 @@ mod make;
 mod manager;
 mod names;
 mod options;
+mod pool;
 mod prove;
 mod pull;
 mod reap;

@@ -10,11 +10,12 @@ use stigmer_core::manager::{Listener, Progress, Site};
 use stigmer_core::{ErrorCode, Result, ToolError};
 use tokio::sync::Semaphore;
 
-use crate::create::{Plan, text, user};
+use crate::create::{Plan, number, text, user};
 use crate::engine::{EngineError, Facts, Framed, Kind};
 use crate::executor::ContainerExecutor;
 use crate::manager::DockerManager;
 use crate::names::{CREATED, labels, volumes};
+use crate::pool::Claim;
 use crate::pull;
 use crate::record::{Files, Record, Way};
 use crate::shared::Place;
@@ -22,7 +23,7 @@ use crate::transport::Reach;
 use crate::volume::archive;
 
 /// How long a container may take from its start until its sidecar answers.
-const START: Duration = Duration::from_secs(30);
+pub(crate) const START: Duration = Duration::from_secs(30);
 
 /// The same for one that was started before, by somebody else: it answers, or will not.
 const ADOPTION: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ const SIGHT: Duration = Duration::from_millis(500);
 
 /// Between looks for the socket: nothing tells when a file appears in a directory that may be on
 /// any file system.
-const LOOK: Duration = Duration::from_millis(3);
+pub(crate) const LOOK: Duration = Duration::from_millis(3);
 
 /// What the sidecar says on its standard error once it can be reached.
 const LISTENING: &str = "listening on";
@@ -60,10 +61,18 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Made> {
+        match self.claim(site, place, listener).await? {
+            Claim::Made(made) => return Ok(made),
+            Claim::None => {}
+        }
         let facts = async { Ok(self.engine.facts().await?) };
         let image = pull::ensure(&self.engine, &self.options, listener);
         // An engine runs other programs to answer the first, which takes it longer than all else.
         let (facts, image_id) = tokio::try_join!(facts, image)?;
+        if self.options.pool > 0 && facts.rootless {
+            let note = "a rootless engine has no right to mount, so no container waits in a pool";
+            listener(Progress::Note(note.to_owned()));
+        }
         let _turn = MAKING.acquire().await;
         place.clear_socket()?;
         listener(Progress::Step("creating container".to_owned()));
@@ -152,8 +161,7 @@ impl DockerManager {
         Ok(Attempt::Made(Made::Ready(self.keep(&site.workspace, &id, executor))))
     }
 
-    /// Creates it; returns its id and what is to be noted. An engine that cannot limit the disk is
-    /// asked again without.
+    /// Creates it; returns its id and what is to be noted.
     async fn create(
         &self,
         site: &Site,
@@ -170,17 +178,28 @@ impl DockerManager {
         let plan = Plan {
             options: &self.options,
             facts,
-            workspace: &site.workspace,
-            root: &root,
+            number: number(&site.workspace),
+            root: Some(&root),
             shared: &shared,
             files,
             quota: facts.quota,
             labels,
             volumes: &volumes(name),
         };
+        self.ask_for(plan, name).await
+    }
+
+    /// Asks the engine for it; returns its id and what is to be noted. An engine that cannot limit the
+    /// disk is asked again without.
+    pub(crate) async fn ask_for(
+        &self,
+        plan: Plan<'_>,
+        name: &str,
+    ) -> Result<(String, Vec<String>), Failed> {
         let image = &self.options.image;
         let body = plan.body().map_err(Failed::Tool)?;
         let mut notes = crate::disk::notes(self.options.disk, plan.quota);
+        let facts = plan.facts;
         let made = match self.engine.create(name, image, body).await {
             Err(failed) if failed.kind == Kind::Quota && plan.quota => {
                 let plan = Plan { quota: false, ..plan };
@@ -222,7 +241,7 @@ enum Attempt {
     Unseen,
 }
 
-enum Failed {
+pub(crate) enum Failed {
     Engine(EngineError),
     Tool(ToolError),
 }
@@ -312,7 +331,7 @@ fn recover(error: ToolError) -> ToolError {
     error.with_hint("`stigmer workspace recover` makes a new container")
 }
 
-fn ended(name: &str, words: &str) -> ToolError {
+pub(crate) fn ended(name: &str, words: &str) -> ToolError {
     let words = if words.is_empty() { "it said nothing" } else { words };
     let message = format!("the container {name} ended at its start: {words}");
     ToolError::new(ErrorCode::Io, message)

@@ -38,8 +38,10 @@ impl DockerManager {
     /// A manager of the containers of one user and home. The engine is not asked.
     ///
     /// # Errors
-    /// `bad_configuration` or `unsupported` for an address that cannot be used.
+    /// `bad_configuration` or `unsupported` for an address that cannot be used; what
+    /// [`DockerOptions::check`] says.
     pub fn new(options: DockerOptions) -> Result<Self> {
+        options.check()?;
         let address = engine::address(options.engine.as_deref(), options.owner.uid)?;
         let machine = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
         let home = Home::new(&options, machine.trim());
@@ -167,5 +169,9 @@ impl WorkspaceManager for DockerManager {
         is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
     ) -> Result<usize> {
         self.clear_away(is_known).await
+    }
+
+    async fn refill(&self) -> Result<usize> {
+        self.fill_pool().await
     }
 }

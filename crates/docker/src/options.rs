@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stigmer_core::Result;
+
 /// Bytes of memory that a container may use where nothing is said: a build of a large project fits,
 /// and a runaway does not take a laptop with it.
 pub const DEFAULT_MEMORY: u64 = 4 << 30;
@@ -64,8 +66,18 @@ pub struct DockerOptions {
     /// Proxy settings (`http_proxy`, `https_proxy`, `no_proxy` and the like) for every command and
     /// for package managers.
     pub proxy: Vec<(String, String)>,
-    /// How many containers wait for a workspace.
+    /// How many containers wait for a workspace, so that a new one has its own in milliseconds.
     pub pool: u32,
+}
+
+impl DockerOptions {
+    /// Refuses options that cannot be had together.
+    ///
+    /// # Errors
+    /// `bad_configuration`, which names the settings.
+    pub fn check(&self) -> Result<()> {
+        crate::pool::check(self)
+    }
 }
 
 /// A user by number.

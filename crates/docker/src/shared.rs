@@ -18,6 +18,9 @@ use crate::options::Owner;
 const SHARED: &str = "shared";
 const SOCKET: &str = "socket";
 
+/// The directory of a pool's container that is being taken for the workspace, in its place.
+const CLAIMED: &str = "claimed";
+
 /// A workspace's place on this machine, of which one directory is shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -38,32 +41,21 @@ impl Place {
         self.path.join(SHARED)
     }
 
+    /// What is here of a container that is being taken out of the pool, and no longer than that.
+    pub(crate) fn claimed(&self) -> PathBuf {
+        self.path.join(CLAIMED)
+    }
+
     /// Makes the directories, for the owner and nobody else.
     ///
     /// # Errors
     /// What the operating system says.
     pub(crate) fn make(&self) -> Result<()> {
-        let make = |path: &Path| -> io::Result<()> {
-            match DirBuilder::new().mode(0o700).create(path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            let directory = open(path)?;
-            let uid = File::from(directory.try_clone()?).metadata()?.uid();
-            if uid != self.owner.uid {
-                // Only root may; anybody else has no business here.
-                let uid = rustix::fs::Uid::from_raw(self.owner.uid);
-                let gid = rustix::fs::Gid::from_raw(self.owner.gid);
-                rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
-            }
-            Ok(())
-        };
         let parent = self.path.parent().unwrap_or(&self.path);
         let all = || {
             DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
-            make(&self.path)?;
-            make(&self.shared())
+            make_directory(&self.path, self.owner)?;
+            make_directory(&self.shared(), self.owner)
         };
         all().map_err(|error| ToolError::from_io("make", &self.path.clone().into(), &error))
     }
@@ -157,6 +149,27 @@ impl Place {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(directory, SOCKET, flags, Mode::empty())?)
     }
+}
+
+/// Makes a directory, for the owner and nobody else; one that is there is taken as it is.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn make_directory(path: &Path, owner: Owner) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let directory = open(path)?;
+    let uid = File::from(directory.try_clone()?).metadata()?.uid();
+    if uid != owner.uid {
+        // Only root may; anybody else has no business here.
+        let uid = rustix::fs::Uid::from_raw(owner.uid);
+        let gid = rustix::fs::Gid::from_raw(owner.gid);
+        rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
+    }
+    Ok(())
 }
 
 /// Lets the owner into every directory that a command closed. Nobody changes them meanwhile.

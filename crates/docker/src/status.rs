@@ -9,7 +9,7 @@ use stigmer_core::{ErrorCode, FilePath, Result, WorkspaceId};
 use crate::engine::{Found, State};
 use crate::lock::Lock;
 use crate::manager::DockerManager;
-use crate::names::{CREATED, FILES, ROOT, WORKSPACE};
+use crate::names::{CREATED, FILES, ROOT};
 use crate::record::{Files, Record, Way};
 
 const RECOVER: &str = "`stigmer workspace recover` makes a new container";
@@ -56,10 +56,16 @@ impl DockerManager {
     pub(crate) async fn look_at_all(&self) -> Result<Vec<PlaceStatus>> {
         let mut all = Vec::new();
         for found in self.engine.labelled(&self.home.filter()).await? {
-            let label = |name: &str| found.labels.get(name);
-            let workspace = label(WORKSPACE).and_then(|id| id.parse::<WorkspaceId>().ok());
-            let Some(workspace) = workspace else { continue };
-            let root = FilePath::from(label(ROOT).map(String::as_str).unwrap_or_default());
+            let Some(workspace) = self.home.workspace(&found) else { continue };
+            let root = match found.labels.get(ROOT) {
+                Some(root) => FilePath::from(root.as_str()),
+                // One from the pool was made before it was anybody's.
+                None => Record::read(self.place(&workspace).path())
+                    .ok()
+                    .flatten()
+                    .map(|record| record.root)
+                    .unwrap_or_default(),
+            };
             all.push(self.of(&workspace, &root, &found).await);
         }
         all.sort_by(|one, other| one.root.cmp(&other.root));

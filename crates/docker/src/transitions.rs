@@ -16,7 +16,7 @@ use crate::judge::{Verdict, judge};
 use crate::lock::{Lock, PATIENCE};
 use crate::make::{Made, arrive};
 use crate::manager::DockerManager;
-use crate::names::{FILES, volumes};
+use crate::names::{FILES, POOL, pool_fingerprint, volumes};
 use crate::record::{Files, Record, Way};
 use crate::shared::Place;
 
@@ -58,10 +58,11 @@ impl DockerManager {
         listener: Listener<'_>,
     ) -> Result<Arc<ContainerExecutor>> {
         let name = self.home.container(&site.workspace);
-        let fingerprint = self.fingerprint(site);
+        self.clear_claim(place).await?;
         for _ in 0..TRIES {
             if let Some(found) = self.engine.container(&name).await? {
-                match judge(&found, &self.home, site.workspace.as_str(), &fingerprint) {
+                let fingerprint = self.expected(site, place, &found)?;
+                match judge(&found, &self.home, &site.workspace, &fingerprint) {
                     Verdict::Adopt => match self.adopt(site, place, &found).await {
                         // It ended while it was looked at.
                         Err(error) if is_gone(&error) => continue,
@@ -85,6 +86,17 @@ impl DockerManager {
         }
         let message = format!("another program keeps making the container {name}");
         Err(ToolError::new(ErrorCode::Busy, message).with_detail("container", name))
+    }
+
+    /// What a container of this workspace's that was made as it should be says of that.
+    fn expected(&self, site: &Site, place: &Place, found: &Found) -> Result<String> {
+        if !self.home.is_kind(found, POOL) {
+            return Ok(self.fingerprint(site));
+        }
+        // It does not say which directory it has; the record does.
+        let known = Record::read(place.path())?.filter(|record| record.container == found.id);
+        let same = known.is_none_or(|record| record.root == site.root);
+        Ok(if same { pool_fingerprint(&self.options) } else { String::new() })
     }
 
     /// Takes over a container that runs or is paused.
@@ -268,6 +280,7 @@ impl DockerManager {
     }
 
     async fn remove_container(&self, place: &Place, workspace: &WorkspaceId) -> Result<()> {
+        self.clear_claim(place).await?;
         let name = self.home.container(workspace);
         if let Some(found) = self.ours(&name, workspace).await? {
             self.engine.remove(&found.id).await?;
@@ -295,7 +308,7 @@ impl DockerManager {
     /// The container of a name, if it is this workspace's.
     pub(crate) async fn ours(&self, name: &str, workspace: &WorkspaceId) -> Result<Option<Found>> {
         let Some(found) = self.engine.container(name).await? else { return Ok(None) };
-        match judge(&found, &self.home, workspace.as_str(), "") {
+        match judge(&found, &self.home, workspace, "") {
             Verdict::Foreign => Err(foreign(name)),
             _ => Ok(Some(found)),
         }

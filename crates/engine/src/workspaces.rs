@@ -207,6 +207,42 @@ impl Engine {
         self.sandboxes.reap().await
     }
 
+    /// Whether the settings say that sandboxes shall wait for workspaces.
+    pub fn has_pool(&self) -> bool {
+        use crate::configuration::{parse::Value, variables::Key};
+        let pool = self.configuration.get(Key::SandboxPool).map(|found| &found.value);
+        pool.is_some_and(|value| !matches!(value, Value::Count(0)))
+    }
+
+    /// Makes as many sandboxes wait as the settings say; returns how many were made.
+    ///
+    /// # Errors
+    /// `bad_configuration`; what the backend says.
+    pub async fn fill_pool(&self) -> Result<usize> {
+        self.sandboxes.fill_pool().await
+    }
+
+    /// The same as a workspace's settings say, named by its id or its path.
+    ///
+    /// # Errors
+    /// As [`Engine::place_status`].
+    pub async fn fill_pool_of(&self, name: &str) -> Result<usize> {
+        self.sandboxes.fill_pool_of(&self.find_place(name)?).await
+    }
+
+    /// Whether a sandbox was made by this engine, so that fewer may wait than should.
+    pub fn pool_is_low(&self) -> bool {
+        self.sandboxes.pool_is_low()
+    }
+
+    /// Waits until a sandbox was made, and makes others wait in its stead.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn refill_pool(&self) -> Result<usize> {
+        self.sandboxes.refill_pool().await
+    }
+
     /// What can be done in every sandbox.
     pub fn sandbox_capabilities() -> Capabilities {
         sandbox::capabilities()

@@ -11,6 +11,7 @@ mod container;
 mod idle;
 mod init;
 mod listeners;
+mod pool;
 mod stdio;
 mod workspace;
 
@@ -83,7 +84,8 @@ fn main() -> ExitCode {
     };
     let shown = match wish {
         Wish::Serve(arguments) => return serve(&arguments),
-        Wish::Init(wanted) => return container::run(&wanted),
+        Wish::Init(wanted) => return container::run(wanted),
+        Wish::Keep(wanted) => return pool::keep(&wanted),
         Wish::Connect(shared) => return connect::run(&shared),
         Wish::Help => arguments::HELP.to_owned(),
         Wish::Version => concat!("stigmer-sidecar ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),

@@ -8,7 +8,7 @@ use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum as Status};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptionsBuilder, KillContainerOptionsBuilder,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
-    StartContainerOptions, UploadToContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -152,6 +152,14 @@ impl Engine {
             }
             other => other,
         }
+    }
+
+    /// Gives it another name.
+    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let client = self.client().await?;
+        let asked = self.asked("rename the container", None);
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        self.limited(&asked, client.rename_container(id, options)).await
     }
 
     /// Pauses it; one that is paused stays so.

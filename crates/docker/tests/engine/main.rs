@@ -10,6 +10,7 @@ mod kills;
 mod life;
 mod many;
 mod outages;
+mod pool;
 mod pulling;
 mod relay;
 mod support;

@@ -9,7 +9,8 @@ use super::{Configuration, Origin, Resolved, check};
 impl Key {
     /// Whether it says what the place of a workspace is made like.
     pub fn is_of_places(self) -> bool {
-        let other = matches!(self, Self::SandboxType | Self::SandboxRootDir);
+        // What waits for workspaces is nobody's yet.
+        let other = matches!(self, Self::SandboxType | Self::SandboxRootDir | Self::SandboxPool);
         self.setting().name.starts_with("sandbox_") && !other
     }
 }

@@ -9,6 +9,7 @@ mod site;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
@@ -18,7 +19,7 @@ use stigmer_core::{
     WorkspaceManager,
 };
 use stigmer_docker::{DockerOptions, Owner};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::Configuration;
 use crate::configuration::merged;
@@ -49,6 +50,28 @@ pub(crate) struct Sandboxes {
     make: Factory,
     managers: Mutex<Vec<(DockerOptions, Arc<dyn WorkspaceManager>)>>,
     slots: Mutex<HashMap<WorkspaceId, Arc<Slot>>>,
+    low: Low,
+}
+
+/// Whose pools may have fewer places waiting than they should.
+#[derive(Default)]
+struct Low {
+    managers: Mutex<Vec<Arc<dyn WorkspaceManager>>>,
+    told: Notify,
+}
+
+impl Low {
+    fn add(&self, manager: &Arc<dyn WorkspaceManager>) {
+        let mut managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !managers.iter().any(|other| Arc::ptr_eq(other, manager)) {
+            managers.push(Arc::clone(manager));
+        }
+        self.told.notify_one();
+    }
+
+    fn take(&self) -> Vec<Arc<dyn WorkspaceManager>> {
+        std::mem::take(&mut *self.managers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl fmt::Debug for Sandboxes {
@@ -98,7 +121,8 @@ impl Slot {
 
 impl Sandboxes {
     pub(crate) fn new(configuration: Configuration, make: Factory) -> Arc<Self> {
-        Arc::new(Self { configuration, make, managers: Mutex::default(), slots: Mutex::default() })
+        let (managers, slots, low) = Default::default();
+        Arc::new(Self { configuration, make, managers, slots, low })
     }
 
     /// Refuses a directory that may be no sandbox's workspace.
@@ -207,13 +231,21 @@ impl Sandboxes {
                 return Ok(held.executor);
             }
             let manager = sandboxes.manager(&options)?;
-            let tell = |event: Progress| drop(slot.progress.send(event));
+            let made = AtomicBool::new(false);
+            let tell = |event: Progress| {
+                made.fetch_or(matches!(event, Progress::Step(_)), Ordering::Relaxed);
+                drop(slot.progress.send(event));
+            };
             match preparation {
                 Preparation::Open => {}
                 Preparation::Start => drop(manager.start(&site, &tell).await?),
                 Preparation::Recover => drop(manager.recover(&site, &tell).await?),
             }
-            let executor = manager.open(&site, &tell).await?;
+            let opened = manager.open(&site, &tell).await;
+            if options.pool > 0 && made.into_inner() {
+                sandboxes.low.add(&manager);
+            }
+            let executor = opened?;
             sandboxes.keep(&site.workspace, &slot.said())?;
             slot.hold(Some(Held { executor: Arc::clone(&executor), options }));
             Ok(executor)
@@ -281,6 +313,32 @@ impl Sandboxes {
     pub(crate) async fn reap(&self) -> Result<usize> {
         let store = self.store()?;
         self.any_manager()?.reap(&|id: &WorkspaceId| store.has(id)).await
+    }
+
+    /// Makes as many places wait as the settings say.
+    pub(crate) async fn fill_pool(&self) -> Result<usize> {
+        let sidecar = find_sidecar(named_sidecar(&self.configuration))?;
+        self.manager(&options(&self.configuration, sidecar)?)?.refill().await
+    }
+
+    /// The same for a workspace's settings.
+    pub(crate) async fn fill_pool_of(self: &Arc<Self>, record: &Record) -> Result<usize> {
+        self.manager_of(record)?.refill().await
+    }
+
+    /// Whether a place was made, so that fewer may wait than should.
+    pub(crate) fn pool_is_low(&self) -> bool {
+        !self.low.managers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Waits until that is so, and makes others wait.
+    pub(crate) async fn refill_pool(&self) -> Result<usize> {
+        self.low.told.notified().await;
+        let mut made = 0;
+        for manager in self.low.take() {
+            made += manager.refill().await?;
+        }
+        Ok(made)
     }
 
     /// The sandboxes of which there are records of commands on disk, and whose workspace they are.

@@ -52,7 +52,7 @@ pub(crate) fn docker_options(
         _ => Vec::new(),
     };
     let cleanup = boolean(settings, Key::SandboxCleanup, true);
-    Ok(DockerOptions {
+    let options = DockerOptions {
         state: settings.state_directory()?.join(super::DIRECTORY),
         sidecar,
         owner,
@@ -80,7 +80,9 @@ pub(crate) fn docker_options(
         },
         proxy: proxy(settings),
         pool: count(settings, Key::SandboxPool).unwrap_or(0),
-    })
+    };
+    options.check()?;
+    Ok(options)
 }
 
 /// The engine's address: the setting, else what other programs are told.

@@ -1,4 +1,4 @@
-//! The arguments of what belongs to a container: `init` and `connect`.
+//! The arguments of what belongs to a container: `init`, `connect` and `keep`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,10 @@ const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "all_proxy"
 pub(crate) struct Init {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The workspace; nothing until it is claimed if it waits for one.
     pub(crate) root: PathBuf,
+    /// The directory in which it waits for one.
+    pub(crate) wait: Option<PathBuf>,
     pub(crate) shared: PathBuf,
     /// How long it goes on unused; `None` is for ever.
     pub(crate) ttl: Option<Duration>,
@@ -29,17 +32,28 @@ pub(crate) struct Init {
     pub(crate) proxies: Vec<(String, OsString)>,
 }
 
+/// How to be the keeper of a pool.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Keep {
+    pub(crate) socket: PathBuf,
+    /// Who may ask.
+    pub(crate) owner: u32,
+    /// How long it goes on unused; `None` is for ever.
+    pub(crate) ttl: Option<Duration>,
+}
+
 type Rest<'a> = &'a mut dyn Iterator<Item = OsString>;
 
 /// Reads what is behind a first word.
 type Reader = fn(Rest<'_>) -> Result<Wish, String>;
 
 /// The first words, and who reads what follows.
-pub(super) const WORDS: [(&str, Reader); 2] = [("init", init), ("connect", connect)];
+pub(super) const WORDS: [(&str, Reader); 3] =
+    [("init", init), ("connect", connect), ("keep", keep)];
 
 fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
     let (mut user, mut root, mut shared, mut ttl) = (None, None, None, None);
-    let (mut home, mut ca_bundle, mut proxies) = (None, None, Vec::new());
+    let (mut home, mut ca_bundle, mut proxies, mut waits) = (None, None, Vec::new(), None);
     while let Some(argument) = rest.next() {
         let (name, joined) = split(&argument);
         let mut value = || value_of(&name, &joined, &mut rest);
@@ -47,6 +61,7 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
             "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
             "--user" => once(&mut user, &name, numbers(&value()?)?)?,
             "--root" => once(&mut root, &name, absolute(&name, value()?)?)?,
+            "--wait" => once(&mut waits, &name, absolute(&name, value()?)?)?,
             "--shared" => once(&mut shared, &name, absolute(&name, value()?)?)?,
             "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
             "--home" => once(&mut home, &name, absolute(&name, value()?)?)?,
@@ -56,10 +71,16 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
         }
     }
     let (uid, gid) = user.ok_or("--user is missing: whom the workspace belongs to")?;
+    let root = match (root, &waits) {
+        (Some(_), Some(_)) => return Err("--root is given, and --wait waits for one".to_owned()),
+        (None, Some(_)) => PathBuf::new(),
+        (root, None) => root.ok_or("--root is missing: the workspace")?,
+    };
     Ok(Wish::Init(Init {
         uid,
         gid,
-        root: root.ok_or("--root is missing: the workspace")?,
+        root,
+        wait: waits,
         shared: shared.ok_or("--shared is missing: where to serve")?,
         ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
         home: home.unwrap_or_else(|| HOME.into()),
@@ -82,6 +103,26 @@ fn connect(mut rest: Rest<'_>) -> Result<Wish, String> {
         }
     }
     shared.map(Wish::Connect).ok_or_else(|| "--shared is missing: where the server is".to_owned())
+}
+
+fn keep(mut rest: Rest<'_>) -> Result<Wish, String> {
+    let (mut socket, mut owner, mut ttl) = (None, None, None);
+    while let Some(argument) = rest.next() {
+        let (name, joined) = split(&argument);
+        let mut value = || value_of(&name, &joined, &mut rest);
+        match name.as_str() {
+            "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
+            "--socket" => once(&mut socket, &name, absolute(&name, value()?)?)?,
+            "--owner" => once(&mut owner, &name, super::user_id(&value()?)?)?,
+            "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
+            _ => return Err(format!("\"{}\" is no argument of keep", argument.display())),
+        }
+    }
+    Ok(Wish::Keep(Keep {
+        socket: socket.ok_or("--socket is missing: where to be asked")?,
+        owner: owner.ok_or("--owner is missing: who may ask")?,
+        ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
+    }))
 }
 
 fn absolute(name: &str, value: OsString) -> Result<PathBuf, String> {
@@ -136,6 +177,12 @@ mod tests {
         };
         assert_eq!((init.ttl, init.home), (None, "/h".into()));
         assert_eq!(wish("connect --shared /s"), Ok(Wish::Connect("/s".into())));
+        let Ok(Wish::Init(init)) = wish("init --wait /p --user 7:8 --shared /s --ttl 60") else {
+            panic!()
+        };
+        assert_eq!((init.wait, init.root), (Some("/p".into()), PathBuf::new()));
+        let Ok(Wish::Keep(keep)) = wish("keep --socket /s --owner 7 --ttl 60") else { panic!() };
+        assert_eq!((keep.socket, keep.owner), ("/s".into(), 7));
     }
 
     #[test]
@@ -151,6 +198,13 @@ mod tests {
             ("init --proxy x", "NAME=VALUE"),
             ("init --proxy LD_PRELOAD=/x", "ld_preload"),
             ("init --listen stdio", "--listen"),
+            ("init --user 1:1 --root /w --wait /p --shared /s --ttl 1", "--wait"),
+            ("init --wait p", "absolute"),
+            ("keep --owner 7 --ttl 1", "--socket"),
+            ("keep --socket /s --ttl 1", "--owner"),
+            ("keep --socket /s --owner 7", "--ttl"),
+            ("keep --socket s", "absolute"),
+            ("keep --root /w", "--root"),
             ("connect", "--shared"),
             ("connect --root /w", "--root"),
             ("--root /w init", "init"),

@@ -77,6 +77,11 @@ impl Broker {
         Ok(Some(Self { listener, owner, children: Vec::new() }))
     }
 
+    /// Names the workspace, whose files are given back to the caller.
+    pub(crate) fn work_in(&mut self, root: &Path) {
+        self.owner.root = root.to_owned();
+    }
+
     /// What becomes readable when somebody asks; nothing while there are as many as there may be.
     pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
         (self.children.len() < MAX_CHILDREN).then(|| self.listener.as_fd())

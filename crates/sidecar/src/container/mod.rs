@@ -9,6 +9,8 @@ mod prepare;
 mod server;
 pub(crate) mod signals;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 
 use crate::arguments::Init;
 use crate::broker::Broker;
+use crate::pool::wait_for_workspace;
 use crate::say;
 use accounts::Caller;
 use environment::Parts;
@@ -38,12 +41,85 @@ pub(crate) fn socket(shared: &Path) -> PathBuf {
 }
 
 /// Is process 1 until the container is to end.
-pub(crate) fn run(wanted: &Init) -> ExitCode {
-    match Container::prepare(wanted).and_then(Container::run) {
+pub(crate) fn run(wanted: Init) -> ExitCode {
+    match serve(wanted) {
         Ok(code) => ExitCode::from(code),
         Err(reason) => {
             say(&reason);
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(mut wanted: Init) -> Result<u8, String> {
+    let mut ready = prepare(&wanted)?;
+    if let Some(place) = &wanted.wait {
+        match wait_for_workspace(&wanted, place, &ready.signals)? {
+            Some(root) => wanted.root = root,
+            None => return Ok(0),
+        }
+    }
+    ready.enter(&wanted);
+    let Ready { signals, broker, environment } = ready;
+    let server = Server::new(&wanted, environment, signals.before());
+    Container { signals, broker, server, ending: None }.run()
+}
+
+/// What does not depend on the workspace.
+struct Ready {
+    signals: Signals,
+    broker: Option<Broker>,
+    environment: BTreeMap<OsString, OsString>,
+}
+
+fn prepare(wanted: &Init) -> Result<Ready, String> {
+    let unusable = |error: std::io::Error| format!("cannot start: {error}");
+    // Process 1 gets no signal that it does not wait for.
+    let signals = Signals::hold(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD])
+        .map_err(unusable)?;
+    if !crate::init::is_init() {
+        let own = Some(rustix::process::getpid());
+        rustix::process::set_child_subreaper(own).map_err(|error| unusable(error.into()))?;
+    }
+    let mut trouble = Trouble::default();
+    prepare::places(wanted, &mut trouble);
+    let caller = Caller { uid: wanted.uid, gid: wanted.gid, home: &wanted.home };
+    let (name, unnamed) = accounts::enter(caller);
+    trouble.0.extend(unnamed);
+    let broker = match Broker::listen(wanted) {
+        Ok(broker) => broker,
+        Err(error) => {
+            trouble.0.push(format!("package managers run as the caller: {error}"));
+            None
+        }
+    };
+    let shims = prepare::shims(broker.as_ref(), &mut trouble);
+    let ca_bundle = wanted.ca_bundle.as_deref().filter(|bundle| bundle.is_file());
+    match (ca_bundle, &wanted.ca_bundle) {
+        (Some(bundle), _) => prepare::authorities(bundle, &mut trouble),
+        (None, Some(bundle)) => trouble.0.push(format!("there is no {}", bundle.display())),
+        (None, None) => {}
+    }
+    trouble.tell();
+    let environment = environment::environment(Parts {
+        own: std::env::vars_os().collect(),
+        name: &name,
+        home: &wanted.home,
+        shims,
+        ca_bundle,
+        proxies: &wanted.proxies,
+    });
+    Ok(Ready { signals, broker, environment })
+}
+
+impl Ready {
+    /// Does what depends on the workspace.
+    fn enter(&mut self, wanted: &Init) {
+        let mut trouble = Trouble::default();
+        prepare::workspace(&wanted.root, &mut trouble);
+        trouble.tell();
+        if let Some(broker) = &mut self.broker {
+            broker.work_in(&wanted.root);
         }
     }
 }
@@ -56,50 +132,7 @@ struct Container<'a> {
     ending: Option<Instant>,
 }
 
-impl<'a> Container<'a> {
-    fn prepare(wanted: &'a Init) -> Result<Self, String> {
-        let unusable = |error: std::io::Error| format!("cannot start: {error}");
-        // Process 1 gets no signal that it does not wait for.
-        let signals = Signals::hold(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD])
-            .map_err(unusable)?;
-        if !crate::init::is_init() {
-            let own = Some(rustix::process::getpid());
-            rustix::process::set_child_subreaper(own).map_err(|error| unusable(error.into()))?;
-        }
-        let mut trouble = Trouble::default();
-        prepare::places(wanted, &mut trouble);
-        let caller = Caller { uid: wanted.uid, gid: wanted.gid, home: &wanted.home };
-        let (name, unnamed) = accounts::enter(caller);
-        trouble.0.extend(unnamed);
-        let broker = match Broker::listen(wanted) {
-            Ok(broker) => broker,
-            Err(error) => {
-                trouble.0.push(format!("package managers run as the caller: {error}"));
-                None
-            }
-        };
-        let shims = prepare::shims(broker.as_ref(), &mut trouble);
-        let ca_bundle = wanted.ca_bundle.as_deref().filter(|bundle| bundle.is_file());
-        match (ca_bundle, &wanted.ca_bundle) {
-            (Some(bundle), _) => prepare::authorities(bundle, &mut trouble),
-            (None, Some(bundle)) => trouble.0.push(format!("there is no {}", bundle.display())),
-            (None, None) => {}
-        }
-        for reason in &trouble.0 {
-            say(&format!("{reason}; it goes on without"));
-        }
-        let environment = environment::environment(Parts {
-            own: std::env::vars_os().collect(),
-            name: &name,
-            home: &wanted.home,
-            shims,
-            ca_bundle,
-            proxies: &wanted.proxies,
-        });
-        let server = Server::new(wanted, environment, signals.before());
-        Ok(Self { signals, broker, server, ending: None })
-    }
-
+impl Container<'_> {
     fn run(mut self) -> Result<u8, String> {
         self.server.start().map_err(|error| format!("cannot become the caller: {error}"))?;
         loop {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::arguments::Init;
 use crate::broker::{Broker, PROGRAMS, SHIMS, find_program};
+use crate::say;
 
 /// Under this name the workspace is known to people and to older set-ups.
 const WORKSPACE: &str = "/workspace";
@@ -33,16 +34,26 @@ impl Trouble {
             self.0.push(format!("cannot {what}: {error}"));
         }
     }
+
+    /// Says it.
+    pub(super) fn tell(&self) {
+        for reason in &self.0 {
+            say(&format!("{reason}; it goes on without"));
+        }
+    }
 }
 
-/// Makes the home, the usual directory for temporary files, and the link to the workspace.
+/// Makes the home and the usual directory for temporary files.
 pub(super) fn places(wanted: &Init, trouble: &mut Trouble) {
     let home = &wanted.home;
     let what = format!("make the home {} for user {}", home.display(), wanted.uid);
     trouble.note(&what, make_home(home, wanted.uid, wanted.gid));
     trouble.note(&format!("make {TEMPORARY} everybody's"), make_temporary());
-    let what = format!("link {WORKSPACE} to {}", wanted.root.display());
-    trouble.note(&what, link_workspace(&wanted.root));
+}
+
+/// Makes the link to the workspace.
+pub(super) fn workspace(root: &Path, trouble: &mut Trouble) {
+    trouble.note(&format!("link {WORKSPACE} to {}", root.display()), link_workspace(root));
 }
 
 /// An image may have none, and an engine that mounts something beneath it makes one for root alone.
