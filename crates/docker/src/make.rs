@@ -167,6 +167,35 @@ impl DockerManager {
         Ok(Attempt::Made(Made::Ready(self.keep(site, &record, executor))))
     }
 
+    /// Makes sure that a container can be had before another one goes for it: the image is there, and
+    /// the engine takes the request.
+    pub(crate) async fn rehearse(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        listener: Listener<'_>,
+    ) -> Result<()> {
+        let facts = async { Ok(self.engine.facts().await?) };
+        let image = pull::ensure(&self.engine, &self.options, listener);
+        let (facts, _) = tokio::try_join!(facts, image)?;
+        let name = format!("{}-next", self.home.container(&site.workspace));
+        // One whose maker died.
+        if let Some(found) = self.ours(&name, &site.workspace).await? {
+            self.engine.remove(&found.id).await?;
+        }
+        match self.create(site, root, place, &facts, Files::Mounted, &name).await {
+            Ok((id, _)) => Ok(self.engine.remove(&id).await?),
+            Err(Failed::Engine(failed))
+                if failed.kind == Kind::MountMissing
+                    && self.is_ours(place, site.root.as_path(), &failed) =>
+            {
+                Ok(())
+            }
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
     /// Creates it; returns its id and what is to be noted.
     pub(crate) async fn create(
         &self,

@@ -76,7 +76,7 @@ impl DockerManager {
                             Verdict::Elsewhere => "the workspace's directory is another one now",
                             _ => "the settings ask for another container",
                         };
-                        self.end_if_unused(place, &found, why).await?;
+                        self.make_room(site, &root, place, &found, why, listener).await?;
                         listener(Progress::Note(format!("{why}: the old one is replaced")));
                         self.engine.remove(&found.id).await?;
                     }
@@ -181,12 +181,42 @@ impl DockerManager {
         }
     }
 
-    /// Ends a container in which no command runs. Who asks may be late: a command may begin after it
-    /// was looked for. So the sidecar decides, which takes no more of them when it ends.
-    async fn end_if_unused(&self, place: &Place, found: &Found, why: &str) -> Result<()> {
-        if found.state == State::Paused {
+    /// Ends a container in which no command runs, if another can be had. Otherwise it is left as it
+    /// was found.
+    async fn make_room(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        found: &Found,
+        why: &str,
+        listener: Listener<'_>,
+    ) -> Result<()> {
+        let is_paused = found.state == State::Paused;
+        if is_paused {
             self.engine.unpause(&found.id).await?;
         }
+        let ending = async {
+            let another = self.rehearse(site, root, place, listener);
+            self.end_if_unused(place, found, why, another).await
+        };
+        let ended = ending.await;
+        if ended.is_err() && is_paused {
+            self.engine.pause(&found.id).await?;
+        }
+        ended
+    }
+
+    /// Ends a container in which no command runs. Who asks may be late: a command may begin after it
+    /// was looked for. So the sidecar decides, which takes no more of them when it ends. Nothing is
+    /// ended before what comes first has succeeded.
+    pub(crate) async fn end_if_unused(
+        &self,
+        place: &Place,
+        found: &Found,
+        why: &str,
+        first: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         let user = user(self.options.owner, &self.engine.facts().await?);
         let reach = self.reach(place, &found.id, &found.name, &user);
         let remote = match reach.open(Way::Socket).await {
@@ -204,6 +234,7 @@ impl DockerManager {
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
+        first.await?;
         self.engine.signal(&found.id, GIVE_WAY).await?;
         let began = Instant::now();
         loop {
@@ -254,7 +285,7 @@ impl DockerManager {
             None => (Way::Exec, user(self.options.owner, &self.engine.facts().await?)),
         };
         let reach = self.reach(place, &found.id, &found.name, &user);
-        let remote = reach.open(way).await?;
+        let remote = reach.open_warm(way).await?;
         let ending = async {
             for _ in 0..ENDINGS {
                 let all = running(&remote).await?;
@@ -285,8 +316,16 @@ impl DockerManager {
             place.make()?;
         }
         let lock = Lock::take(place.path(), PATIENCE).await?;
+        let name = self.home.container(workspace);
+        if let Some(found) = self.ours(&name, workspace).await?
+            && found.state == State::Running
+        {
+            // So that whoever waits for them hears how they ended. If they do not end they are killed
+            // with the container.
+            let _ = self.end_commands(&place, &found).await;
+        }
         self.remove_container(&place, workspace).await?;
-        for volume in volumes(&self.home.container(workspace)) {
+        for volume in volumes(&name) {
             self.engine.remove_volume(&volume).await?;
         }
         place.remove()?;
