@@ -324,8 +324,14 @@ async fn what_nobody_knows_is_reaped() {
     let id = home.site.workspace.clone();
     assert_eq!(manager.reap(&|known| *known == id).await.unwrap(), 0);
     assert_eq!(home.state_of().await, PlaceState::Ready);
+    // A command that was left running is not ended for it.
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    let started = executor.start_process(StartProcess::shell("sleep 1000")).await.unwrap();
+    assert_eq!(manager.reap(&|_| false).await.unwrap(), 0);
+    executor.signal(&started.id, SignalRequest::Kill).await.unwrap();
     assert_eq!(manager.reap(&|_| false).await.unwrap(), 1);
     assert_eq!(home.state_of().await, PlaceState::Gone);
+    assert_eq!(std::fs::read_dir(home.state()).unwrap().count(), 0);
     home.over().await;
 }
 
