@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use stigmer_core::manager::{Listener, Progress, Site};
 use stigmer_core::process::SignalRequest;
-use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
+use stigmer_core::{ByteString, ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
 
 use crate::create::user;
 use crate::engine::{Found, GIVE_WAY, State};
@@ -328,7 +328,16 @@ impl DockerManager {
         for volume in volumes(&name) {
             self.engine.remove_volume(&volume).await?;
         }
-        place.remove()?;
+        if let Err(error) = place.remove() {
+            // Something in the container made files there that are not the caller's. They are no
+            // workspace's any more, so that the next try does not fail on them.
+            let path = place.path();
+            let left =
+                place.leave().map_err(|error| ToolError::from_io("move", &path.into(), &error))?;
+            let hint = "the container is gone; a program in it made files that are not yours: remove what is left with sudo";
+            let left = ByteString::from(left);
+            return Err(error.with_detail("left", left).with_hint(hint));
+        }
         let path = place.path();
         let gone = lock.remove().and_then(|()| std::fs::remove_dir(path));
         // Whoever waited for the lock has made it anew.
