@@ -1,7 +1,8 @@
 //! Workspaces whose directory is moved, made anew or exchanged.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::{Duration, SystemTime};
 
 use stigmer_core::file::WriteFile;
 use stigmer_core::manager::Progress;
@@ -59,6 +60,37 @@ async fn a_directory_that_was_made_anew_gets_a_container_of_its_own() {
     fs::remove_dir(home.root()).unwrap();
     fs::rename(&aside, home.root()).unwrap();
     text(&*executor, "test -e out").await;
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_to_has_a_container_all_the_same() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    fs::write(home.root().join("file"), "there").unwrap();
+    let (left, new) = (".stigmer-proof-0123456789abcdef", ".stigmer-proof-0123456789abcdee");
+    for name in [left, new] {
+        fs::write(home.root().join(name), "").unwrap();
+    }
+    let long_ago = SystemTime::now() - Duration::from_secs(86_400);
+    File::options()
+        .write(true)
+        .open(home.root().join(left))
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    let before = home.manager().open(&home.site, &quiet).await.unwrap();
+    text(&*before, "test -e file").await;
+    assert!(!home.root().join(left).exists() && home.root().join(new).exists());
+    home.manager().remove(&home.site).await.unwrap();
+    fs::set_permissions(home.root(), Permissions::from_mode(0o555)).unwrap();
+    let modified = fs::metadata(home.root()).unwrap().modified().unwrap();
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    assert_eq!(text(&*executor, "cat file").await, "there");
+    assert_eq!(fs::metadata(home.root()).unwrap().modified().unwrap(), modified, "it is put back");
+    fs::set_permissions(home.root(), Permissions::from_mode(0o755)).unwrap();
     home.over().await;
 }
 
