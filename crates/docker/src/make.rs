@@ -20,7 +20,7 @@ use crate::pull;
 use crate::record::{Files, Record, Way};
 use crate::root::Root;
 use crate::shared::Place;
-use crate::transport::Reach;
+use crate::transport::{Reach, has_no_socket};
 use crate::volume::archive;
 
 /// How long a container may take from its start until its sidecar answers.
@@ -248,7 +248,7 @@ impl DockerManager {
             }
             other => other,
         };
-        let (id, warnings) = made.map_err(Failed::Engine)?;
+        let (id, warnings) = made.map_err(|failed| Failed::Engine(self.named(failed)))?;
         notes.extend(warnings);
         if let Some(wanted) = self.options.cpus.filter(|wanted| *wanted > facts.cpus) {
             notes.push(format!(
@@ -267,11 +267,35 @@ impl DockerManager {
 
     /// Whether the path that the engine misses is one that we have made sure of.
     fn is_ours(&self, place: &Place, root: &Path, failed: &EngineError) -> bool {
-        let message = &failed.error.message;
-        [root, &self.options.sidecar, &place.shared()]
-            .iter()
-            .any(|path| path.exists() && message.contains(&*path.to_string_lossy()))
+        let ours = [root, &self.options.sidecar, &place.shared()];
+        ours.iter().any(|path| path.exists() && misses(failed, path))
     }
+
+    /// The failure, with the setting that named what is missing.
+    fn named(&self, failed: EngineError) -> EngineError {
+        let options = &self.options;
+        let home = options.user_home.as_deref().unwrap_or(Path::new("/"));
+        let mut credentials = options.credentials.iter().map(|one| home.join(one.directory()));
+        let setting = if options.ca_bundle.as_deref().is_some_and(|path| misses(&failed, path)) {
+            "sandbox_ca_bundle"
+        } else if credentials.any(|path| misses(&failed, &path)) {
+            "sandbox_credentials"
+        } else {
+            return failed;
+        };
+        let hint = format!("`{setting}` asks for it: make it, or set that otherwise");
+        let error = failed.error.with_detail("setting", setting).with_hint(hint);
+        EngineError { error: Box::new(error), ..failed }
+    }
+}
+
+/// Whether this is the path that an engine says it misses. Docker Desktop says it as its own machine
+/// has it.
+fn misses(failed: &EngineError, path: &Path) -> bool {
+    let said = failed.error.message.split_once("bind source path does not exist: ");
+    // As messages have it.
+    let path = path.to_string_lossy().split_whitespace().collect::<Vec<_>>().join(" ");
+    said.is_some_and(|(_, said)| said == path || said.strip_prefix("/host_mnt") == Some(&path))
 }
 
 enum Attempt {
@@ -323,7 +347,12 @@ pub(crate) async fn arrive(
             }
         }
         if listens.is_some_and(|since| !seen || since.elapsed() > SIGHT) {
-            match reach.open(Way::Exec).await {
+            let opened = match &said {
+                None if seen => reach.open_without_socket().await,
+                _ => reach.open(Way::Exec).await,
+            };
+            match opened {
+                Err(error) if has_no_socket(&error) => return Err(error),
                 Ok(remote) => return Ok((Way::Exec, remote)),
                 Err(error) if silent(&error) && said.is_none() => return Err(recover(error)),
                 Err(error) => last = Some(error),
@@ -377,4 +406,26 @@ pub(crate) fn ended(name: &str, words: &str) -> ToolError {
         .with_detail("container", name)
         .with_detail("cause", "container_cannot_start")
         .with_hint("is the image for Linux and for this machine's architecture?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::errors::{Asked, Said};
+
+    #[test]
+    fn a_path_that_is_missing_is_no_other_of_the_same_beginning() {
+        let failed = |path: &str| {
+            let text = format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {path}"
+            );
+            EngineError::of(&Said::Status(400, text), &Asked::default())
+        };
+        for said in ["/w/p  3", "/w/p 3", "/host_mnt/w/p 3"] {
+            assert!(misses(&failed(said), Path::new("/w/p  3")), "{said}");
+        }
+        for said in ["/w/p 3-nosuch", "/w/p 3/inner", "/other/w/p 3", "/w/p"] {
+            assert!(!misses(&failed(said), Path::new("/w/p  3")), "{said}");
+        }
+    }
 }

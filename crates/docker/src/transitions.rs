@@ -20,6 +20,7 @@ use crate::names::{FILES, POOL, pool_fingerprint, volumes};
 use crate::record::{Files, Record, Way};
 use crate::root::Root;
 use crate::shared::Place;
+use crate::transport::has_no_socket;
 
 /// How often a container is looked for and made: more often means that somebody else makes it, too,
 /// and does not hold our lock.
@@ -31,6 +32,10 @@ const ENDINGS: usize = 3;
 /// How long the commands of a container may take to end: a supervisor gives them two seconds. A
 /// container that is told to end gives its last requests five.
 const ENDING: Duration = Duration::from_secs(15);
+
+/// How long one that cannot say whether commands run may take to end when it is asked: it gives its
+/// last requests five seconds.
+const GIVING_WAY: Duration = Duration::from_secs(7);
 
 /// Between looks at a container that is to end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -69,6 +74,14 @@ impl DockerManager {
                     Verdict::Adopt => match self.adopt(site, &root, place, &found).await {
                         // It ended while it was looked at.
                         Err(error) if is_gone(&error) => continue,
+                        Err(error) if has_no_socket(&error) => {
+                            if !self.gives_way(&found).await? {
+                                return Err(error);
+                            }
+                            let note = "the container had lost its socket: it is replaced";
+                            listener(Progress::Note(note.to_owned()));
+                            self.engine.remove(&found.id).await?;
+                        }
                         other => return other,
                     },
                     Verdict::Differs | Verdict::Elsewhere => {
@@ -254,6 +267,19 @@ impl DockerManager {
                     .with_hint(RECOVER));
             }
         }
+    }
+
+    /// Asks a container that nobody can speak to to end; false if it does not, as commands run in it.
+    async fn gives_way(&self, found: &Found) -> Result<bool> {
+        self.engine.signal(&found.id, GIVE_WAY).await?;
+        let began = Instant::now();
+        while began.elapsed() < GIVING_WAY {
+            match self.engine.container(&found.id).await? {
+                Some(Found { state: State::Running, .. }) => tokio::time::sleep(LOOK).await,
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// Ends the commands and pauses the container.

@@ -34,6 +34,18 @@ const ANSWER_THROUGH_ENGINE: Duration = Duration::from_secs(30);
 const WARM: Duration = Duration::from_secs(2);
 const WARM_THROUGH_ENGINE: Duration = Duration::from_secs(10);
 
+/// How long the program that passes bytes on looks for the socket before it ends (five seconds), and
+/// more.
+const BRIDGED: Duration = Duration::from_secs(7);
+
+/// The detail `cause` of a sidecar that nobody can reach any more.
+const NO_SOCKET: &str = "socket_gone";
+
+/// Whether nobody can reach the sidecar any more.
+pub(crate) fn has_no_socket(error: &ToolError) -> bool {
+    error.details.get("cause") == Some(&NO_SOCKET.into())
+}
+
 /// What is needed to reach a container's sidecar.
 #[derive(Clone)]
 pub(crate) struct Reach {
@@ -82,6 +94,36 @@ impl Reach {
             );
             Err(ToolError::new(ErrorCode::DeadlineExceeded, message))
         })
+    }
+
+    /// The operations in a container whose socket is not where it should be: either it cannot be seen
+    /// from here, or it is gone, which is told as soon as it is known.
+    ///
+    /// # Errors
+    /// `unavailable` with the cause [`NO_SOCKET`], and as above.
+    pub(crate) async fn open_without_socket(&self) -> Result<RemoteExecutor> {
+        tokio::select! {
+            opened = self.open(Way::Exec) => opened,
+            Err(error) = self.has_socket() => Err(error),
+        }
+    }
+
+    /// Without a socket the program that passes bytes on ends by itself.
+    async fn has_socket(&self) -> Result<()> {
+        let program = [SIDECAR, "connect", "--shared", SHARED];
+        let mut said = self.engine.exec(self.warden.container(), &self.user, &program).await?;
+        let ends = async { while said.hear().await.unwrap_or(false) {} };
+        if tokio::time::timeout(BRIDGED, ends).await.is_err() {
+            return Ok(());
+        }
+        let name = self.warden.name();
+        let message = format!(
+            "the sidecar in container {name} has lost its socket: somebody removed it, or the directory that it was in"
+        );
+        Err(ToolError::new(ErrorCode::Unavailable, message)
+            .with_detail("container", name)
+            .with_detail("cause", NO_SOCKET)
+            .with_hint("`stigmer workspace recover` ends its commands and makes a new container"))
     }
 
     /// Tells one that may be back from one that is gone for good.
