@@ -10,6 +10,7 @@ use crate::lock::Lock;
 use crate::manager::DockerManager;
 use crate::record::Record;
 use crate::shared::Place;
+use crate::transitions::now_ms;
 
 impl DockerManager {
     /// Removes containers that ended or were half made, and all that is kept of workspaces that
@@ -32,7 +33,7 @@ impl DockerManager {
             let Some(workspace) = self.home.workspace(found) else { continue };
             let ended = matches!(found.state, State::Created | State::Ended);
             // Of what nobody knows the rest follows.
-            if ended || !is_known(&workspace) {
+            if ended || !is_known(&workspace) || self.is_forgotten(&workspace, found) {
                 note(&workspace, self.container_cleared(&workspace, found).await);
             }
         }
@@ -62,6 +63,17 @@ impl DockerManager {
         }
         self.engine.remove(&found.id).await?;
         Ok(true)
+    }
+
+    /// Whether a container was stopped for so long that it would have ended by itself, had it been
+    /// left running and not used: one that is paused counts no time.
+    fn is_forgotten(&self, workspace: &WorkspaceId, found: &Found) -> bool {
+        let record = Record::read(self.place(workspace).path()).ok().flatten();
+        found.state == State::Paused
+            && record.is_some_and(|record| {
+                let over = record.kept_until_ms.is_some_and(|until| until <= now_ms());
+                record.container == found.id && record.stopped && over
+            })
     }
 
     /// Makes sure that no command runs in a container, and that none begins. One that does not answer

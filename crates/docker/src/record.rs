@@ -72,6 +72,9 @@ pub(crate) struct Record {
     pub(crate) files: Files,
     /// It was paused by us, and is to stay so until it is started.
     pub(crate) stopped: bool,
+    /// Until when one that is stopped is kept, milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) kept_until_ms: Option<u64>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -148,6 +151,7 @@ mod tests {
             way: Way::Exec,
             files: Files::Copied,
             stopped: true,
+            kept_until_ms: Some(8),
             notes: vec!["note".into()],
         }
     }

@@ -2,7 +2,7 @@
 //! settles by the container's name what a lock cannot.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use stigmer_core::manager::{Listener, Progress, Site};
@@ -154,7 +154,7 @@ impl DockerManager {
         let (way, remote) = arrive(&reach, None, files, self.options.runtime.as_deref()).await?;
         let executor = ContainerExecutor::new(remote, reach.warden);
         let record = match known {
-            Some(record) => Record { stopped: false, way, ..record },
+            Some(record) => Record { stopped: false, kept_until_ms: None, way, ..record },
             None => {
                 // Whoever made it may have died before it knew.
                 let notes = self.prove_or_fill(root, &executor, &found.id, files).await?;
@@ -190,6 +190,7 @@ impl DockerManager {
             way,
             files,
             stopped: false,
+            kept_until_ms: None,
             notes,
         }
     }
@@ -298,7 +299,9 @@ impl DockerManager {
         self.let_go(&site.workspace);
         // Told first: whoever dies in between leaves one that runs, and that the next use adopts.
         if let Some(record) = Record::read(place.path())? {
-            Record { stopped: true, ..record }.write(place.path())?;
+            let kept_until_ms =
+                self.options.ttl.map(|ttl| now_ms().saturating_add(milliseconds(ttl)));
+            Record { stopped: true, kept_until_ms, ..record }.write(place.path())?;
         }
         self.engine.pause(&found.id).await?;
         Ok(())
@@ -441,6 +444,14 @@ fn foreign(name: &str) -> ToolError {
 
 fn is_gone(error: &ToolError) -> bool {
     error.details.get("cause") == Some(&crate::warden::GONE.into())
+}
+
+pub(crate) fn now_ms() -> u64 {
+    milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn has_ended(error: &ToolError) -> bool {

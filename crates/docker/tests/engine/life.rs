@@ -265,11 +265,17 @@ async fn a_stopped_container_is_kept_as_it_is() {
     assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Stopped);
     assert!(manager.attach(&home.site).await.unwrap().is_none(), "nothing runs in it");
     assert_eq!(home.state_of().await, PlaceState::Stopped);
+    assert_eq!(manager.reap(&|_| true).await.unwrap(), 0, "it is kept for as long as one lives");
     assert_eq!(manager.start(&home.site, &quiet).await.unwrap().state, PlaceState::Ready);
     assert_eq!(home.id().await, id);
     let executor = home.manager().open(&home.site, &quiet).await.unwrap();
     assert!(executor.process(&started.id).await.unwrap().exit.is_some(), "its commands ended");
     text(&*executor, "test -e /tmp/kept").await;
+    // One that is stopped counts no time, so somebody else does.
+    let options = DockerOptions { ttl: Some(Duration::ZERO), ..home.options() };
+    DockerManager::new(options).unwrap().stop(&home.site).await.unwrap();
+    assert_eq!(manager.reap(&|_| true).await.unwrap(), 1);
+    assert_eq!(home.state_of().await, PlaceState::Gone);
     home.over().await;
 }
 
