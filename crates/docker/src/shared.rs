@@ -356,7 +356,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let place = place(home.path());
         // What root of a container can do to it by its owner, its mode does here.
-        std::fs::set_permissions(place.shared(), Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(place.shared(), Permissions::from_mode(0o000)).unwrap();
         place.make().unwrap();
         std::fs::write(place.shared().join("file"), "").unwrap();
         let left = place.leave().unwrap();

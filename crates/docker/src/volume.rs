@@ -231,7 +231,7 @@ mod tests {
         }
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("closed"), "x").unwrap();
-        let closed = std::fs::Permissions::from_mode(0);
+        let closed = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(home.path().join("closed"), closed).unwrap();
         let directory = File::open(home.path()).unwrap();
         let (archive, packing) = packed(directory.into());
