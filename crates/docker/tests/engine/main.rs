@@ -7,7 +7,6 @@ mod deaths;
 mod faults;
 mod kills;
 mod life;
-mod measure;
 mod pool;
 mod pulling;
 mod support;
