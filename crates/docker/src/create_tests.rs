@@ -197,8 +197,8 @@ fn what_cannot_be_said_is_refused() {
     let plan = |options| Plan {
         options,
         facts: &facts,
-        workspace: &workspace,
-        root: "/w",
+        number: number(&workspace),
+        root: Some("/w"),
         shared: "/s",
         files: Files::Mounted,
         quota: false,
