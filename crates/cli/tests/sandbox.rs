@@ -217,3 +217,48 @@ fn without_an_engine_or_an_image_nothing_runs_and_the_reason_is_told() {
         .exits(125)
         .says(&["belongs to the system"]);
 }
+
+#[test]
+fn a_new_workspace_takes_a_container_that_waits_and_others_are_made_behind_it() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let pool = sandbox.place.home().join("state/sandboxes/pool");
+    // The containers that wait, by what is on disk of them.
+    let waiting = || -> Vec<String> {
+        let entries = std::fs::read_dir(&pool).into_iter().flatten().flatten();
+        let offered = entries.filter(|entry| entry.file_name().len() == 16);
+        let read = offered.filter_map(|entry| std::fs::read(entry.path().join("entry.json")).ok());
+        let parsed = read.filter_map(|text| serde_json::from_slice(&text).ok());
+        let id = |entry: serde_json::Value| entry["container"].as_str().map(str::to_owned);
+        parsed.filter_map(id).collect()
+    };
+    let filled = || {
+        let began = std::time::Instant::now();
+        while waiting().is_empty() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "nothing waits");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        waiting()
+    };
+    let one = [("STIGMER_SANDBOX_POOL", "1")];
+    sandbox.with(&one, &["run", "echo cold"]).ok().prints("cold\n");
+    let waited = filled();
+    let other = sandbox.place.beside("other").display().to_string();
+    std::fs::create_dir(&other).unwrap();
+    let run = ["--workspace", &other, "run", "echo $$; test -e /.stigmer/sidecar"];
+    sandbox.with(&one, &run).ok();
+    let all = sandbox.run(&["workspace", "list", "--json"]).ok().json();
+    assert_eq!(all.as_array().unwrap().len(), 2, "{all}");
+    let status = ["workspace", "status", &other, "--json"];
+    let name = sandbox.run(&status).ok().json()["name"].as_str().unwrap().to_owned();
+    let inspect = Command::new("docker").args(["inspect", "--format", "{{.Id}}", &name]).output();
+    assert_eq!([String::from_utf8_lossy(&inspect.unwrap().stdout).trim()], *waited);
+    assert_ne!(filled(), waited);
+    // Without a pool what waits is cleared away.
+    sandbox.run(&["workspace", "rm"]).ok();
+    sandbox.run(&["run", "true"]).ok();
+    sandbox.run(&["workspace", "rm", &other]).ok();
+    assert!(!pool.exists());
+    let fixed = [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_PORTS", "8080:80")];
+    let says = ["sandbox_pool", "sandbox_ports"];
+    sandbox.with(&fixed, &["run", "true"]).exits(125).says(&says);
+}

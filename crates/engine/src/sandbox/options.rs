@@ -225,12 +225,12 @@ mod tests {
             ("STIGMER_SANDBOX_DISK", "1GiB"),
             ("STIGMER_SANDBOX_VOLUMES", "/a:/b:ro,cache:/c"),
             ("STIGMER_SANDBOX_ENVIRONMENT", "A=1\\,2,B="),
-            ("STIGMER_SANDBOX_PORTS", "8080:80"),
+            ("STIGMER_SANDBOX_PORTS", "80"),
             ("STIGMER_SANDBOX_HOST_GATEWAY", "true"),
             ("STIGMER_SANDBOX_CREDENTIALS", "kube,aws"),
             ("STIGMER_SANDBOX_CA_BUNDLE", "/ca.pem"),
             ("STIGMER_SANDBOX_PROXY", "environment"),
-            ("STIGMER_SANDBOX_RUNTIME", "runsc"),
+            ("STIGMER_SANDBOX_RUNTIME", "crun"),
             ("STIGMER_SANDBOX_POOL", "3"),
             ("STIGMER_SANDBOX_ENGINE", "unix:///e"),
             ("DOCKER_HOST", "ssh://elsewhere"),
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(got.ca_bundle, Some("/ca.pem".into()));
         let proxy = [pair("HTTPS_PROXY", "http://user:word@p:1"), pair("no_proxy", "localhost")];
         assert_eq!(got.proxy, proxy);
-        assert_eq!((got.runtime.as_deref(), got.pool), (Some("runsc"), 3));
+        assert_eq!((got.runtime.as_deref(), got.pool), (Some("crun"), 3));
         assert_eq!(got.engine.as_deref(), Some("unix:///e"));
     }
 
@@ -270,6 +270,8 @@ mod tests {
             [("STIGMER_SANDBOX_MEMORY", "1GiB"), ("STIGMER_SANDBOX_MEMORY_RESERVATION", "2GiB")],
             [("STIGMER_SANDBOX_NETWORK", "none"), ("STIGMER_SANDBOX_PORTS", "80")],
             [("STIGMER_SANDBOX_NETWORK", "host"), ("STIGMER_SANDBOX_PORTS", "80")],
+            [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_PORTS", "8080:80")],
+            [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_RUNTIME", "runsc")],
         ] {
             assert_eq!(options(&variables).unwrap_err().code, ErrorCode::BadConfiguration);
         }

@@ -22,6 +22,7 @@ use crate::{Configuration, Engine, ProcessScope, Sources, Surroundings, Workspac
 #[derive(Default)]
 struct Log {
     opened: AtomicUsize,
+    refilled: AtomicUsize,
     images: Mutex<Vec<String>>,
     places: Mutex<HashMap<WorkspaceId, PlaceState>>,
 }
@@ -91,6 +92,10 @@ impl WorkspaceManager for Directories {
     ) -> Result<usize> {
         let places = self.log.places.lock().unwrap();
         Ok(places.keys().filter(|id| !is_known(id)).count())
+    }
+    async fn refill(&self) -> Result<usize> {
+        self.log.refilled.fetch_add(1, Ordering::SeqCst);
+        Ok(1)
     }
 }
 
@@ -246,4 +251,30 @@ async fn the_callers_environment_does_not_get_in() {
     start.caller = Some(Caller::with_environment(Default::default()));
     let error = executor.start_process(start).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unsupported);
+}
+
+#[tokio::test]
+async fn whoever_made_a_place_has_others_wait_if_any_shall() {
+    let home = Home::new();
+    let workspace = Workspace::choose(None, &home.path("user/work")).unwrap();
+    let open = async |engine: &Engine| {
+        let mode = Some(ExecutionMode::Sandbox);
+        engine.executor(mode, &workspace, &|_| ()).await.map(drop).unwrap();
+    };
+    let without = home.engine(&[]);
+    open(&without).await;
+    assert!(!without.has_pool() && !without.pool_is_low());
+    let engine = home.engine(&[("STIGMER_SANDBOX_POOL", "2")]);
+    assert!(engine.has_pool() && !engine.pool_is_low());
+    open(&engine).await;
+    assert!(engine.pool_is_low());
+    assert_eq!(engine.refill_pool().await.unwrap(), 1);
+    // What is open is not made.
+    open(&engine).await;
+    assert!(!engine.pool_is_low());
+    assert_eq!(home.log.refilled.load(Ordering::SeqCst), 1);
+    // A caller of a server has no say in how many wait there.
+    let request = home.open(&home.path("user/work"), &[("sandbox_pool", "9")]);
+    let error = engine.open_workspace(request, &RequestContext::default()).unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadConfiguration);
 }
