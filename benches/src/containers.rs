@@ -38,17 +38,12 @@ pub(crate) fn docker(arguments: &[&str]) -> Outcome<String> {
 impl Sandbox {
     /// One without a container.
     pub(crate) fn new(bench: &Bench) -> Outcome<Self> {
-        Self::beneath(bench, bench.home.path())
-    }
-
-    /// The same with its workspaces in this directory.
-    pub(crate) fn beneath(bench: &Bench, directory: &Path) -> Outcome<Self> {
         let image = std::env::var(IMAGE).unwrap_or_else(|_| USUAL_IMAGE.to_owned());
         docker(&["version", "--format", "{{.Server.Version}}"])
             .map_err(|error| format!("no engine: {error}"))?;
         docker(&["image", "inspect", "--format", "{{.Id}}", &image])
             .map_err(|_| format!("no image {image}: make sandbox-build-basic, or set {IMAGE}"))?;
-        let home = Scratch::beneath(directory)?;
+        let home = Scratch::beneath(bench.home.path())?;
         let options = options(bench.sidecar()?, home.path(), &image);
         let manager = DockerManager::new(options)?;
         Ok(Self { home, image, manager })

@@ -63,8 +63,8 @@ fn remove(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Where the files are: in memory if that has room for the source, both copies and as much again,
-/// since a disk would be what is measured.
+/// Where the files outside are: in memory if that has plenty of room, since a disk would be what is
+/// measured. A workspace cannot be there: nothing beneath `/dev` is one.
 fn place(bench: &Bench, bytes: u64) -> PathBuf {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = memory.lines().find_map(|line| {
@@ -82,9 +82,8 @@ fn place(bench: &Bench, bytes: u64) -> PathBuf {
 /// Whole processes on both sides, into the same directory and out of it.
 pub(crate) fn copies(bench: &Bench) -> Outcome<Vec<Row>> {
     let bytes = bytes(bench)?;
-    let place = place(bench, bytes);
-    let sandbox = Sandbox::beneath(bench, &place)?;
-    let outside = Scratch::beneath(&place)?;
+    let sandbox = Sandbox::new(bench)?;
+    let outside = Scratch::beneath(&place(bench, bytes))?;
     random(&outside.path().join("file"), bytes)?;
     tree(&outside.path().join("tree"), bytes / TREE)?;
     let site = sandbox.site()?;
