@@ -41,7 +41,8 @@ fn options(state: PathBuf, sidecar: PathBuf) -> DockerOptions {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         },
-        engine: None,
+        // One of the tests' own, as the client is told of it.
+        engine: std::env::var("DOCKER_HOST").ok(),
         image: IMAGE.to_owned(),
         auto_pull: false,
         ttl: Some(TTL),

@@ -197,7 +197,14 @@ fn a_sandbox_is_stopped_started_and_removed() {
     sandbox.run(&["run", "test -e /tmp/kept"]).ok();
     let all = sandbox.run(&["workspace", "list", "--json"]).ok().json();
     assert_eq!(all[0]["workspace"], created["workspace"]);
-    sandbox.run(&["workspace", "rm", created["workspace"].as_str().unwrap()]).ok();
+    sandbox.run(&["run", "echo made > made"]).ok();
+    sandbox
+        .run(&["workspace", "rm", created["workspace"].as_str().unwrap()])
+        .ok()
+        .says(&["output of its commands", "stays as it is"]);
+    assert_eq!(sandbox.place.read("made"), "made\n", "its files are not touched");
+    let left = sandbox.run(&["ps", "--all", "--json"]).ok().json();
+    assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
     assert_eq!(sandbox.run(&["workspace", "status", "--json"]).ok().json()["state"], "gone");
 }
 

@@ -108,7 +108,7 @@ impl DockerManager {
         container: &str,
         executor: ContainerExecutor,
     ) -> Arc<ContainerExecutor> {
-        let executor = Arc::new(executor);
+        let executor = Arc::new(executor.watched(&self.engine, self.options.disk));
         let kept = (container.to_owned(), Arc::clone(&executor));
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace.clone(), kept);
         executor

@@ -48,7 +48,7 @@ pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals
     let own = rustix::process::getpid();
     let _ = rustix::thread::set_name(c"stigmer-broker");
     // A group of its own, which is spared when all beneath is killed.
-    let _ = rustix::process::setsid();
+    let _ = stigmer_host::new_session();
     if rustix::process::set_child_subreaper(Some(own)).is_err()
         || connection.set_nonblocking(false).is_err()
         || connection.set_write_timeout(Some(ANSWER_LIMIT)).is_err()
@@ -150,7 +150,7 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
     let score = OOM_SCORE.to_string();
     let (mask, parent) = (signals.before(), rustix::process::getpid());
     let prepare = move || {
-        rustix::process::setsid()?;
+        stigmer_host::new_session()?;
         rustix::process::fchdir(&directory)?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(parent) {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use stigmer_api::client::Endpoint;
 use stigmer_core::ToolExecutor;
 use stigmer_core::file::WriteFile;
-use stigmer_core::process::{EndReason, ProcessState};
+use stigmer_core::process::{EndReason, ProcessState, SignalRequest};
 
 use super::support::*;
 
@@ -96,6 +96,31 @@ async fn an_idle_container_ends_and_not_before_its_commands() {
     until("the container is gone", || !container.is_there()).await;
     let exit = container.exit(&started);
     assert_eq!((exit.code, exit.reason), (0, EndReason::Exited));
+}
+
+#[tokio::test]
+async fn a_container_that_is_asked_to_give_way_ends_if_nothing_runs_in_it() {
+    if !engine() {
+        return;
+    }
+    let container = Wanted::new(BASE).start();
+    let executor = container.executor().await;
+    let left = executor.start_process(detached(shell("sleep 1000 & echo left"))).await.unwrap();
+    executor.wait(&left.id).await.unwrap();
+    let ask = || docker(&["kill", "--signal=USR1", &container.name].map(str::to_owned));
+    ask();
+    for _ in 0..10 {
+        assert_eq!(line(&executor, "echo here").await, "here");
+    }
+    // It takes no container that has ended.
+    ask();
+    executor.signal(&left.id, SignalRequest::Cancel).await.unwrap();
+    drop(executor);
+    until("the container is gone", || {
+        let _ = Command::new("docker").args(["kill", "--signal=USR1", &container.name]).output();
+        !container.is_there()
+    })
+    .await;
 }
 
 #[tokio::test]
