@@ -13,6 +13,9 @@ pub const DEFAULT_MEMORY: u64 = 4 << 30;
 /// Processes and threads of a container where nothing is said.
 pub const DEFAULT_PIDS: u64 = 4096;
 
+/// How long a container lives after its last use where nothing is said.
+const DEFAULT_TTL: Duration = Duration::from_secs(3600);
+
 /// How the containers of one user and home are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerOptions {
@@ -71,6 +74,36 @@ pub struct DockerOptions {
 }
 
 impl DockerOptions {
+    /// Options that ask for nothing.
+    pub fn new(state: PathBuf, sidecar: PathBuf, owner: Owner, image: &str) -> Self {
+        Self {
+            state,
+            sidecar,
+            owner,
+            engine: None,
+            image: image.to_owned(),
+            auto_pull: true,
+            ttl: Some(DEFAULT_TTL),
+            runtime: None,
+            network: Network::Bridge,
+            host_gateway: false,
+            memory: DEFAULT_MEMORY,
+            memory_reservation: None,
+            cpus: None,
+            pids: DEFAULT_PIDS,
+            disk: None,
+            volumes: Vec::new(),
+            environment: Vec::new(),
+            ports: Vec::new(),
+            user_home: None,
+            docker_config: None,
+            credentials: Vec::new(),
+            ca_bundle: None,
+            proxy: Vec::new(),
+            pool: 0,
+        }
+    }
+
     /// Refuses options that cannot be had together.
     ///
     /// # Errors
@@ -150,31 +183,11 @@ pub(crate) mod tests {
 
     /// Options that ask for nothing.
     pub(crate) fn plain() -> DockerOptions {
+        let owner = Owner { uid: 1000, gid: 1001 };
+        let (state, sidecar) = ("/home/u/.stigmer/state/sandboxes", "/usr/lib/stigmer/sidecar");
         DockerOptions {
-            state: "/home/u/.stigmer/state/sandboxes".into(),
-            sidecar: "/usr/lib/stigmer/sidecar".into(),
-            owner: Owner { uid: 1000, gid: 1001 },
-            engine: None,
-            image: "debian:12".to_owned(),
-            auto_pull: true,
-            ttl: Some(Duration::from_secs(3600)),
-            runtime: None,
-            network: Network::Bridge,
-            host_gateway: false,
-            memory: DEFAULT_MEMORY,
-            memory_reservation: None,
-            cpus: None,
-            pids: DEFAULT_PIDS,
-            disk: None,
-            volumes: Vec::new(),
-            environment: Vec::new(),
-            ports: Vec::new(),
             user_home: Some("/home/u".into()),
-            docker_config: None,
-            credentials: Vec::new(),
-            ca_bundle: None,
-            proxy: Vec::new(),
-            pool: 0,
+            ..DockerOptions::new(state.into(), sidecar.into(), owner, "debian:12")
         }
     }
 }
