@@ -177,9 +177,10 @@ impl DockerManager {
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
-        self.engine.signal(&found.id, GIVE_WAY).await?;
         let began = Instant::now();
         loop {
+            // Each time: what ran when it was asked may have ended before it was seen here.
+            self.engine.signal(&found.id, GIVE_WAY).await?;
             match self.engine.container(&found.id).await? {
                 Some(Found { state: State::Running | State::Paused, .. }) => {}
                 _ => return Ok(()),
