@@ -54,12 +54,12 @@ struct Owner {
 }
 
 impl Broker {
-    /// Listens; nothing if this is not root.
+    /// Listens; nothing if this is not root, or the image has no package manager.
     ///
     /// # Errors
     /// What the file system says.
     pub(crate) fn listen(wanted: &Init) -> io::Result<Option<Self>> {
-        if !rustix::process::geteuid().is_root() {
+        if !rustix::process::geteuid().is_root() || !programs::has_any() {
             return Ok(None);
         }
         if let Some(directory) = Path::new(SOCKET).parent() {

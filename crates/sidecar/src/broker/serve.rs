@@ -139,9 +139,7 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
         return refuse("no package manager that runs as root", NOT_EXECUTABLE);
     }
     let environment = environment(request.environment, rustix::termios::isatty(&stdin));
-    let path = environment.iter().find(|(name, _)| *name == "PATH");
-    let path = path.map(|(_, value)| value.clone()).unwrap_or_default();
-    let Some(program) = find_program(&name, &path) else {
+    let Some(program) = find_program(&name) else {
         return refuse("command not found: this image has no such package manager", NOT_FOUND);
     };
     let mut command = Command::new(program);
@@ -174,9 +172,7 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
 /// The caller's environment as root has it.
 fn environment(given: Vec<(OsString, OsString)>, terminal: bool) -> BTreeMap<OsString, OsString> {
     let mut all: BTreeMap<OsString, OsString> = given.into_iter().collect();
-    let home = all.get(OsStr::new("HOME")).cloned().unwrap_or_default();
-    let path = all.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-    all.insert("PATH".into(), system_path(&path, &home));
+    all.insert("PATH".into(), system_path());
     // What it keeps for its user must not be root's in the caller's home.
     for (name, value) in [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")] {
         all.insert(name.into(), value.into());
@@ -235,10 +231,17 @@ mod tests {
 
     #[test]
     fn root_has_a_home_of_its_own_and_nobody_to_ask() {
-        let given = || vec![("HOME".into(), "/home/x".into()), ("A".into(), "b".into())];
+        let given = || {
+            vec![
+                ("HOME".into(), "/home/x".into()),
+                ("PATH".into(), "/x".into()),
+                ("A".into(), "b".into()),
+            ]
+        };
         let silent = environment(given(), false);
         assert_eq!(silent[OsStr::new("HOME")], "/root");
         assert_eq!(silent[OsStr::new("A")], "b");
+        assert_eq!(silent[OsStr::new("PATH")], system_path(), "not the caller's");
         assert_eq!(silent[OsStr::new("DEBIAN_FRONTEND")], "noninteractive");
         assert!(!environment(given(), true).contains_key(OsStr::new("DEBIAN_FRONTEND")));
     }

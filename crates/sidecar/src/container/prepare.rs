@@ -92,7 +92,6 @@ pub(super) fn shims(broker: Option<&Broker>, trouble: &mut Trouble) -> bool {
     if broker.is_none() {
         return false;
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let made = DirBuilder::new().recursive(true).mode(0o755).create(SHIMS).and_then(|()| {
         let program = fs::read_link(SIDECAR)?;
         for name in PROGRAMS {
@@ -101,7 +100,7 @@ pub(super) fn shims(broker: Option<&Broker>, trouble: &mut Trouble) -> bool {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            if find_program(name.as_ref(), &path).is_some() {
+            if find_program(name.as_ref()).is_some() {
                 symlink(&program, shim)?;
             }
         }

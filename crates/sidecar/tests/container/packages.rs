@@ -144,6 +144,7 @@ four = [null, null, null, here]
 assert answer(request([b"sh", b"-c", b"touch evil"], four)) == b"\x7e", "not on the list"
 assert answer(request([b"/bin/sh"], four)) == b"\x7e", "a path"
 assert answer(request([b"../bin/dpkg"], four)) == b"\x7e", "a path to one"
+assert answer(request([b"dpkg", b"--version"], four, b"PATH=/tmp/roots\0")) == b"\0", "the system's"
 assert answer(request([b"dpkg", b"--version"], [])) == b"", "no descriptors"
 assert answer(request([b"dpkg", b"--version"], four * 20)) == b"\0", "too many: the first four count"
 assert answer(request([b"dpkg", b"--version"], [null, null, null, null])) == b"\x7e", "no directory"
@@ -166,6 +167,9 @@ async fn nobody_gets_more_than_a_package_manager() {
     let container = Container::new(BASE);
     let executor = container.executor().await;
     std::fs::write(container.root.join("hostile.py"), HOSTILE).unwrap();
+    // What is root's by itself, and not what it lies in.
+    let planted = "mkdir /tmp/roots; printf '#!/bin/sh\\ntouch evil' > /tmp/roots/dpkg; chmod 755 /tmp/roots/dpkg";
+    docker(&["exec", "--user=0:0", &container.name, "sh", "-c", planted].map(str::to_owned));
     line(&executor, "python3 hostile.py").await;
     assert!(!container.root.join("evil").exists());
     // All others are served as before, several at once.
