@@ -43,8 +43,9 @@ struct Asked {
     directory: OwnedFd,
 }
 
-/// Serves one connection. Everything that it starts is gone when this returns.
-pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals) {
+/// Serves one connection. Everything that it starts is gone when this returns, or it says that it is
+/// not.
+pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals) -> bool {
     let own = rustix::process::getpid();
     let _ = rustix::thread::set_name(c"stigmer-broker");
     // A group of its own, which is spared when all beneath is killed.
@@ -53,16 +54,17 @@ pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals
         || connection.set_nonblocking(false).is_err()
         || connection.set_write_timeout(Some(ANSWER_LIMIT)).is_err()
     {
-        return;
+        return true;
     }
-    let Some(asked) = receive(&mut connection) else { return };
+    let Some(asked) = receive(&mut connection) else { return true };
     let began = SystemTime::now();
     let code = run(asked, &mut connection, signals);
-    kill_descendants();
+    let is_clean = kill_descendants();
     hand_back::hand_back(owner, began);
     if let Some(code) = code {
         let _ = connection.write_all(&[code]);
     }
+    is_clean
 }
 
 /// Reads the request; nothing if it is none, or takes too long.

@@ -35,7 +35,7 @@ pub(crate) fn run(name: &str) -> ExitCode {
     match ask(name) {
         Ok(Some(code)) => ExitCode::from(code),
         Ok(None) => {
-            say(name, "it ended with the container's process 1");
+            say(name, "whoever ran it was killed, and it ended with that");
             ExitCode::from(UNREACHABLE)
         }
         Err(error) => {

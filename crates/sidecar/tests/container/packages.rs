@@ -96,6 +96,26 @@ async fn nothing_of_a_package_manager_outlives_its_caller() {
         .await;
         std::fs::remove_file(&begun).unwrap();
     }
+    // Root can end who looks after it, and gains no time by that.
+    for signal in ["KILL", "STOP"] {
+        let name = format!("turns-{}", signal.to_lowercase());
+        let script = format!(
+            "cp /bin/sh kept; chmod 6755 kept; setsid sleep 7777 &
+for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" != stigmer-broker ] || kill -{signal} ${{p#/proc/}}; done
+touch kept; sleep 7777"
+        );
+        package(&executor, &name, &script).await;
+        let done = run(&executor, shell(&format!("dpkg -i /tmp/{name}.deb"))).await;
+        assert_eq!(done.exit.code, 126, "{signal}: {:?}", done.stderr.head);
+        until("all of it is gone", || sleeps() == 0).await;
+        until("what it made is the caller's", || {
+            not_mine(&container.root, container.uid).is_empty()
+        })
+        .await;
+        let kept = std::fs::metadata(container.root.join("kept")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&kept) & 0o6000, 0, "{signal}");
+        std::fs::remove_file(container.root.join("kept")).unwrap();
+    }
     // What it leaves in the background when it ends by itself goes, too.
     package(&executor, "daemon", "setsid sleep 7777 > /dev/null 2>&1 < /dev/null &").await;
     line(&executor, "dpkg -i /tmp/daemon.deb").await;
