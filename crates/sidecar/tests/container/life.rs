@@ -99,6 +99,30 @@ async fn an_idle_container_ends_and_not_before_its_commands() {
 }
 
 #[tokio::test]
+async fn no_command_keeps_a_container_once_it_has_ended() {
+    if !engine() {
+        return;
+    }
+    let ahead = "cd /.stigmer/shared/state/processes; for e in */exit.json; do \
+                 sed -i 's/\"ended_ms\":[0-9]*/\"ended_ms\":99999999999999/' $e; done";
+    for line in [
+        "rm -rf /.stigmer/shared/state/processes; touch /.stigmer/shared/state/processes",
+        ahead,
+        "cd /.stigmer/shared/state/processes; for d in *; do rm $d/exit.json; mkdir -p $d/x; \
+         rm -f $d/control; mv $d/x $d/control; done",
+        "for p in /proc/[0-9]*; do [ \"$(cut -d' ' -f4 $p/stat)\" != 1 ] || \
+         kill -STOP ${p#/proc/}; done",
+    ] {
+        let container = Wanted::new(BASE).ttl(1).start();
+        let executor = container.executor().await;
+        let _ = run(&executor, shell("true")).await;
+        let _ = executor.start_process(detached(shell(line))).await;
+        drop(executor);
+        until(line, || !container.is_there()).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_about_the_server_is_no_use_and_requests_are() {
     if !engine() {
         return;
