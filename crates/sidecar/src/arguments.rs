@@ -44,7 +44,6 @@ It ends with code 0 when it is told to, or was idle for too long.
   --ca-bundle FILE    certificate authorities that tools shall trust
   --wait DIR          instead of --root: waits at DIR/wait until it is given a workspace, and ends if
                       none comes in its time to live
-  --proxy NAME=VALUE  http_proxy, https_proxy, ftp_proxy, all_proxy or no_proxy; may be repeated
 
 connect bridges standard input and output to DIR/socket.
 

@@ -107,7 +107,6 @@ fn prepare(wanted: &Init) -> Result<Ready, String> {
         home: &wanted.home,
         shims,
         ca_bundle,
-        proxies: &wanted.proxies,
     });
     Ok(Ready { signals, broker, environment })
 }
