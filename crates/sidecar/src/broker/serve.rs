@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -27,7 +26,7 @@ use crate::container::signals::Signals;
 /// How long a shim may take to say what it wants: it has it ready.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the answer may take to be taken: it is one byte.
+/// How long the answer may take to be taken: it is one byte, and a line if nothing was run.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Exit codes of a shell: for a program that cannot be executed, one that is not there, and of what
@@ -58,11 +57,11 @@ pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals
     }
     let Some(asked) = receive(&mut connection) else { return true };
     let began = SystemTime::now();
-    let code = run(asked, &mut connection, signals);
+    let answer = run(asked, &mut connection, signals);
     let is_clean = kill_descendants();
     hand_back::hand_back(owner, began);
-    if let Some(code) = code {
-        let _ = connection.write_all(&[code]);
+    if let Some((code, why)) = answer {
+        let _ = connection.write_all(&[&[code], why.as_bytes()].concat());
     }
     is_clean
 }
@@ -121,28 +120,20 @@ fn receive_descriptors(
     (received.bytes == 1).then_some(())
 }
 
-/// Runs the program. Nothing if the shim went away meanwhile, or everything is to end.
-fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u8> {
+/// Runs the program: its exit code, or that of a shell and why it did not run. The shim says that: what
+/// is written to the command's own streams could hold this up. Nothing if the shim went away meanwhile,
+/// or everything is to end.
+fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<(u8, String)> {
     let Asked { request, stdio, directory } = asked;
     let [stdin, stdout, stderr] = stdio;
     let name = request.arguments.first().cloned().unwrap_or_default();
-    let mut last_words = File::from(stderr.try_clone().ok()?);
-    let mut refuse = |text: &str, code: u8| {
-        // The stream is the shim's; what is written there must not hold this up.
-        let text = format!("stigmer: {}: {text}\n", name.display());
-        let mut polled = [PollFd::new(&last_words, PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if matches!(poll(&mut polled, Some(&now)), Ok(1..)) {
-            let _ = last_words.write_all(text.as_bytes());
-        }
-        Some(code)
-    };
     if !PROGRAMS.iter().any(|program| OsStr::new(program) == name) {
-        return refuse("no package manager that runs as root", NOT_EXECUTABLE);
+        return Some((NOT_EXECUTABLE, "no package manager that runs as root".to_owned()));
     }
     let environment = environment(request.environment, rustix::termios::isatty(&stdin));
     let Some(program) = find_program(&name) else {
-        return refuse("command not found: this image has no such package manager", NOT_FOUND);
+        let why = "command not found: this image has no such package manager";
+        return Some((NOT_FOUND, why.to_owned()));
     };
     let mut command = Command::new(program);
     command.arg0(&name).args(&request.arguments[1..]).env_clear().envs(environment);
@@ -164,11 +155,11 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
     unsafe { command.pre_exec(prepare) };
     let child = match command.spawn() {
         Ok(child) => Pid::from_raw(child.id().cast_signed())?,
-        Err(error) => return refuse(&format!("cannot be executed: {error}"), NOT_EXECUTABLE),
+        Err(error) => return Some((NOT_EXECUTABLE, format!("cannot be executed: {error}"))),
     };
     // The descriptors are the program's alone now: whoever reads what it writes sees its end.
-    drop((command, last_words));
-    follow(child, connection, signals)
+    drop(command);
+    follow(child, connection, signals).map(|code| (code, String::new()))
 }
 
 /// The caller's environment as root has it.
