@@ -111,6 +111,10 @@ impl Plan<'_> {
         if options.ca_bundle.is_some() {
             say("--ca-bundle", CA_BUNDLE.to_owned());
         }
+        for volume in &options.volumes {
+            let is_volume = !volume.source.starts_with('/') && !volume.read_only;
+            say(if is_volume { "--volume" } else { "--mounted" }, volume.target.clone());
+        }
         Ok(words)
     }
 

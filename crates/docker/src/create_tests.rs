@@ -95,8 +95,8 @@ fn what_is_asked_for_is_in_the_request() {
     let host = &whole["HostConfig"];
     let words: Vec<&str> =
         whole["Entrypoint"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let more = ["--ttl", "0", "--ca-bundle", "/.stigmer/ca-bundle.pem"];
-    assert_eq!(words[words.len() - 4..], more);
+    let more = "--ttl 0 --ca-bundle /.stigmer/ca-bundle.pem --mounted /mnt/data --volume /cache";
+    assert_eq!(words[words.len() - 8..].join(" "), more);
     let variables = [
         "A=b c",
         "https_proxy=mine",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Wish, once, seconds, split, value_of};
+use crate::container::Mounted;
 
 /// Where commands are at home unless it is said otherwise.
 const HOME: &str = "/home/sandbox";
@@ -23,6 +24,8 @@ pub(crate) struct Init {
     pub(crate) ttl: Option<Duration>,
     pub(crate) home: PathBuf,
     pub(crate) ca_bundle: Option<PathBuf>,
+    /// What the engine mounts beside the workspace.
+    pub(crate) mounts: Vec<Mounted>,
 }
 
 /// How to be the keeper of a pool.
@@ -46,7 +49,7 @@ pub(super) const WORDS: [(&str, Reader); 3] =
 
 fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
     let (mut user, mut root, mut shared, mut ttl) = (None, None, None, None);
-    let (mut home, mut ca_bundle, mut waits) = (None, None, None);
+    let (mut home, mut ca_bundle, mut waits, mut mounts) = (None, None, None, Vec::new());
     while let Some(argument) = rest.next() {
         let (name, joined) = split(&argument);
         let mut value = || value_of(&name, &joined, &mut rest);
@@ -59,6 +62,10 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
             "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
             "--home" => once(&mut home, &name, absolute(&name, value()?)?)?,
             "--ca-bundle" => once(&mut ca_bundle, &name, absolute(&name, value()?)?)?,
+            "--volume" | "--mounted" => {
+                let target = absolute(&name, value()?)?;
+                mounts.push(Mounted { target, is_volume: name == "--volume" });
+            }
             _ => return Err(format!("\"{}\" is no argument of init", argument.display())),
         }
     }
@@ -77,6 +84,7 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
         ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
         home: home.unwrap_or_else(|| HOME.into()),
         ca_bundle,
+        mounts,
     }))
 }
 
@@ -144,10 +152,13 @@ mod tests {
 
     #[test]
     fn init_has_what_it_is_told_and_a_home() {
-        let more = "--ca-bundle=/c";
+        let more = "--ca-bundle=/c --volume /v --mounted=/m";
         let Ok(Wish::Init(init)) = wish(&format!("{LEAST} {more}")) else { panic!() };
         assert_eq!((init.uid, init.gid, init.ttl), (7, 8, Some(Duration::from_secs(60))));
         assert_eq!((init.home, init.ca_bundle), ("/home/sandbox".into(), Some("/c".into())));
+        let mounts = [("/v", true), ("/m", false)];
+        let mounts = mounts.map(|(target, is_volume)| Mounted { target: target.into(), is_volume });
+        assert_eq!(init.mounts, mounts);
         let Ok(Wish::Init(init)) = wish("init --user 0:0 --root /w --shared /s --ttl 0 --home /h")
         else {
             panic!()
@@ -176,6 +187,7 @@ mod tests {
             ("init --listen stdio", "--listen"),
             ("init --user 1:1 --root /w --wait /p --shared /s --ttl 1", "--wait"),
             ("init --wait p", "absolute"),
+            ("init --volume v", "absolute"),
             ("keep --owner 7 --ttl 1", "--socket"),
             ("keep --socket /s --ttl 1", "--owner"),
             ("keep --socket /s --owner 7", "--ttl"),

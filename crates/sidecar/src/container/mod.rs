@@ -5,6 +5,7 @@
 mod accounts;
 mod environment;
 mod identity;
+mod mounts;
 mod prepare;
 mod server;
 pub(crate) mod signals;
@@ -24,6 +25,7 @@ use crate::pool::wait_for_workspace;
 use crate::say;
 use accounts::Caller;
 use environment::Parts;
+pub(crate) use mounts::Mounted;
 use prepare::Trouble;
 use server::{Ended, Server};
 use signals::Signals;

@@ -43,12 +43,16 @@ impl Trouble {
     }
 }
 
-/// Makes the home and the usual directory for temporary files.
+/// Makes the home and the usual directory for temporary files, and has mounts be usable.
 pub(super) fn places(wanted: &Init, trouble: &mut Trouble) {
     let home = &wanted.home;
     let what = format!("make the home {} for user {}", home.display(), wanted.uid);
     trouble.note(&what, make_home(home, wanted.uid, wanted.gid));
     trouble.note(&format!("make {TEMPORARY} everybody's"), make_temporary());
+    for mounted in &wanted.mounts {
+        let what = format!("give user {} what {} needs", wanted.uid, mounted.target.display());
+        trouble.note(&what, super::mounts::give(mounted, wanted));
+    }
 }
 
 /// Makes the link to the workspace.

@@ -40,6 +40,26 @@ async fn a_command_is_the_callers_and_has_no_capability() {
 }
 
 #[tokio::test]
+async fn a_volume_and_what_lies_above_it_are_the_callers_and_nothing_else_is() {
+    if !engine() {
+        return;
+    }
+    let volume = new_name();
+    let mut wanted = Wanted::new(BASE);
+    for target in ["/home/sandbox/.cache/deep/pip", "/srv/cache"] {
+        wanted = wanted.engine(format!("--volume={volume}:{target}"));
+        wanted = wanted.init(format!("--volume={target}"));
+    }
+    // What has something in it, and what is no volume of the engine's.
+    let container = wanted.init("--volume=/etc").init("--mounted=/opt").start();
+    let executor = container.executor().await;
+    line(&executor, "cd ~/.cache && touch x deep/x deep/pip/x && ls /srv/cache/x").await;
+    assert_eq!(line(&executor, "stat -c %u /etc /opt /srv").await, "0\n0\n0");
+    drop((executor, container));
+    docker(&["volume", "rm", &volume].map(str::to_owned));
+}
+
+#[tokio::test]
 async fn every_file_is_the_callers() {
     if !engine() {
         return;
