@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stigmer_core::Result;
+use stigmer_core::{ErrorCode, Result, ToolError};
 
 /// Bytes of memory that a container may use where nothing is said: a build of a large project fits,
 /// and a runaway does not take a laptop with it.
@@ -104,11 +104,17 @@ impl DockerOptions {
         }
     }
 
-    /// Refuses options that cannot be had together.
+    /// Refuses options that cannot be had, by themselves or together.
     ///
     /// # Errors
     /// `bad_configuration`, which names the settings.
     pub fn check(&self) -> Result<()> {
+        if self.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            let message = "sandbox_ttl is 0: a container would be gone before its first command";
+            return Err(ToolError::new(ErrorCode::BadConfiguration, message)
+                .with_detail("settings", vec!["sandbox_ttl"])
+                .with_hint("name a time, such as 1h; a command that runs is use"));
+        }
         crate::pool::check(self)
     }
 }
@@ -189,5 +195,14 @@ pub(crate) mod tests {
             user_home: Some("/home/u".into()),
             ..DockerOptions::new(state.into(), sidecar.into(), owner, "debian:12")
         }
+    }
+
+    #[test]
+    fn no_container_lives_for_no_time() {
+        let refused = DockerOptions { ttl: Some(Duration::ZERO), ..plain() }.check().unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadConfiguration);
+        assert!(refused.message.contains("sandbox_ttl"), "{refused:?}");
+        plain().check().unwrap();
+        DockerOptions { ttl: None, ..plain() }.check().unwrap();
     }
 }

@@ -40,6 +40,26 @@ async fn a_command_is_the_callers_and_has_no_capability() {
 }
 
 #[tokio::test]
+async fn a_volume_and_what_lies_above_it_are_the_callers_and_nothing_else_is() {
+    if !engine() {
+        return;
+    }
+    let volume = new_name();
+    let mut wanted = Wanted::new(BASE);
+    for target in ["/home/sandbox/.cache/deep/pip", "/srv/cache"] {
+        wanted = wanted.engine(format!("--volume={volume}:{target}"));
+        wanted = wanted.init(format!("--volume={target}"));
+    }
+    // What has something in it, and what is no volume of the engine's.
+    let container = wanted.init("--volume=/etc").init("--mounted=/opt").start();
+    let executor = container.executor().await;
+    line(&executor, "cd ~/.cache && touch x deep/x deep/pip/x && ls /srv/cache/x").await;
+    assert_eq!(line(&executor, "stat -c %u /etc /opt /srv").await, "0\n0\n0");
+    drop((executor, container));
+    docker(&["volume", "rm", &volume].map(str::to_owned));
+}
+
+#[tokio::test]
 async fn every_file_is_the_callers() {
     if !engine() {
         return;
@@ -121,6 +141,30 @@ async fn a_container_that_is_asked_to_give_way_ends_if_nothing_runs_in_it() {
         !container.is_there()
     })
     .await;
+}
+
+#[tokio::test]
+async fn no_command_keeps_a_container_once_it_has_ended() {
+    if !engine() {
+        return;
+    }
+    let ahead = "cd /.stigmer/shared/state/processes; for e in */exit.json; do \
+                 sed -i 's/\"ended_ms\":[0-9]*/\"ended_ms\":99999999999999/' $e; done";
+    for line in [
+        "rm -rf /.stigmer/shared/state/processes; touch /.stigmer/shared/state/processes",
+        ahead,
+        "cd /.stigmer/shared/state/processes; for d in *; do rm $d/exit.json; mkdir -p $d/x; \
+         rm -f $d/control; mv $d/x $d/control; done",
+        "for p in /proc/[0-9]*; do [ \"$(cut -d' ' -f4 $p/stat)\" != 1 ] || \
+         kill -STOP ${p#/proc/}; done",
+    ] {
+        let container = Wanted::new(BASE).ttl(1).start();
+        let executor = container.executor().await;
+        let _ = run(&executor, shell("true")).await;
+        let _ = executor.start_process(detached(shell(line))).await;
+        drop(executor);
+        until(line, || !container.is_there()).await;
+    }
 }
 
 #[tokio::test]
