@@ -225,7 +225,7 @@ mod tests {
             ("STIGMER_SANDBOX_DISK", "1GiB"),
             ("STIGMER_SANDBOX_VOLUMES", "/a:/b:ro,cache:/c"),
             ("STIGMER_SANDBOX_ENVIRONMENT", "A=1\\,2,B="),
-            ("STIGMER_SANDBOX_PORTS", "8080:80"),
+            ("STIGMER_SANDBOX_PORTS", "80"),
             ("STIGMER_SANDBOX_HOST_GATEWAY", "true"),
             ("STIGMER_SANDBOX_CREDENTIALS", "kube,aws"),
             ("STIGMER_SANDBOX_CA_BUNDLE", "/ca.pem"),
