@@ -150,10 +150,7 @@ impl Context {
         let request = OpenWorkspace {
             path: workspace.given().into(),
             mode: connection::mode_to_send(globals.mode, &configuration)?,
-            settings: match mode {
-                ExecutionMode::Sandbox => configuration.said_of_places(),
-                _ => Vec::new(),
-            },
+            settings: Vec::new(),
         };
         let client = connection::client(endpoint);
         let opened = RemoteExecutor::open(client.clone(), request.clone());
@@ -163,6 +160,8 @@ impl Context {
         let mode = executor.workspace().map_or(mode, |info| info.mode);
         if mode == ExecutionMode::Sandbox {
             // Opening has a limit; making a container, and pulling its image, has none.
+            let settings = configuration.said_of_places();
+            let request = OpenWorkspace { settings, ..request };
             let preparing = client.prepare(request, Preparation::Open).await?;
             places::follow(preparing, &|event| shown.show(&event)).await?;
         }

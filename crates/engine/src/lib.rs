@@ -127,7 +127,7 @@ impl Engine {
         if mode == ExecutionMode::Sandbox {
             let said = self.configuration.said_of_places();
             let record = self.record_sandbox(workspace, &said, &context)?;
-            let sandbox = self.sandboxes.of(&record)?;
+            let sandbox = self.sandboxes.with(&record, said)?;
             sandbox.prepare(Preparation::Open, listener).await?;
             return Ok(self.audited(sandbox, record.root, context));
         }

@@ -20,10 +20,9 @@ use stigmer_core::{
     ByteStream, ByteString, Capabilities, Capability, ChangeStream, ErrorCode, FilePath,
     OutputStream, Place, ProcessId, Result, ToolError, ToolExecutor,
 };
-use stigmer_docker::DockerOptions;
 use stigmer_host::HostExecutor;
 
-use super::{Sandboxes, Slot};
+use super::{Sandboxes, Slot, Wanted};
 
 /// A workspace's sandbox. Its place is made by its first use, and made anew by the next use when it
 /// is gone: what could be lost with it was lost when it went.
@@ -31,7 +30,7 @@ pub(crate) struct Sandboxed {
     sandboxes: Arc<Sandboxes>,
     slot: Arc<Slot>,
     site: Site,
-    options: DockerOptions,
+    wanted: Wanted,
 }
 
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(capabilities);
@@ -51,9 +50,9 @@ impl Sandboxed {
         sandboxes: Arc<Sandboxes>,
         slot: Arc<Slot>,
         site: Site,
-        options: DockerOptions,
+        wanted: Wanted,
     ) -> Self {
-        Self { sandboxes, slot, site, options }
+        Self { sandboxes, slot, site, wanted }
     }
 
     /// The workspace's root.
@@ -68,7 +67,7 @@ impl Sandboxed {
         listener: Listener<'_>,
     ) -> Result<Arc<dyn ToolExecutor>> {
         let (slot, site) = (&self.slot, &self.site);
-        self.sandboxes.open(slot, site, &self.options, preparation, listener).await
+        self.sandboxes.open(slot, site, &self.wanted, preparation, listener).await
     }
 
     async fn opened(&self) -> Result<Arc<dyn ToolExecutor>> {
@@ -90,7 +89,7 @@ impl Sandboxed {
         if let Some(held) = self.slot.held() {
             return Ok(Some(held.executor));
         }
-        let manager = self.sandboxes.manager(&self.options)?;
+        let manager = self.sandboxes.manager(&self.wanted.options)?;
         match manager.status(&self.site).await?.state {
             PlaceState::Ready | PlaceState::Creating => self.opened().await.map(Some),
             _ => Ok(None),

@@ -18,6 +18,9 @@ use stigmer_host::{HostExecutor, HostOptions};
 
 use crate::{Configuration, Engine, ProcessScope, Sources, Surroundings, Workspace};
 
+/// An image of which the manager makes nothing.
+const NO_IMAGE: &str = "none";
+
 /// What the manager was asked for.
 #[derive(Default)]
 struct Log {
@@ -57,6 +60,9 @@ impl WorkspaceManager for Directories {
     async fn open(&self, site: &Site, listener: Listener<'_>) -> Result<Arc<dyn ToolExecutor>> {
         if self.told(site).state == PlaceState::Stopped {
             return Err(ToolError::new(ErrorCode::ProcessEnded, "it is stopped"));
+        }
+        if self.options.image == NO_IMAGE {
+            return Err(ToolError::not_found(&NO_IMAGE.into()));
         }
         listener(Progress::Step("making".to_owned()));
         tokio::task::yield_now().await;
@@ -169,26 +175,61 @@ async fn opening_makes_nothing_and_the_first_uses_make_one_place_together() {
 }
 
 #[tokio::test]
-async fn what_was_said_of_a_place_stays_with_its_workspace() {
+async fn what_is_said_is_for_one_use_and_what_create_keeps_stays_until_the_place_is_removed() {
     let (home, context) = (Home::new(), RequestContext::default());
     let path = home.path("user/work");
-    let prepare = async |engine: &Engine, settings: &[(&str, &str)]| {
-        let request = home.open(&path, settings);
-        engine.prepare(request, Preparation::Open, &context, &|_| ()).await.unwrap()
+    let name = path.to_str().unwrap();
+    let servers = [("STIGMER_SANDBOX_IMAGE", "servers")];
+    let prepare = async |engine: &Engine, how, settings: &[(&str, &str)]| {
+        engine.prepare(home.open(&path, settings), how, &context, &|_| ()).await.unwrap()
     };
-    let engine = home.engine(&[("STIGMER_SANDBOX_IMAGE", "servers")]);
-    prepare(&engine, &[]).await;
-    prepare(&engine, &[("sandbox_image", "callers"), ("sandbox_environment", "T=hunter2")]).await;
-    drop(engine);
-    // Another program, which was told nothing.
-    let engine = home.engine(&[("STIGMER_SANDBOX_IMAGE", "servers")]);
-    prepare(&engine, &[]).await;
-    assert_eq!(*home.log.images.lock().unwrap(), ["servers", "callers", "callers"]);
+    let callers = [("sandbox_image", "callers"), ("sandbox_environment", "T=hunter2")];
+    let made = || home.log.images.lock().unwrap().last().cloned().unwrap();
+    // The same program, and another which was told nothing.
+    let (engine, other) = (home.engine(&servers), home.engine(&servers));
+    prepare(&engine, Preparation::Open, &[]).await;
+    prepare(&engine, Preparation::Open, &callers).await;
+    assert_eq!(made(), "callers");
+    // Whoever names the workspace only works in what was opened last.
+    assert_eq!(engine.place_status(name).await.unwrap().image.as_deref(), Some("callers"));
+    for engine in [&engine, &other] {
+        prepare(engine, Preparation::Open, &[]).await;
+        assert_eq!(made(), "servers");
+    }
+    let status = prepare(&engine, Preparation::Create, &callers).await;
+    assert!(status.notes.iter().any(|note| note.contains("sandbox_image=callers")), "{status:?}");
+    prepare(&engine, Preparation::Open, &[]).await;
+    prepare(&home.engine(&servers), Preparation::Open, &[]).await;
+    assert_eq!(made(), "callers");
     let records = home.path("user/.stigmer/state/workspaces");
     for entry in std::fs::read_dir(records).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(text.contains("callers") && !text.contains("hunter2"), "{text}");
     }
+    engine.remove_place(name).await.unwrap();
+    let status = prepare(&home.engine(&servers), Preparation::Open, &[]).await;
+    assert_eq!((made(), status.notes), ("servers".to_owned(), Vec::new()));
+}
+
+#[tokio::test]
+async fn what_could_not_be_opened_was_never_said() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let path = home.path("user/work");
+    let bad = || home.open(&path, &[("sandbox_image", NO_IMAGE)]);
+    let info = engine.open_workspace(home.open(&path, &[]), &context).unwrap();
+    let list = async || {
+        let executor = engine.executor_of(info.id.as_str(), &context).unwrap();
+        executor.stat_file(".".into()).await.map(drop)
+    };
+    for how in [Preparation::Open, Preparation::Create] {
+        engine.prepare(bad(), how, &context, &|_| ()).await.unwrap_err();
+        list().await.unwrap();
+    }
+    // Who opens without preparing has it said for the next use, which fails; and no other.
+    engine.open_workspace(bad(), &context).unwrap();
+    list().await.unwrap_err();
+    list().await.unwrap();
 }
 
 #[tokio::test]

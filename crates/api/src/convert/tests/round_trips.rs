@@ -173,6 +173,7 @@ proptest! {
         let settings = workspace.server_settings.clone();
         let open = OpenWorkspace { path, mode, settings };
         same::<wire::OpenWorkspaceRequest, _>(&open);
+        same::<wire::PrepareRequest, _>(&(open.clone(), Preparation::Create));
         same::<wire::PrepareRequest, _>(&(open.clone(), Preparation::Start));
         same::<wire::PrepareRequest, _>(&(open, Preparation::Recover));
         same::<wire::Preparing, _>(&preparing);

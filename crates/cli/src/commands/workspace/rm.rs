@@ -9,7 +9,8 @@ use crate::output::{Failure, Output};
 /// Ends the commands of a sandbox and removes it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The workspace's directory stays. What its commands wrote is gone.
+The workspace's directory stays. What its commands wrote is gone, and so is what `create` kept of its
+settings.
 
 Examples:
   stigmer workspace rm
