@@ -1,6 +1,7 @@
 //! Workspaces in Docker containers: one long-lived container for each, with the sidecar as its
 //! process 1.
 
+mod attach;
 mod create;
 mod disk;
 mod engine;

@@ -137,6 +137,11 @@ impl WorkspaceManager for DockerManager {
         Ok(self.ready(site, listener).await?)
     }
 
+    async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>> {
+        let executor = self.attached(&site.workspace).await?;
+        Ok(executor.map(|executor| Arc::new(executor) as Arc<dyn ToolExecutor>))
+    }
+
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {
         self.look(&site.workspace, &site.root).await
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use stigmer_core::manager::PlaceState;
-use stigmer_core::process::{Lifetime, StartProcess};
+use stigmer_core::process::{Lifetime, ProcessState, SignalRequest, StartProcess};
 use stigmer_core::{Capability, ErrorCode, Place, WorkspaceManager as _};
 use stigmer_docker::{DockerManager, DockerOptions};
 
@@ -153,7 +153,15 @@ async fn other_settings_replace_a_container_that_is_idle_and_no_other() {
     assert_eq!(error.code, ErrorCode::Busy, "{error}");
     assert_eq!(error.details["commands"], 1);
     assert_eq!(home.id().await, id);
-    executor.signal(&started.id, stigmer_core::process::SignalRequest::Kill).await.unwrap();
+    // Whoever looks after the commands needs not have the same settings, nor what is known of it.
+    std::fs::remove_file(home.record()).unwrap();
+    let attached = changed.attach(&home.site).await.unwrap().expect("a container");
+    let info = attached.process(&started.id).await.unwrap();
+    assert_eq!(info.state, ProcessState::Running);
+    home.manager().open(&home.site, &quiet).await.unwrap();
+    let attached = changed.attach(&home.site).await.unwrap().expect("a container");
+    attached.signal(&started.id, SignalRequest::Kill).await.unwrap();
+    assert_eq!(home.id().await, id, "it is still that one");
     let told = Told::default();
     let executor = changed.open(&home.site, &|progress| told.take(progress)).await.unwrap();
     assert!(told.text().contains("replaced"), "{}", told.text());
@@ -232,6 +240,8 @@ async fn a_stopped_container_is_kept_as_it_is() {
     let home = Home::new();
     let manager = home.manager();
     assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Gone);
+    assert!(manager.attach(&home.site).await.unwrap().is_none());
+    assert_eq!(home.state_of().await, PlaceState::Gone, "none is made for it");
     let executor = manager.open(&home.site, &quiet).await.unwrap();
     let started = executor.start_process(StartProcess::shell("echo > /tmp/kept; sleep 1000")).await;
     let started = started.unwrap();
@@ -239,6 +249,8 @@ async fn a_stopped_container_is_kept_as_it_is() {
     let status = manager.stop(&home.site).await.unwrap();
     assert_eq!(status.state, PlaceState::Stopped);
     assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Stopped);
+    assert!(manager.attach(&home.site).await.unwrap().is_none(), "nothing runs in it");
+    assert_eq!(home.state_of().await, PlaceState::Stopped);
     assert_eq!(manager.start(&home.site, &quiet).await.unwrap().state, PlaceState::Ready);
     assert_eq!(home.id().await, id);
     let executor = home.manager().open(&home.site, &quiet).await.unwrap();

@@ -72,6 +72,13 @@ impl WorkspaceManager for Directories {
         let state = self.options.state.join("inside");
         Ok(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?))
     }
+    async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>> {
+        if self.told(site).state != PlaceState::Ready {
+            return Ok(None);
+        }
+        let state = self.options.state.join("inside");
+        Ok(Some(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?)))
+    }
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {
         Ok(self.told(site))
     }
