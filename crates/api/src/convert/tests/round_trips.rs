@@ -277,6 +277,7 @@ fn the_end_of_a_command_does_not_move_its_reader() {
         duration_ms: 1,
         output_bytes,
         memory_limit: None,
+        cause: None,
         survivors: Vec::new(),
     };
     assert_eq!(position.event(output(5, "abc")).next, 8);
