@@ -128,7 +128,10 @@ impl Context {
                 Some(Server { endpoint, pid: None }) => {
                     Arc::new(RemoteExecutor::of_all_workspaces(connection::client(endpoint)))
                 }
-                _ => Engine::new(configuration.clone(), None, ProcessScope::All).homeless()?,
+                _ => {
+                    let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
+                    engine.homeless(globals.workspace.as_ref().map(|_| workspace.root()))?
+                }
             };
             return Ok(context(mode, Arc::clone(&processes), processes, None));
         }

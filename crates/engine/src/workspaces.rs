@@ -329,7 +329,7 @@ impl Engine {
         context: &RequestContext,
     ) -> Result<Arc<dyn ToolExecutor>> {
         if name.is_empty() {
-            return self.homeless();
+            return self.homeless(None);
         }
         let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(name);
         // It may have been forgotten by another program, and its directory be another one.
@@ -451,15 +451,18 @@ impl Engine {
         }
     }
 
-    /// The executor of no workspace: it knows the commands of all, and refuses what needs one.
+    /// The executor of no workspace: it knows the commands of all, and refuses what needs one. A
+    /// sandbox can say that it knows a command which is another's; `named` is the directory of the one
+    /// to believe then.
     ///
     /// # Errors
     /// `bad_configuration` if there is no place for records.
-    pub fn homeless(&self) -> Result<Arc<dyn ToolExecutor>> {
+    pub fn homeless(&self, named: Option<&Path>) -> Result<Arc<dyn ToolExecutor>> {
         // Every directory lies beneath it, and no operation on files is let through.
         let root = Workspace::choose(Some(Path::new("/")), Path::new("/"))?;
         let host = Arc::new(self.host(&root, ProcessScope::All)?);
-        Ok(Arc::new(Homeless { host, sandboxes: Arc::clone(&self.sandboxes) }))
+        let named = named.map(|root| id_of(root, ExecutionMode::Sandbox));
+        Ok(Arc::new(Homeless { host, sandboxes: Arc::clone(&self.sandboxes), named }))
     }
 
     fn tell(&self, workspace: FilePath, context: &RequestContext, kind: EventKind) {

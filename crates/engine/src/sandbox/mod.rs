@@ -85,6 +85,8 @@ pub(crate) struct Slot {
     /// Held by whoever opens it: one at a time.
     turn: tokio::sync::Mutex<()>,
     held: Mutex<Option<Held>>,
+    /// Who was attached to last to look after commands.
+    attached: Mutex<Option<Arc<dyn ToolExecutor>>>,
     said: Mutex<Said>,
     /// What its listeners are told.
     progress: broadcast::Sender<Progress>,
@@ -135,8 +137,20 @@ impl Slot {
         }
     }
 
+    /// Who knows the commands of the place, if it is known who that is.
+    fn attached(&self) -> Option<Arc<dyn ToolExecutor>> {
+        let held = self.held().map(|held| held.executor);
+        held.or_else(|| self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn attach(&self, executor: &Arc<dyn ToolExecutor>) {
+        let executor = Some(Arc::clone(executor));
+        *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = executor;
+    }
+
     fn hold(&self, held: Option<Held>) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Lets go of an executor that answers no more, unless another was opened meanwhile.
@@ -144,6 +158,10 @@ impl Slot {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.executor, dead)) {
             *held = None;
+        }
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if attached.as_ref().is_some_and(|executor| Arc::ptr_eq(executor, dead)) {
+            *attached = None;
         }
     }
 }
@@ -157,7 +175,9 @@ impl Sandboxes {
     /// Refuses a directory that may be no sandbox's workspace.
     pub(crate) fn check(&self, root: &std::path::Path) -> Result<()> {
         let user = self.configuration.around().user_home.as_deref();
-        check_site(root, user, self.configuration.home().ok())
+        let engine = options::engine(&self.configuration)?;
+        let sockets = site::sockets(engine.as_deref(), rustix::process::geteuid().as_raw());
+        check_site(root, user, self.configuration.home().ok(), &sockets)
     }
 
     /// The sandbox of a workspace, made as its settings and what was said last say. Nothing is opened.
@@ -222,8 +242,8 @@ impl Sandboxes {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let (progress, _) = broadcast::channel(MOST_PROGRESS);
-            let (turn, held, said) = Default::default();
-            Arc::new(Slot { turn, held, said, progress })
+            let (turn, held, attached, said) = Default::default();
+            Arc::new(Slot { turn, held, attached, said, progress })
         };
         Arc::clone(slots.entry(id.clone()).or_insert_with(new))
     }
@@ -425,9 +445,9 @@ impl Sandboxes {
         let store = self.store();
         let of = |entry: std::fs::DirEntry| {
             let id: WorkspaceId = entry.file_name().to_str()?.parse().ok()?;
-            let record = store.as_ref().ok()?.get(&id).ok().flatten();
+            let record = store.as_ref().ok().and_then(|store| store.get(&id).ok().flatten());
             let live = record.and_then(|record| self.of(&record).ok());
-            Some(Recorded { records: Records::open(&entry.path()), live })
+            Some(Recorded { id, records: Records::open(&entry.path()), live })
         };
         entries.flatten().filter_map(of).collect()
     }
@@ -447,6 +467,7 @@ impl Sandboxes {
 
 /// A sandbox of which there may be records of commands.
 pub(crate) struct Recorded {
+    pub(crate) id: WorkspaceId,
     pub(crate) records: Option<Records>,
     /// How to ask it, if its workspace was not forgotten.
     pub(crate) live: Option<Arc<Sandboxed>>,

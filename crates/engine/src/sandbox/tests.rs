@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use stigmer_api::RequestContext;
 use stigmer_core::file::{ReadFile, WriteFile};
 use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
+use stigmer_core::process::{EndReason, ProcessState, SignalRequest};
 use stigmer_core::workspace::{OpenWorkspace, Preparation};
 use stigmer_core::{
-    ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManager,
+    ErrorCode, ExecutionMode, ProcessId, Result, ToolError, ToolExecutor, WorkspaceId,
+    WorkspaceManager,
 };
 use stigmer_docker::DockerOptions;
 use stigmer_host::{HostExecutor, HostOptions};
@@ -27,6 +29,15 @@ struct Log {
     opened: AtomicUsize,
     images: Mutex<Vec<String>>,
     places: Mutex<HashMap<WorkspaceId, PlaceState>>,
+    /// Places that are there and cannot be asked.
+    deaf: Mutex<HashMap<WorkspaceId, Deaf>>,
+}
+
+/// Why a place cannot be asked.
+#[derive(Clone, Copy)]
+enum Deaf {
+    Paused,
+    Hanging,
 }
 
 struct Directories {
@@ -73,6 +84,15 @@ impl WorkspaceManager for Directories {
         Ok(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?))
     }
     async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>> {
+        let deaf = self.log.deaf.lock().unwrap().get(&site.workspace).copied();
+        match deaf {
+            Some(Deaf::Hanging) => std::future::pending().await,
+            Some(Deaf::Paused) => {
+                return Err(ToolError::new(ErrorCode::Unavailable, "it is paused")
+                    .with_detail("cause", "container_paused"));
+            }
+            None => {}
+        }
         if self.told(site).state != PlaceState::Ready {
             return Ok(None);
         }
@@ -294,4 +314,69 @@ async fn the_callers_environment_does_not_get_in() {
     start.caller = Some(Caller::with_environment(Default::default()));
     let error = executor.start_process(start).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unsupported);
+}
+
+/// Writes what is on disk of a command that has not ended, in a sandbox.
+fn plant(home: &Home, workspace: &WorkspaceId, id: &ProcessId) {
+    let place = home.path("user/.stigmer/state/sandboxes").join(workspace.as_str());
+    let process = place.join("shared/state/processes").join(id.as_str());
+    std::fs::create_dir_all(&process).unwrap();
+    let record = format!(
+        r#"{{"stigmer":"0","id":"{id}","command":{{"shell":"true"}},"workspace":"/w","cwd":"/w",
+            "started_ms":1,"terminal":false,"detached":true}}"#
+    );
+    std::fs::write(process.join("process.json"), record).unwrap();
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_asked_has_not_lost_its_commands_and_hides_no_others() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let open = |name: &str| {
+        std::fs::create_dir_all(home.path(name)).unwrap();
+        engine.open_workspace(home.open(&home.path(name), &[]), &context).unwrap().id
+    };
+    let (paused, hanging, gone) = (open("user/a"), open("user/b"), open("user/c"));
+    let ids = [1, 2, 3].map(ProcessId::from_random);
+    for (workspace, id) in [&paused, &hanging, &gone].into_iter().zip(&ids) {
+        plant(&home, workspace, id);
+    }
+    home.log.deaf.lock().unwrap().insert(paused, Deaf::Paused);
+    home.log.deaf.lock().unwrap().insert(hanging, Deaf::Hanging);
+    let all = engine.homeless(None).unwrap();
+    let [first, _, third] = &ids;
+    let error = all.signal(first, SignalRequest::Kill).await.unwrap_err();
+    assert_eq!(error.details["cause"], "container_paused", "it is not ended, and nobody says so");
+    assert_eq!(all.wait(first).await.unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(all.process(first).await.unwrap().state, ProcessState::Running);
+    assert_eq!(all.process(third).await.unwrap().state, ProcessState::Lost);
+    assert_eq!(all.wait(third).await.unwrap().reason, EndReason::Lost);
+    // If the one that hangs were waited for, this would not end.
+    let mut listed = all.list_processes().await.unwrap();
+    listed.sort_by_key(|info| ids.iter().position(|id| *id == info.id));
+    let states: Vec<_> = listed.iter().map(|info| info.state).collect();
+    assert_eq!(states, [ProcessState::Running, ProcessState::Running, ProcessState::Lost]);
+    assert_eq!(home.log.opened.load(Ordering::SeqCst), 0, "nothing is made to look after commands");
+}
+
+#[tokio::test]
+async fn a_command_that_several_sandboxes_claim_is_nobodys_until_one_is_named() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let (honest, liar) = (home.path("user/work"), home.path("user/liar"));
+    std::fs::create_dir(&liar).unwrap();
+    let id = ProcessId::from_random(1);
+    let mut known = Vec::new();
+    for path in [&honest, &liar] {
+        let info = engine.open_workspace(home.open(path, &[]), &context).unwrap();
+        plant(&home, &info.id, &id);
+        known.push(info.id);
+    }
+    let error = engine.homeless(None).unwrap().process(&id).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+    assert!(known.iter().all(|id| error.message.contains(id.as_str())), "{error}");
+    let named = engine.homeless(Some(&honest)).unwrap();
+    assert_eq!(named.process(&id).await.unwrap().id, id);
+    let elsewhere = engine.homeless(Some(Path::new("/"))).unwrap();
+    assert!(elsewhere.process(&id).await.is_err());
 }
