@@ -53,7 +53,8 @@ impl DockerManager {
 
     async fn own_container(&self, workspace: &WorkspaceId) -> Result<Option<Found>> {
         let found = self.engine.container(&self.home.container(workspace)).await?;
-        let ours = |found: &Found| judge(found, &self.home, workspace, "") != Verdict::Foreign;
+        let ours =
+            |found: &Found| judge(found, &self.home, workspace, "", None) != Verdict::Foreign;
         Ok(found.filter(ours))
     }
 

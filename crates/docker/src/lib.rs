@@ -17,6 +17,7 @@ mod prove;
 mod pull;
 mod reap;
 mod record;
+mod root;
 mod shared;
 mod status;
 mod transitions;

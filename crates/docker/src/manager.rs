@@ -14,6 +14,7 @@ use crate::names::{Home, fingerprint};
 use crate::options::DockerOptions;
 use crate::pull;
 use crate::record::Record;
+use crate::root;
 use crate::shared::Place;
 use crate::transport::Reach;
 use crate::warden::Warden;
@@ -80,6 +81,10 @@ impl DockerManager {
         if record.stopped || record.root != site.root || record.options != self.fingerprint(site) {
             return None;
         }
+        // Somebody may have moved it, and made another one of its name.
+        if record.directory.is_some_and(|known| root::check(site.root.as_path(), known).is_err()) {
+            return None;
+        }
         if let Some(executor) = self.kept(&site.workspace, &record) {
             let answers = match record.way {
                 crate::record::Way::Socket => place.connect().await.is_ok(),
@@ -89,11 +94,7 @@ impl DockerManager {
         }
         let reach = self.reach(&place, &record.container, &record.name, &record.user);
         let remote = reach.open_warm(record.way).await.ok()?;
-        Some(self.keep(
-            &site.workspace,
-            &record.container,
-            ContainerExecutor::new(remote, reach.warden),
-        ))
+        Some(self.keep(site, &record, ContainerExecutor::new(remote, reach.warden)))
     }
 
     fn kept(&self, workspace: &WorkspaceId, record: &Record) -> Option<Arc<ContainerExecutor>> {
@@ -104,13 +105,15 @@ impl DockerManager {
 
     pub(crate) fn keep(
         &self,
-        workspace: &WorkspaceId,
-        container: &str,
+        site: &Site,
+        record: &Record,
         executor: ContainerExecutor,
     ) -> Arc<ContainerExecutor> {
+        let executor = executor.bound_to(site.root.as_path(), record.directory);
         let executor = Arc::new(executor);
-        let kept = (container.to_owned(), Arc::clone(&executor));
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace.clone(), kept);
+        let kept = (record.container.clone(), Arc::clone(&executor));
+        let workspace = site.workspace.clone();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace, kept);
         executor
     }
 

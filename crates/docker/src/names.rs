@@ -18,6 +18,8 @@ pub(crate) const OPTIONS: &str = "dev.stigmer.options";
 pub(crate) const VERSION: &str = "dev.stigmer.version";
 pub(crate) const CREATED: &str = "dev.stigmer.created";
 pub(crate) const FILES: &str = "dev.stigmer.files";
+/// Which directory was mounted as the root.
+pub(crate) const DIRECTORY: &str = "dev.stigmer.directory";
 pub(crate) const KIND: &str = "dev.stigmer.kind";
 
 /// The kinds of containers that were not made for a workspace: one that waits for it or was given to

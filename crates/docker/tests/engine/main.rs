@@ -4,6 +4,7 @@
 
 mod copies;
 mod deaths;
+mod directories;
 mod fault_engine;
 mod faults;
 mod kills;
