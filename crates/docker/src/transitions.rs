@@ -58,6 +58,9 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Arc<ContainerExecutor>> {
+        if let Some(local) = self.with_local_image().await? {
+            return Box::pin(local.settle(site, place, listener)).await;
+        }
         let name = self.home.container(&site.workspace);
         self.clear_claim(place).await?;
         let root = Root::open(&site.root)?;
@@ -170,7 +173,7 @@ impl DockerManager {
             options: self.fingerprint(site),
             root: site.root.clone(),
             directory: (files == Files::Mounted).then(|| root.directory()),
-            image: self.options.image.clone(),
+            image: found.image.clone(),
             image_id: found.image_id.clone(),
             created_ms: created.unwrap_or(0),
             user: user.to_owned(),

@@ -33,6 +33,7 @@ use store::Store;
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
 pub use configuration::{Configuration, Sources, Surroundings};
+pub use sandbox::LOCAL_IMAGE;
 pub use secret::{REDACTED, Secret};
 pub use workspace::Workspace;
 

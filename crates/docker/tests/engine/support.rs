@@ -117,6 +117,8 @@ impl Home {
             },
             engine: self.engine.clone(),
             image: IMAGE.to_owned(),
+            local_image: None,
+            instead_of: None,
             auto_pull: false,
             // What a test that was killed leaves behind goes by itself.
             ttl: Some(Duration::from_secs(300)),

@@ -26,6 +26,7 @@ use crate::configuration::{kept_note, merged};
 use crate::store::{Record, Store};
 
 pub(crate) use executor::{Sandboxed, capabilities};
+pub use options::LOCAL_IMAGE;
 pub(crate) use options::PROXY_VARIABLES;
 pub(crate) use records::Records;
 pub(crate) use sidecar::find as find_sidecar;

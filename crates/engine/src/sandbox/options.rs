@@ -15,6 +15,9 @@ use crate::configuration::{Configuration, Origin, check};
 pub(crate) const PROXY_VARIABLES: [&str; 5] =
     ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
+/// What `stigmer image build` calls its image.
+pub const LOCAL_IMAGE: &str = "stigmer-sandbox-basic:local";
+
 /// What containers are made like.
 ///
 /// # Errors
@@ -77,6 +80,12 @@ pub(crate) fn docker_options(
         user_home: settings.around().user_home.clone(),
         docker_config: settings.around().docker_config.clone(),
         image: text(settings, Key::SandboxImage).unwrap_or_default().to_owned(),
+        // Whoever names an image has that one or none.
+        local_image: settings
+            .get(Key::SandboxImage)
+            .filter(|found| found.origin == Origin::Default)
+            .map(|_| LOCAL_IMAGE.to_owned()),
+        instead_of: None,
         auto_pull: boolean(settings, Key::SandboxAutoPull, true),
         ttl: ttl(settings).filter(|_| cleanup),
         runtime: text(settings, Key::SandboxRuntime).map(str::to_owned),
@@ -207,6 +216,8 @@ mod tests {
             user_home: Some("/home/u".into()),
             docker_config: None,
             image: "ghcr.io/stigmer/agent-sandbox-basic:latest".to_owned(),
+            local_image: Some(LOCAL_IMAGE.to_owned()),
+            instead_of: None,
             auto_pull: true,
             ttl: Some(Duration::from_secs(3600)),
             runtime: None,
@@ -256,6 +267,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((got.image.as_str(), got.auto_pull, got.ttl), ("debian:12", false, None));
+        assert_eq!(got.local_image, None);
         assert_eq!(got.network, Network::Named("team".to_owned()));
         assert_eq!((got.memory, got.memory_reservation), (1 << 30, Some(512 << 20)));
         assert_eq!((got.cpus, got.pids, got.disk), (Some(2), 100, Some(1 << 30)));
