@@ -1,6 +1,7 @@
 //! The operations in a container: those of its sidecar, which say where they ran and, when they
 //! fail, whether the container is to blame.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,6 +24,7 @@ use stigmer_core::{
 
 use crate::disk::DiskWatch;
 use crate::engine::Engine;
+use crate::root::{self, Directory};
 use crate::warden::{Warden, because};
 
 /// The backend's name.
@@ -39,6 +41,8 @@ pub(crate) struct ContainerExecutor {
     warden: Arc<Warden>,
     /// If there is a limit to what it may write.
     disk: Option<Arc<DiskWatch>>,
+    /// What its container has mounted, and where that should be.
+    mounted: Option<(PathBuf, Directory)>,
 }
 
 impl ContainerExecutor {
@@ -46,7 +50,7 @@ impl ContainerExecutor {
         let mut capabilities = inner.capabilities().clone();
         capabilities.backend = BACKEND.to_owned();
         capabilities.has.retain(|capability| !OUTSIDE.contains(capability));
-        Self { inner: Arc::new(inner), capabilities, warden, disk: None }
+        Self { inner: Arc::new(inner), capabilities, warden, disk: None, mounted: None }
     }
 
     /// Watches what it writes, as long as this lives.
@@ -63,6 +67,20 @@ impl ContainerExecutor {
     fn ended(&self, id: &ProcessId, exit: &ExitStatus) -> Result<()> {
         let why = self.disk.as_ref().and_then(|disk| disk.why_ended(id, exit));
         why.map_or(Ok(()), Err)
+    }
+
+    /// One that does nothing once the workspace's path is that of another directory.
+    pub(crate) fn bound_to(self, root: &Path, directory: Option<Directory>) -> Self {
+        Self { mounted: directory.map(|directory| (root.to_owned(), directory)), ..self }
+    }
+
+    /// Makes sure that the container has the workspace's directory still. Commands that run already
+    /// are looked after all the same.
+    fn in_place(&self) -> Result<()> {
+        match &self.mounted {
+            Some((path, directory)) => root::check(path, *directory),
+            None => Ok(()),
+        }
     }
 
     /// Whether its container is known to be gone.
@@ -134,20 +152,24 @@ impl ToolExecutor for ContainerExecutor {
 
     async fn start_process(&self, request: StartProcess) -> Result<StartedProcess> {
         self.check(&request)?;
+        self.in_place()?;
         let started = self.told(self.inner.start_process(request).await).await?;
         Ok(StartedProcess { place: Place::Container, ..started })
     }
     async fn execute(&self, request: Execute) -> Result<Executed> {
         self.check(&request.start)?;
+        self.in_place()?;
         let executed = self.told(self.inner.execute(request).await).await?;
         self.ended(&executed.id, &executed.exit)?;
         Ok(Executed { place: Place::Container, ..executed })
     }
     async fn watch(&self, request: Watch) -> Result<ChangeStream> {
+        self.in_place()?;
         let stream = self.told(self.inner.watch(request).await).await?;
         Ok(explaining(&self.warden, stream))
     }
     async fn download(&self, request: Download) -> Result<ByteStream> {
+        self.in_place()?;
         let stream = self.told(self.inner.download(request).await).await?;
         Ok(explaining(&self.warden, stream))
     }
@@ -165,36 +187,47 @@ impl ToolExecutor for ContainerExecutor {
     }
 
     async fn read_file(&self, request: ReadFile) -> Result<FileContent> {
+        self.in_place()?;
         self.told(self.inner.read_file(request).await).await
     }
     async fn stat_file(&self, path: FilePath) -> Result<FileStat> {
+        self.in_place()?;
         self.told(self.inner.stat_file(path).await).await
     }
     async fn write_file(&self, request: WriteFile) -> Result<WriteSummary> {
+        self.in_place()?;
         self.told(self.inner.write_file(request).await).await
     }
     async fn edit_file(&self, request: EditFile) -> Result<EditSummary> {
+        self.in_place()?;
         self.told(self.inner.edit_file(request).await).await
     }
     async fn delete_file(&self, request: DeleteFile) -> Result<DeleteSummary> {
+        self.in_place()?;
         self.told(self.inner.delete_file(request).await).await
     }
     async fn move_path(&self, request: MovePath) -> Result<()> {
+        self.in_place()?;
         self.told(self.inner.move_path(request).await).await
     }
     async fn make_directory(&self, request: MakeDirectory) -> Result<()> {
+        self.in_place()?;
         self.told(self.inner.make_directory(request).await).await
     }
     async fn list_directory(&self, request: ListDirectory) -> Result<Listing> {
+        self.in_place()?;
         self.told(self.inner.list_directory(request).await).await
     }
     async fn search_files(&self, request: SearchFiles) -> Result<FoundFiles> {
+        self.in_place()?;
         self.told(self.inner.search_files(request).await).await
     }
     async fn grep_search(&self, request: GrepSearch) -> Result<GrepMatches> {
+        self.in_place()?;
         self.told(self.inner.grep_search(request).await).await
     }
     async fn upload(&self, request: Upload, content: ByteStream) -> Result<UploadSummary> {
+        self.in_place()?;
         self.told(self.inner.upload(request, content).await).await
     }
     async fn write_stdin(&self, id: &ProcessId, bytes: ByteString) -> Result<()> {

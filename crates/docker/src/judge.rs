@@ -3,7 +3,8 @@
 use stigmer_core::WorkspaceId;
 
 use crate::engine::{Found, State};
-use crate::names::{HOME, Home, OPTIONS};
+use crate::names::{DIRECTORY, HOME, Home, OPTIONS};
+use crate::root::Directory;
 
 /// What to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(crate) enum Verdict {
     Adopt,
     /// It was made otherwise than is asked for now; it may go if no command runs in it.
     Differs,
+    /// It has another directory mounted than the workspace has now; it may go likewise.
+    Elsewhere,
     /// It never ran, or it has ended; nothing can be lost.
     Remains,
     /// It is somebody else's.
@@ -23,6 +26,7 @@ pub(crate) fn judge(
     home: &Home,
     workspace: &WorkspaceId,
     fingerprint: &str,
+    directory: Option<Directory>,
 ) -> Verdict {
     let label = |name: &str| found.labels.get(name).map(String::as_str);
     if label(HOME) != Some(home.as_str()) || home.workspace(found).as_ref() != Some(workspace) {
@@ -30,7 +34,13 @@ pub(crate) fn judge(
     }
     match found.state {
         State::Created | State::Ended => Verdict::Remains,
-        State::Running | State::Paused if label(OPTIONS) == Some(fingerprint) => Verdict::Adopt,
+        State::Running | State::Paused if label(OPTIONS) == Some(fingerprint) => {
+            let now = directory.map(|directory| directory.to_string());
+            match (label(DIRECTORY), now) {
+                (Some(mounted), Some(now)) if mounted != now => Verdict::Elsewhere,
+                _ => Verdict::Adopt,
+            }
+        }
         State::Running | State::Paused => Verdict::Differs,
     }
 }
@@ -47,6 +57,8 @@ mod tests {
     fn every_state_and_label_has_its_verdict() {
         let home = Home::new(&plain(), "m");
         let workspace = WorkspaceId::from_number(1);
+        let now = Directory::at(std::path::Path::new("/")).ok();
+        let here = now.unwrap().to_string();
         let named = |state, name: &str, labels: &[(&str, &str)]| {
             let labels: HashMap<String, String> = labels
                 .iter()
@@ -62,7 +74,7 @@ mod tests {
                 image_id: text(),
                 written: None,
             };
-            judge(&found, &home, &workspace, "f")
+            judge(&found, &home, &workspace, "f", now)
         };
         let judged = |state, labels: &[(&str, &str)]| named(state, "any", labels);
         let id = workspace.as_str();
@@ -72,6 +84,9 @@ mod tests {
             assert_eq!(judged(state, &ours), Verdict::Adopt);
             assert_eq!(judged(state, &other), Verdict::Differs);
             assert_eq!(judged(state, &ours[..2]), Verdict::Differs);
+            let with = |directory| [ours[0], ours[1], ours[2], (DIRECTORY, directory)];
+            assert_eq!(judged(state, &with(&here)), Verdict::Adopt);
+            assert_eq!(judged(state, &with("1:0")), Verdict::Elsewhere);
         }
         for state in [State::Created, State::Ended] {
             assert_eq!(judged(state, &ours), Verdict::Remains);

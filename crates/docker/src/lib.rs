@@ -1,6 +1,7 @@
 //! Workspaces in Docker containers: one long-lived container for each, with the sidecar as its
 //! process 1.
 
+mod attach;
 mod create;
 mod disk;
 mod engine;
@@ -16,6 +17,7 @@ mod prove;
 mod pull;
 mod reap;
 mod record;
+mod root;
 mod shared;
 mod status;
 mod transitions;

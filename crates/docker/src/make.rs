@@ -14,10 +14,11 @@ use crate::create::{Plan, number, text, user};
 use crate::engine::{EngineError, Facts, Framed, Kind};
 use crate::executor::ContainerExecutor;
 use crate::manager::DockerManager;
-use crate::names::{CREATED, labels, volumes};
+use crate::names::{CREATED, DIRECTORY, labels, volumes};
 use crate::pool::Claim;
 use crate::pull;
 use crate::record::{Files, Record, Way};
+use crate::root::Root;
 use crate::shared::Place;
 use crate::transport::Reach;
 use crate::volume::archive;
@@ -58,10 +59,15 @@ impl DockerManager {
     pub(crate) async fn make(
         &self,
         site: &Site,
+        root: &Root,
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Made> {
-        match self.claim(site, place, listener).await? {
+        if let Some(wanted) = &self.options.instead_of {
+            let note = format!("{wanted} is not here: {} is used instead", self.options.image);
+            listener(Progress::Note(note));
+        }
+        match self.claim(site, root, place, listener).await? {
             Claim::Made(made) => return Ok(made),
             Claim::None => {}
         }
@@ -76,13 +82,13 @@ impl DockerManager {
         let _turn = MAKING.acquire().await;
         place.clear_socket()?;
         listener(Progress::Step("creating container".to_owned()));
-        match self.attempt(site, place, &facts, &image_id, Files::Mounted, listener).await? {
+        match self.attempt(site, root, place, &facts, &image_id, Files::Mounted, listener).await? {
             Attempt::Made(made) => Ok(made),
             Attempt::Unseen => {
                 let note = "the engine does not see the workspace's directory: the container works on a copy in a volume";
                 listener(Progress::Note(note.to_owned()));
                 let files = Files::Copied;
-                match self.attempt(site, place, &facts, &image_id, files, listener).await? {
+                match self.attempt(site, root, place, &facts, &image_id, files, listener).await? {
                     Attempt::Made(made) => Ok(made),
                     Attempt::Unseen => {
                         let message = "the engine does not see the workspace's directory";
@@ -93,9 +99,11 @@ impl DockerManager {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "all that is known by then")]
     async fn attempt(
         &self,
         site: &Site,
+        root: &Root,
         place: &Place,
         facts: &Facts,
         image_id: &str,
@@ -103,7 +111,7 @@ impl DockerManager {
         listener: Listener<'_>,
     ) -> Result<Attempt> {
         let name = self.home.container(&site.workspace);
-        let (id, mut notes) = match self.create(site, place, facts, files, &name).await {
+        let (id, mut notes) = match self.create(site, root, place, facts, files, &name).await {
             Ok(made) => made,
             Err(Failed::Engine(failed)) if failed.kind == Kind::NameTaken => {
                 return Ok(Attempt::Made(Made::NameTaken));
@@ -137,10 +145,12 @@ impl DockerManager {
             }
         };
         let executor = ContainerExecutor::new(remote, Arc::clone(&reach.warden));
-        match self.prove_or_fill(site, &executor, &id, files).await {
+        match self.prove_or_fill(root, &executor, &id, files).await {
             Ok(more) => notes.extend(more),
             Err(error) if files == Files::Mounted && error.code == ErrorCode::NotFound => {
                 self.engine.remove(&id).await?;
+                // The engine sees what has the path by then, which somebody may have changed.
+                root.check()?;
                 return Ok(Attempt::Unseen);
             }
             Err(error) => {
@@ -155,16 +165,46 @@ impl DockerManager {
         })?;
         let record = Record {
             image_id: image_id.to_owned(),
-            ..self.record(site, &found, way, files, &user, notes)
+            ..self.record(site, root, &found, way, files, &user, notes)
         };
         record.write(place.path())?;
-        Ok(Attempt::Made(Made::Ready(self.keep(&site.workspace, &id, executor))))
+        Ok(Attempt::Made(Made::Ready(self.keep(site, &record, executor))))
+    }
+
+    /// Makes sure that a container can be had before another one goes for it: the image is there, and
+    /// the engine takes the request.
+    pub(crate) async fn rehearse(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        listener: Listener<'_>,
+    ) -> Result<()> {
+        let facts = async { Ok(self.engine.facts().await?) };
+        let image = pull::ensure(&self.engine, &self.options, listener);
+        let (facts, _) = tokio::try_join!(facts, image)?;
+        let name = format!("{}-next", self.home.container(&site.workspace));
+        // One whose maker died.
+        if let Some(found) = self.ours(&name, &site.workspace).await? {
+            self.engine.remove(&found.id).await?;
+        }
+        match self.create(site, root, place, &facts, Files::Mounted, &name).await {
+            Ok((id, _)) => Ok(self.engine.remove(&id).await?),
+            Err(Failed::Engine(failed))
+                if failed.kind == Kind::MountMissing
+                    && self.is_ours(place, site.root.as_path(), &failed) =>
+            {
+                Ok(())
+            }
+            Err(failed) => Err(failed.into()),
+        }
     }
 
     /// Creates it; returns its id and what is to be noted.
-    async fn create(
+    pub(crate) async fn create(
         &self,
         site: &Site,
+        directory: &Root,
         place: &Place,
         facts: &Facts,
         files: Files,
@@ -175,6 +215,9 @@ impl DockerManager {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut labels = labels(&self.home, &site.workspace, &site.root, &self.fingerprint(site));
         labels.insert(CREATED.to_owned(), now.to_string());
+        if files == Files::Mounted {
+            labels.insert(DIRECTORY.to_owned(), directory.directory().to_string());
+        }
         let plan = Plan {
             options: &self.options,
             facts,

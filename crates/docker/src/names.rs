@@ -18,6 +18,8 @@ pub(crate) const OPTIONS: &str = "dev.stigmer.options";
 pub(crate) const VERSION: &str = "dev.stigmer.version";
 pub(crate) const CREATED: &str = "dev.stigmer.created";
 pub(crate) const FILES: &str = "dev.stigmer.files";
+/// Which directory was mounted as the root.
+pub(crate) const DIRECTORY: &str = "dev.stigmer.directory";
 pub(crate) const KIND: &str = "dev.stigmer.kind";
 
 /// The kinds of containers that were not made for a workspace: one that waits for it or was given to
@@ -112,7 +114,7 @@ pub(crate) fn fingerprint(options: &DockerOptions, root: &ByteString) -> String 
         env!("CARGO_PKG_VERSION"),
         root,
         [options.owner.uid, options.owner.gid],
-        options.image,
+        options.instead_of.as_ref().unwrap_or(&options.image),
         options.ttl.map(|ttl| ttl.as_secs()),
         options.runtime,
         [network, if named { "named" } else { "" }],

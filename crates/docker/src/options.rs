@@ -30,6 +30,10 @@ pub struct DockerOptions {
     pub engine: Option<String>,
     /// The image.
     pub image: String,
+    /// One that is used where the engine has it and not `image`, and is never pulled.
+    pub local_image: Option<String>,
+    /// What was asked for, where `image` is used in its stead.
+    pub instead_of: Option<String>,
     /// Whether an image that is missing is pulled.
     pub auto_pull: bool,
     /// How long a container lives after its last use; `None` is until it is removed.
@@ -82,6 +86,8 @@ impl DockerOptions {
             owner,
             engine: None,
             image: image.to_owned(),
+            local_image: None,
+            instead_of: None,
             auto_pull: true,
             ttl: Some(DEFAULT_TTL),
             runtime: None,

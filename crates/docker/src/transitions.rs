@@ -18,6 +18,7 @@ use crate::make::{Made, arrive};
 use crate::manager::DockerManager;
 use crate::names::{FILES, POOL, pool_fingerprint, volumes};
 use crate::record::{Files, Record, Way};
+use crate::root::Root;
 use crate::shared::Place;
 
 /// How often a container is looked for and made: more often means that somebody else makes it, too,
@@ -57,21 +58,29 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Arc<ContainerExecutor>> {
+        if let Some(local) = self.with_local_image().await? {
+            return Box::pin(local.settle(site, place, listener)).await;
+        }
         let name = self.home.container(&site.workspace);
         self.clear_claim(place).await?;
+        let root = Root::open(&site.root)?;
         for _ in 0..TRIES {
             if let Some(found) = self.engine.container(&name).await? {
                 let fingerprint = self.expected(site, place, &found)?;
-                match judge(&found, &self.home, &site.workspace, &fingerprint) {
-                    Verdict::Adopt => match self.adopt(site, place, &found).await {
+                let verdict = self.judged(site, &root, place, &found, &fingerprint)?;
+                match verdict {
+                    Verdict::Adopt => match self.adopt(site, &root, place, &found).await {
                         // It ended while it was looked at.
                         Err(error) if is_gone(&error) => continue,
                         other => return other,
                     },
-                    Verdict::Differs => {
-                        self.end_if_unused(place, &found).await?;
-                        let note = "the container was made with other settings: it is replaced";
-                        listener(Progress::Note(note.to_owned()));
+                    Verdict::Differs | Verdict::Elsewhere => {
+                        let why = match verdict {
+                            Verdict::Elsewhere => "the workspace's directory is another one now",
+                            _ => "the settings ask for another container",
+                        };
+                        self.make_room(site, &root, place, &found, why, listener).await?;
+                        listener(Progress::Note(format!("{why}: the old one is replaced")));
                         self.engine.remove(&found.id).await?;
                     }
                     Verdict::Remains => self.engine.remove(&found.id).await?,
@@ -79,7 +88,7 @@ impl DockerManager {
                 }
             }
             Record::forget(place.path())?;
-            match self.make(site, place, listener).await? {
+            match self.make(site, &root, place, listener).await? {
                 Made::Ready(executor) => return Ok(executor),
                 Made::NameTaken => {}
             }
@@ -99,10 +108,28 @@ impl DockerManager {
         Ok(if same { pool_fingerprint(&self.options) } else { String::new() })
     }
 
+    fn judged(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        found: &Found,
+        fingerprint: &str,
+    ) -> Result<Verdict> {
+        let now = Some(root.directory());
+        let verdict = judge(found, &self.home, &site.workspace, fingerprint, now);
+        // One from the pool has no label that says it.
+        let known = Record::read(place.path())?.filter(|record| record.container == found.id);
+        let mounted = known.and_then(|record| record.directory);
+        let moved = mounted.is_some_and(|mounted| mounted != root.directory());
+        Ok(if verdict == Verdict::Adopt && moved { Verdict::Elsewhere } else { verdict })
+    }
+
     /// Takes over a container that runs or is paused.
     async fn adopt(
         &self,
         site: &Site,
+        root: &Root,
         place: &Place,
         found: &Found,
     ) -> Result<Arc<ContainerExecutor>> {
@@ -120,17 +147,19 @@ impl DockerManager {
             Some(record) => Record { stopped: false, way, ..record },
             None => {
                 // Whoever made it may have died before it knew.
-                let notes = self.prove_or_fill(site, &executor, &found.id, files).await?;
-                self.record(site, found, way, files, &user, notes)
+                let notes = self.prove_or_fill(root, &executor, &found.id, files).await?;
+                self.record(site, root, found, way, files, &user, notes)
             }
         };
         record.write(place.path())?;
-        Ok(self.keep(&site.workspace, &found.id, executor))
+        Ok(self.keep(site, &record, executor))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "all that is known of a container")]
     pub(crate) fn record(
         &self,
         site: &Site,
+        root: &Root,
         found: &Found,
         way: Way,
         files: Files,
@@ -143,7 +172,8 @@ impl DockerManager {
             name: found.name.clone(),
             options: self.fingerprint(site),
             root: site.root.clone(),
-            image: self.options.image.clone(),
+            directory: (files == Files::Mounted).then(|| root.directory()),
+            image: found.image.clone(),
             image_id: found.image_id.clone(),
             created_ms: created.unwrap_or(0),
             user: user.to_owned(),
@@ -154,12 +184,42 @@ impl DockerManager {
         }
     }
 
-    /// Ends a container in which no command runs. Who asks may be late: a command may begin after it
-    /// was looked for. So the sidecar decides, which takes no more of them when it ends.
-    async fn end_if_unused(&self, place: &Place, found: &Found) -> Result<()> {
-        if found.state == State::Paused {
+    /// Ends a container in which no command runs, if another can be had. Otherwise it is left as it
+    /// was found.
+    async fn make_room(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        found: &Found,
+        why: &str,
+        listener: Listener<'_>,
+    ) -> Result<()> {
+        let is_paused = found.state == State::Paused;
+        if is_paused {
             self.engine.unpause(&found.id).await?;
         }
+        let ending = async {
+            let another = self.rehearse(site, root, place, listener);
+            self.end_if_unused(place, found, why, another).await
+        };
+        let ended = ending.await;
+        if ended.is_err() && is_paused {
+            self.engine.pause(&found.id).await?;
+        }
+        ended
+    }
+
+    /// Ends a container in which no command runs. Who asks may be late: a command may begin after it
+    /// was looked for. So the sidecar decides, which takes no more of them when it ends. Nothing is
+    /// ended before what comes first has succeeded.
+    pub(crate) async fn end_if_unused(
+        &self,
+        place: &Place,
+        found: &Found,
+        why: &str,
+        first: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         let user = user(self.options.owner, &self.engine.facts().await?);
         let reach = self.reach(place, &found.id, &found.name, &user);
         let remote = match reach.open(Way::Socket).await {
@@ -173,10 +233,11 @@ impl DockerManager {
             },
         };
         match running(&remote).await {
-            Ok(all) => refuse_if_used(&found.name, all.len())?,
+            Ok(all) => refuse_if_used(&found.name, all.len(), why)?,
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
+        first.await?;
         let began = Instant::now();
         loop {
             // Each time: what ran when it was asked may have ended before it was seen here.
@@ -187,7 +248,7 @@ impl DockerManager {
             }
             // One that ends does not answer any more.
             if let Ok(Ok(all)) = tokio::time::timeout(LOOK, running(&remote)).await {
-                refuse_if_used(&found.name, all.len())?;
+                refuse_if_used(&found.name, all.len(), why)?;
                 tokio::time::sleep(LOOK).await;
             }
             if began.elapsed() > ENDING {
@@ -228,7 +289,7 @@ impl DockerManager {
             None => (Way::Exec, user(self.options.owner, &self.engine.facts().await?)),
         };
         let reach = self.reach(place, &found.id, &found.name, &user);
-        let remote = reach.open(way).await?;
+        let remote = reach.open_warm(way).await?;
         let ending = async {
             for _ in 0..ENDINGS {
                 let all = running(&remote).await?;
@@ -259,8 +320,16 @@ impl DockerManager {
             place.make()?;
         }
         let lock = Lock::take(place.path(), PATIENCE).await?;
+        let name = self.home.container(workspace);
+        if let Some(found) = self.ours(&name, workspace).await?
+            && found.state == State::Running
+        {
+            // So that whoever waits for them hears how they ended. If they do not end they are killed
+            // with the container.
+            let _ = self.end_commands(&place, &found).await;
+        }
         self.remove_container(&place, workspace).await?;
-        for volume in volumes(&self.home.container(workspace)) {
+        for volume in volumes(&name) {
             self.engine.remove_volume(&volume).await?;
         }
         place.remove()?;
@@ -309,7 +378,7 @@ impl DockerManager {
     /// The container of a name, if it is this workspace's.
     pub(crate) async fn ours(&self, name: &str, workspace: &WorkspaceId) -> Result<Option<Found>> {
         let Some(found) = self.engine.container(name).await? else { return Ok(None) };
-        match judge(&found, &self.home, workspace, "") {
+        match judge(&found, &self.home, workspace, "", None) {
             Verdict::Foreign => Err(foreign(name)),
             _ => Ok(Some(found)),
         }
@@ -319,12 +388,11 @@ impl DockerManager {
 const RECOVER: &str = "`stigmer workspace recover` ends its commands and makes a new one";
 
 /// A container in which commands run is not replaced by itself.
-fn refuse_if_used(name: &str, commands: usize) -> Result<()> {
+fn refuse_if_used(name: &str, commands: usize, why: &str) -> Result<()> {
     if commands == 0 {
         return Ok(());
     }
-    let message =
-        format!("the settings ask for another container, and {commands} commands run in {name}");
+    let message = format!("{why}, and {commands} commands run in {name}");
     Err(ToolError::new(ErrorCode::Busy, message)
         .with_detail("container", name)
         .with_detail("commands", commands)

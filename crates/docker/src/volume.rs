@@ -6,7 +6,6 @@ use std::path::Path;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use stigmer_core::manager::Site;
 use stigmer_core::{ErrorCode, Result, ToolError};
 use tokio::sync::mpsc;
 
@@ -14,6 +13,7 @@ use crate::create::{SHARED, SIDECAR, text};
 use crate::engine::Facts;
 use crate::manager::DockerManager;
 use crate::options::{DockerOptions, Owner};
+use crate::root::Root;
 
 /// In the shared directory of a container: the workspace has been copied in, once for all.
 const FILLED: &str = "filled";
@@ -78,11 +78,9 @@ fn marker(owner: Owner) -> io::Result<Vec<u8>> {
 
 impl DockerManager {
     /// Copies the workspace into the container's volume, if that has not been done.
-    pub(crate) async fn fill(&self, site: &Site, container: &str) -> Result<Vec<String>> {
+    pub(crate) async fn fill(&self, root: &Root, container: &str) -> Result<Vec<String>> {
         if !self.engine.has_path(container, &format!("{SHARED}/{FILLED}")).await? {
-            self.engine
-                .fill(container, &text(site.root.as_path())?, packed(site.root.as_path()))
-                .await?;
+            self.engine.fill(container, &text(root.path())?, packed(&root.own_path())).await?;
             let marker = marker(self.options.owner);
             let marker =
                 marker.map_err(|error| ToolError::new(ErrorCode::Io, error.to_string()))?;

@@ -19,6 +19,7 @@ use crate::manager::DockerManager;
 use crate::names::CREATED;
 use crate::prove::prove;
 use crate::record::{Files, Record, Way};
+use crate::root::Root;
 use crate::shared::Place;
 use crate::transport::Reach;
 
@@ -39,6 +40,7 @@ impl DockerManager {
     pub(crate) async fn claim(
         &self,
         site: &Site,
+        root: &Root,
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Claim> {
@@ -64,7 +66,7 @@ impl DockerManager {
                 Err(error) => return no_container(&error),
             };
             listener(Progress::Step("taking a container from the pool".to_owned()));
-            match self.give(site, place, taken).await {
+            match self.give(site, root, place, taken).await {
                 Ok(Given::Ready(executor)) => return Ok(Claim::Made(Made::Ready(executor))),
                 Ok(Given::NameTaken) => {
                     self.clear_claim(place).await?;
@@ -111,7 +113,13 @@ impl DockerManager {
     }
 
     /// Gives it the workspace and the workspace's name, and proves that it has both.
-    async fn give(&self, site: &Site, place: &Place, taken: Taken) -> Result<Given> {
+    async fn give(
+        &self,
+        site: &Site,
+        directory: &Root,
+        place: &Place,
+        taken: Taken,
+    ) -> Result<Given> {
         let Taken { entry, container, keeper } = taken;
         let name = self.home.container(&site.workspace);
         place.clear_socket()?;
@@ -129,7 +137,7 @@ impl DockerManager {
             let reach = self.reach(place, &entry.container, &name, &entry.user);
             let remote = appear(&reach).await?;
             let executor = ContainerExecutor::new(remote, Arc::clone(&reach.warden));
-            prove(site.root.as_path(), &executor).await?;
+            prove(directory, &executor).await?;
             Ok(executor)
         };
         let (renamed, image, executor) = tokio::join!(
@@ -157,10 +165,11 @@ impl DockerManager {
             written: None,
         };
         let (way, files) = (Way::Socket, Files::Mounted);
-        self.record(site, &found, way, files, &entry.user, entry.notes).write(place.path())?;
+        let record = self.record(site, directory, &found, way, files, &entry.user, entry.notes);
+        record.write(place.path())?;
         // It is the workspace's now. Whoever dies before this is done leaves a directory, no more.
         self.clear_claim(place).await?;
-        Ok(Given::Ready(self.keep(&site.workspace, &entry.container, executor)))
+        Ok(Given::Ready(self.keep(site, &record, executor)))
     }
 
     /// Ends a claim: what was not given to the workspace whole is removed. Whoever calls this has the

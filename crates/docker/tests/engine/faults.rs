@@ -72,9 +72,14 @@ async fn a_container_that_somebody_paused_goes_on_with_the_next_use() {
     let id = home.id().await;
     docker(&["pause", &id]);
     assert_eq!(home.state_of().await, PlaceState::Stopped);
+    let error = home.manager().attach(&home.site).await.map(drop).unwrap_err();
+    assert_eq!(error.details["cause"], "container_paused", "{error:?}");
+    assert_eq!(home.state_of().await, PlaceState::Stopped, "whoever looks changes nothing");
     let executor = home.manager().open(&home.site, &quiet).await.unwrap();
     assert_eq!(text(&*executor, "echo on").await, "on");
     assert_eq!(home.id().await, id);
+    docker(&["rm", "--force", &id]);
+    assert!(home.manager().attach(&home.site).await.unwrap().is_none(), "it is gone");
     home.over().await;
 }
 

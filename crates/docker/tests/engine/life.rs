@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use stigmer_core::manager::PlaceState;
-use stigmer_core::process::{Lifetime, StartProcess};
+use stigmer_core::process::{Execute, Lifetime, ProcessState, SignalRequest, StartProcess};
 use stigmer_core::{Capability, ErrorCode, Place, ProcessId, WorkspaceManager as _};
 use stigmer_docker::{DockerManager, DockerOptions};
 
@@ -153,7 +153,29 @@ async fn other_settings_replace_a_container_that_is_idle_and_no_other() {
     assert_eq!(error.code, ErrorCode::Busy, "{error}");
     assert_eq!(error.details["commands"], 1);
     assert_eq!(home.id().await, id);
-    executor.signal(&started.id, stigmer_core::process::SignalRequest::Kill).await.unwrap();
+    // Whoever looks after the commands needs not have the same settings, nor what is known of it.
+    std::fs::remove_file(home.record()).unwrap();
+    let attached = changed.attach(&home.site).await.unwrap().expect("a container");
+    let info = attached.process(&started.id).await.unwrap();
+    assert_eq!(info.state, ProcessState::Running);
+    home.manager().open(&home.site, &quiet).await.unwrap();
+    let attached = changed.attach(&home.site).await.unwrap().expect("a container");
+    attached.signal(&started.id, SignalRequest::Kill).await.unwrap();
+    assert_eq!(home.id().await, id, "it is still that one");
+    // Nor does an idle one go before another can be had, however it is found.
+    let (image, memory) = ("stigmer-test-nobody:none".to_owned(), 1 << 20);
+    for bad in
+        [DockerOptions { image, ..home.options() }, DockerOptions { memory, ..home.options() }]
+    {
+        let bad = DockerManager::new(bad).unwrap();
+        bad.open(&home.site, &quiet).await.map(drop).unwrap_err();
+        assert_eq!((home.id().await, home.state_of().await), (id.clone(), PlaceState::Ready));
+        docker(&["pause", &id]);
+        bad.open(&home.site, &quiet).await.map(drop).unwrap_err();
+        assert_eq!((home.id().await, home.state_of().await), (id.clone(), PlaceState::Stopped));
+        docker(&["unpause", &id]);
+    }
+    assert_eq!(home.manager().list().await.unwrap().len(), 1);
     let told = Told::default();
     let executor = changed.open(&home.site, &|progress| told.take(progress)).await.unwrap();
     assert!(told.text().contains("replaced"), "{}", told.text());
@@ -236,6 +258,8 @@ async fn a_stopped_container_is_kept_as_it_is() {
     let home = Home::new();
     let manager = home.manager();
     assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Gone);
+    assert!(manager.attach(&home.site).await.unwrap().is_none());
+    assert_eq!(home.state_of().await, PlaceState::Gone, "none is made for it");
     let executor = manager.open(&home.site, &quiet).await.unwrap();
     let started = executor.start_process(StartProcess::shell("echo > /tmp/kept; sleep 1000")).await;
     let started = started.unwrap();
@@ -243,6 +267,8 @@ async fn a_stopped_container_is_kept_as_it_is() {
     let status = manager.stop(&home.site).await.unwrap();
     assert_eq!(status.state, PlaceState::Stopped);
     assert_eq!(manager.stop(&home.site).await.unwrap().state, PlaceState::Stopped);
+    assert!(manager.attach(&home.site).await.unwrap().is_none(), "nothing runs in it");
+    assert_eq!(home.state_of().await, PlaceState::Stopped);
     assert_eq!(manager.start(&home.site, &quiet).await.unwrap().state, PlaceState::Ready);
     assert_eq!(home.id().await, id);
     let executor = home.manager().open(&home.site, &quiet).await.unwrap();
@@ -270,6 +296,28 @@ async fn recover_makes_another_container_and_keeps_outputs() {
 }
 
 #[tokio::test]
+async fn commands_end_before_their_container_is_removed() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let manager = home.manager();
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    let line = "trap 'echo told > told; exit 0' TERM; echo > ready; sleep 1000 & wait";
+    let executing = executor.execute(Execute::new(StartProcess::shell(line)));
+    let removing = async {
+        while !home.root().join("ready").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        manager.remove(&home.site).await.unwrap();
+    };
+    let (executed, ()) = tokio::join!(executing, removing);
+    assert_eq!(std::fs::read_to_string(home.root().join("told")).unwrap(), "told\n");
+    executed.unwrap();
+    home.over().await;
+}
+
+#[tokio::test]
 async fn what_nobody_knows_is_reaped() {
     if !engine() {
         return;
@@ -280,8 +328,14 @@ async fn what_nobody_knows_is_reaped() {
     let id = home.site.workspace.clone();
     assert_eq!(manager.reap(&|known| *known == id).await.unwrap(), 0);
     assert_eq!(home.state_of().await, PlaceState::Ready);
+    // A command that was left running is not ended for it.
+    let executor = manager.open(&home.site, &quiet).await.unwrap();
+    let started = executor.start_process(StartProcess::shell("sleep 1000")).await.unwrap();
+    assert_eq!(manager.reap(&|_| false).await.unwrap(), 0);
+    executor.signal(&started.id, SignalRequest::Kill).await.unwrap();
     assert_eq!(manager.reap(&|_| false).await.unwrap(), 1);
     assert_eq!(home.state_of().await, PlaceState::Gone);
+    assert_eq!(std::fs::read_dir(home.state()).unwrap().count(), 0);
     home.over().await;
 }
 

@@ -4,6 +4,7 @@
 
 mod copies;
 mod deaths;
+mod directories;
 mod disk;
 mod fault_engine;
 mod faults;

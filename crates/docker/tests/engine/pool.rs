@@ -357,9 +357,9 @@ async fn a_directory_that_a_link_leads_to_or_that_is_not_there_is_not_mounted() 
     std::os::unix::fs::symlink(home.root(), &link).unwrap();
     let (told, waited) = (Told::default(), pooled.waiting());
     let site = Site { root: link.into(), ..home.site.clone() };
-    let _ = manager.open(&site, &|progress| told.take(progress)).await;
-    assert!(told.text().contains("open the workspace"), "{}", told.text());
-    assert!(!pooled.all().contains(&waited[0]), "what a claim failed with is gone");
+    manager.open(&site, &|progress| told.take(progress)).await.map(drop).unwrap_err();
+    assert_eq!(told.text(), "[]", "nothing was begun");
+    assert!(pooled.all().contains(&waited[0]), "no container of the pool is spent on it");
     manager.refill().await.unwrap();
     pooled.over().await;
 }

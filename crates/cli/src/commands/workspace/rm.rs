@@ -12,7 +12,8 @@ use crate::output::{Failure, Output};
 The workspace's directory stays as it is. What goes: the container with what was installed in it, and
 the list and the output of its commands (`stigmer workspace recover` makes a new container and keeps
 those). Where the engine does not see the directory, the copy that the container worked on goes, too,
-with every change that was not downloaded.
+with every change that was not downloaded. What `create` kept of
+its settings goes with it.
 
 Examples:
   stigmer workspace rm
