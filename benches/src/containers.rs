@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stigmer_core::manager::Site;
 use stigmer_core::{ToolExecutor, WorkspaceId, WorkspaceManager};
-use stigmer_docker::{DEFAULT_MEMORY, DEFAULT_PIDS, DockerManager, DockerOptions, Network, Owner};
+use stigmer_docker::{DockerManager, DockerOptions, Owner};
 
 use crate::commands::bare;
 use crate::copies::BYTES;
@@ -44,7 +44,7 @@ impl Sandbox {
         docker(&["image", "inspect", "--format", "{{.Id}}", &image])
             .map_err(|_| format!("no image {image}: make sandbox-build-basic, or set {IMAGE}"))?;
         let home = Scratch::beneath(bench.home.path())?;
-        let options = options(bench.sidecar()?, home.path(), &image);
+        let options = options(bench.sidecar()?, home.path(), &image, 0);
         let manager = DockerManager::new(options)?;
         Ok(Self { home, image, manager })
     }
@@ -70,7 +70,13 @@ impl Sandbox {
 
     /// A manager that has not asked the engine anything.
     pub(crate) fn fresh(&self, bench: &Bench) -> Outcome<DockerManager> {
-        Ok(DockerManager::new(options(bench.sidecar()?, self.home.path(), &self.image))?)
+        self.pooled(bench, 0)
+    }
+
+    /// A manager for whose workspaces so many containers wait.
+    pub(crate) fn pooled(&self, bench: &Bench, count: u32) -> Outcome<DockerManager> {
+        let options = options(bench.sidecar()?, self.home.path(), &self.image, count);
+        Ok(DockerManager::new(options)?)
     }
 
     pub(crate) fn remove(&self, bench: &Bench, site: &Site) -> Outcome<()> {
@@ -127,32 +133,12 @@ impl Drop for Plain {
 }
 
 /// As in a home that says nothing of it.
-fn options(sidecar: PathBuf, home: &Path, image: &str) -> DockerOptions {
+fn options(sidecar: PathBuf, home: &Path, image: &str, pool: u32) -> DockerOptions {
     DockerOptions {
-        state: home.join("sandboxes"),
-        sidecar,
-        owner: owner(home),
         engine: std::env::var("DOCKER_HOST").ok(),
-        image: image.to_owned(),
         auto_pull: false,
-        ttl: Some(std::time::Duration::from_secs(3600)),
-        runtime: None,
-        network: Network::Bridge,
-        host_gateway: false,
-        memory: DEFAULT_MEMORY,
-        memory_reservation: None,
-        cpus: None,
-        pids: DEFAULT_PIDS,
-        disk: None,
-        volumes: Vec::new(),
-        environment: Vec::new(),
-        ports: Vec::new(),
-        user_home: None,
-        docker_config: None,
-        credentials: Vec::new(),
-        ca_bundle: None,
-        proxy: Vec::new(),
-        pool: 0,
+        pool,
+        ..DockerOptions::new(home.join("sandboxes"), sidecar, owner(home), image)
     }
 }
 

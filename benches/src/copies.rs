@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::commands::bare;
@@ -18,6 +18,12 @@ pub(crate) const BYTES: &str = "STIGMER_BENCH_COPY_BYTES";
 const FILE: u64 = 64 << 10;
 /// Files in one directory of it.
 const FILES: u64 = 100;
+
+/// A tree has this part of the bytes: its names cost more than they.
+const TREE: u64 = 4;
+
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// No slower.
 const BUDGET: Budget = Budget::TimesAsLong(1.0);
@@ -57,13 +63,29 @@ fn remove(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
+/// Where the files outside are: in memory if that has plenty of room, since a disk would be what is
+/// measured. A workspace cannot be there: nothing beneath `/dev` is one.
+fn place(bench: &Bench, bytes: u64) -> PathBuf {
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = memory.lines().find_map(|line| {
+        let kilobytes = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
+        Some(kilobytes.parse::<u64>().ok()? << 10)
+    });
+    match available {
+        Some(available) if available / 4 > bytes && Scratch::beneath(MEMORY.as_ref()).is_ok() => {
+            MEMORY.into()
+        }
+        _ => bench.home.path().to_owned(),
+    }
+}
+
 /// Whole processes on both sides, into the same directory and out of it.
 pub(crate) fn copies(bench: &Bench) -> Outcome<Vec<Row>> {
-    let sandbox = Sandbox::new(bench)?;
     let bytes = bytes(bench)?;
-    let outside = Scratch::beneath(bench.home.path())?;
+    let sandbox = Sandbox::new(bench)?;
+    let outside = Scratch::beneath(&place(bench, bytes))?;
     random(&outside.path().join("file"), bytes)?;
-    tree(&outside.path().join("tree"), bytes)?;
+    tree(&outside.path().join("tree"), bytes / TREE)?;
     let site = sandbox.site()?;
     let root = site.root.as_path().to_owned();
     // The container is there, as the yardstick's is.
@@ -88,7 +110,8 @@ fn copy_all(
     let runs = (bench.options.runs, 1);
     let text = |path: &Path| path.display().to_string();
     let mut rows = Vec::new();
-    for (name, what) in [("file", "one file"), ("tree", "a tree of files of 64 KiB")] {
+    let kinds = [("file", "one file", bytes), ("tree", "a tree of files of 64 KiB", bytes / TREE)];
+    for (name, what, bytes) in kinds {
         let source = outside.join(name);
         let size = bytes >> 20;
         rows.push(compare(

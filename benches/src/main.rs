@@ -90,7 +90,7 @@ fn main() -> ExitCode {
 }
 
 fn all(bench: Bench) -> Outcome<bool> {
-    let benchmarks: [(&str, Benchmark); 19] = [
+    let benchmarks: [(&str, Benchmark); 20] = [
         ("execute", commands::execute),
         ("daemon-execute", served::execute),
         ("sidecar-execute", served::execute_in_sidecar),
@@ -109,6 +109,7 @@ fn all(bench: Bench) -> Outcome<bool> {
         ("sidecar-footprint", footprint::sidecar),
         ("sandbox-warm", sandbox::warm),
         ("sandbox-cold", sandbox::cold),
+        ("sandbox-pool", sandbox::pooled),
         ("sandbox-copies", copies::copies),
     ];
     let mut rows = Vec::new();

@@ -1,5 +1,6 @@
 //! Sandbox mode, against what one does without it: `docker run`, `docker exec`, `docker cp`.
 
+use stigmer_core::manager::Progress;
 use stigmer_core::process::{Execute, StartProcess};
 use stigmer_core::{ToolExecutor, WorkspaceManager as _};
 
@@ -96,4 +97,40 @@ pub(crate) fn cold(bench: &Bench) -> Outcome<Vec<Row>> {
     };
     let what = "from no container to the first output, `stigmer run`";
     Ok(vec![embedded, compare(what, yardstick, budget, counts, whole, theirs)?])
+}
+
+/// A container that waits, for a workspace that has none: until it has answered.
+pub(crate) fn pooled(bench: &Bench) -> Outcome<Vec<Row>> {
+    let sandbox = Sandbox::new(bench)?;
+    let manager = sandbox.pooled(bench, 1)?;
+    let counts = (bench.options.runs, bench.repeat(10));
+    let ours = || {
+        bench.runtime.block_on(manager.refill())?;
+        let site = sandbox.site()?;
+        let claimed = std::sync::atomic::AtomicBool::new(false);
+        let listener = |progress| {
+            if matches!(&progress, Progress::Step(step) if step.contains("from the pool")) {
+                claimed.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        let took = time(|| Ok(bench.runtime.block_on(manager.open(&site, &listener)).map(drop)?));
+        sandbox.remove(bench, &site)?;
+        if !claimed.into_inner() {
+            return Err("no container came from the pool".into());
+        }
+        took
+    };
+    let theirs = || {
+        let mut plain = None;
+        let took = time(|| {
+            plain = Some(Plain::run(&sandbox.image)?);
+            Ok(())
+        });
+        drop(plain);
+        took
+    };
+    let what = "a new workspace's container, from the pool";
+    let row = compare(what, "`docker run -d`", Budget::TotalMs(20.0), counts, ours, theirs);
+    bench.runtime.block_on(sandbox.fresh(bench)?.reap(&|_| false))?;
+    Ok(vec![row?])
 }

@@ -128,7 +128,10 @@ impl Context {
                 Some(Server { endpoint, pid: None }) => {
                     Arc::new(RemoteExecutor::of_all_workspaces(connection::client(endpoint)))
                 }
-                _ => Engine::new(configuration.clone(), None, ProcessScope::All).homeless()?,
+                _ => {
+                    let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
+                    engine.homeless(globals.workspace.as_ref().map(|_| workspace.root()))?
+                }
             };
             return Ok(context(mode, Arc::clone(&processes), processes, None));
         }
@@ -150,10 +153,7 @@ impl Context {
         let request = OpenWorkspace {
             path: workspace.given().into(),
             mode: connection::mode_to_send(globals.mode, &configuration)?,
-            settings: match mode {
-                ExecutionMode::Sandbox => configuration.said_of_places(),
-                _ => Vec::new(),
-            },
+            settings: Vec::new(),
         };
         let client = connection::client(endpoint);
         let opened = RemoteExecutor::open(client.clone(), request.clone());
@@ -163,6 +163,8 @@ impl Context {
         let mode = executor.workspace().map_or(mode, |info| info.mode);
         if mode == ExecutionMode::Sandbox {
             // Opening has a limit; making a container, and pulling its image, has none.
+            let settings = configuration.said_of_places();
+            let request = OpenWorkspace { settings, ..request };
             let preparing = client.prepare(request, Preparation::Open).await?;
             places::follow(preparing, &|event| shown.show(&event)).await?;
         }

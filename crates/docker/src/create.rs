@@ -26,7 +26,7 @@ pub(crate) const HOME: &str = "/home/sandbox";
 /// caller. Commands have none of it.
 const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"];
 
-/// The proxies that the sidecar is told of; others are ordinary variables.
+/// The proxies that programs look for in upper case or in lower case, each in its own.
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 /// What a container's log may take of the disk: process 1 says little, and only that is there.
@@ -111,16 +111,30 @@ impl Plan<'_> {
         if options.ca_bundle.is_some() {
             say("--ca-bundle", CA_BUNDLE.to_owned());
         }
-        for (name, value) in options.proxy.iter().filter(|(name, _)| is_proxy(name)) {
-            say("--proxy", format!("{name}={value}"));
+        for volume in &options.volumes {
+            let is_volume = !volume.source.starts_with('/') && !volume.read_only;
+            say(if is_volume { "--volume" } else { "--mounted" }, volume.target.clone());
         }
         Ok(words)
     }
 
+    /// What process 1 has, and hands on. A proxy's address may hold a password: arguments are what every
+    /// user of this machine can read, and variables are not.
     fn environment(&self) -> Vec<String> {
-        let others = self.options.proxy.iter().filter(|(name, _)| !is_proxy(name));
-        let all = self.options.environment.iter().chain(others);
-        all.map(|(name, value)| format!("{name}={value}")).collect()
+        let mut all: Vec<(String, &str)> = Vec::new();
+        let mut unless_there = |name: String, value| {
+            if !all.iter().any(|(there, _)| *there == name) {
+                all.push((name, value));
+            }
+        };
+        for (name, value) in self.options.environment.iter().chain(&self.options.proxy) {
+            unless_there(name.clone(), value.as_str());
+        }
+        for (name, value) in self.options.proxy.iter().filter(|(name, _)| is_proxy(name)) {
+            unless_there(name.to_ascii_lowercase(), value);
+            unless_there(name.to_ascii_uppercase(), value);
+        }
+        all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     fn host(&self) -> Result<HostConfig> {

@@ -77,11 +77,12 @@ fn what_is_asked_for_is_in_the_request() {
     options.network = Network::Named("team".to_owned());
     options.host_gateway = true;
     options.memory_reservation = Some(1 << 20);
-    options.environment = vec![("A".to_owned(), "b c".to_owned())];
-    options.proxy = vec![
-        ("HTTP_PROXY".to_owned(), "http://p:1".to_owned()),
-        ("RSYNC_PROXY".to_owned(), "p:2".to_owned()),
-    ];
+    let pairs = |all: &[(&str, &str)]| {
+        all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    options.environment = pairs(&[("A", "b c"), ("https_proxy", "mine")]);
+    options.proxy =
+        pairs(&[("HTTP_PROXY", "http://u:p@p:1"), ("HTTPS_PROXY", "p:3"), ("RSYNC_PROXY", "p:2")]);
     options.ca_bundle = Some("/etc/ca.pem".into());
     options.credentials = vec![Credentials::Aws, Credentials::Kube];
     options.volumes = vec![
@@ -94,16 +95,21 @@ fn what_is_asked_for_is_in_the_request() {
     let host = &whole["HostConfig"];
     let words: Vec<&str> =
         whole["Entrypoint"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let more = [
-        "--ttl",
-        "0",
-        "--ca-bundle",
-        "/.stigmer/ca-bundle.pem",
-        "--proxy",
-        "HTTP_PROXY=http://p:1",
+    let more = "--ttl 0 --ca-bundle /.stigmer/ca-bundle.pem --mounted /mnt/data --volume /cache";
+    assert_eq!(words[words.len() - 8..].join(" "), more);
+    let variables = [
+        "A=b c",
+        "https_proxy=mine",
+        "HTTP_PROXY=http://u:p@p:1",
+        "HTTPS_PROXY=p:3",
+        "RSYNC_PROXY=p:2",
+        "http_proxy=http://u:p@p:1",
     ];
-    assert_eq!(words[words.len() - 6..], more);
-    assert_eq!(whole["Env"], json!(["A=b c", "RSYNC_PROXY=p:2"]));
+    assert_eq!(
+        whole["Env"],
+        json!(variables),
+        "what is declared comes first, in each case its own"
+    );
     assert_eq!(host["Runtime"], "runsc");
     assert_eq!(host["NetworkMode"], "team");
     assert_eq!(host["ExtraHosts"], json!(["host.docker.internal:host-gateway"]));

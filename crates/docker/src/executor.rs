@@ -12,8 +12,8 @@ use stigmer_core::file::{
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
 use stigmer_core::process::{
-    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, ResourceLimits, SignalRequest,
-    StartProcess, StartedProcess, Stdin, TerminalSize,
+    Execute, Executed, ExitStatus, OutputEvent, ProcessInfo, ReadOutput, ResourceLimits,
+    SignalRequest, StartProcess, StartedProcess, Stdin, TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
@@ -22,6 +22,8 @@ use stigmer_core::{
     OutputStream, Place, ProcessId, Result, ToolError, ToolExecutor,
 };
 
+use crate::disk::DiskWatch;
+use crate::engine::Engine;
 use crate::root::{self, Directory};
 use crate::warden::{Warden, because};
 
@@ -34,9 +36,11 @@ const OUTSIDE: [Capability; 2] = [Capability::InheritStdin, Capability::CallerEn
 /// A workspace's operations in its container.
 #[derive(Debug)]
 pub(crate) struct ContainerExecutor {
-    inner: RemoteExecutor,
+    inner: Arc<RemoteExecutor>,
     capabilities: Capabilities,
     warden: Arc<Warden>,
+    /// If there is a limit to what it may write.
+    disk: Option<Arc<DiskWatch>>,
     /// What its container has mounted, and where that should be.
     mounted: Option<(PathBuf, Directory)>,
 }
@@ -46,7 +50,23 @@ impl ContainerExecutor {
         let mut capabilities = inner.capabilities().clone();
         capabilities.backend = BACKEND.to_owned();
         capabilities.has.retain(|capability| !OUTSIDE.contains(capability));
-        Self { inner, capabilities, warden, mounted: None }
+        Self { inner: Arc::new(inner), capabilities, warden, disk: None, mounted: None }
+    }
+
+    /// Watches what it writes, as long as this lives.
+    pub(crate) fn watched(mut self, engine: &Arc<Engine>, limit: Option<u64>) -> Self {
+        let watch = |limit| {
+            let (engine, commands) = (Arc::clone(engine), Arc::clone(&self.inner));
+            Arc::new(DiskWatch::new(engine, self.warden.container(), limit, commands))
+        };
+        self.disk = limit.map(watch);
+        self
+    }
+
+    /// A command that was ended for what it wrote is told so.
+    fn ended(&self, id: &ProcessId, exit: &ExitStatus) -> Result<()> {
+        let why = self.disk.as_ref().and_then(|disk| disk.why_ended(id, exit));
+        why.map_or(Ok(()), Err)
     }
 
     /// One that does nothing once the workspace's path is that of another directory.
@@ -140,6 +160,7 @@ impl ToolExecutor for ContainerExecutor {
         self.check(&request.start)?;
         self.in_place()?;
         let executed = self.told(self.inner.execute(request).await).await?;
+        self.ended(&executed.id, &executed.exit)?;
         Ok(Executed { place: Place::Container, ..executed })
     }
     async fn watch(&self, request: Watch) -> Result<ChangeStream> {
@@ -154,7 +175,15 @@ impl ToolExecutor for ContainerExecutor {
     }
     async fn process_output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
         let stream = self.told(self.inner.process_output(id, request).await).await?;
-        Ok(explaining(&self.warden, stream))
+        let Some(disk) = self.disk.clone() else { return Ok(explaining(&self.warden, stream)) };
+        let id = id.clone();
+        Ok(Box::pin(explaining(&self.warden, stream).map(move |event| match event {
+            Ok(OutputEvent::Exit(exit)) => match disk.why_ended(&id, &exit) {
+                Some(why) => Err(why),
+                None => Ok(OutputEvent::Exit(exit)),
+            },
+            other => other,
+        })))
     }
 
     async fn read_file(&self, request: ReadFile) -> Result<FileContent> {
@@ -214,7 +243,9 @@ impl ToolExecutor for ContainerExecutor {
         self.told(self.inner.resize(id, size).await).await
     }
     async fn wait(&self, id: &ProcessId) -> Result<ExitStatus> {
-        self.told(self.inner.wait(id).await).await
+        let exit = self.told(self.inner.wait(id).await).await?;
+        self.ended(id, &exit)?;
+        Ok(exit)
     }
     async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
         self.told(self.inner.process(id).await).await

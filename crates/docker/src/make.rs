@@ -63,6 +63,10 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Made> {
+        if let Some(wanted) = &self.options.instead_of {
+            let note = format!("{wanted} is not here: {} is used instead", self.options.image);
+            listener(Progress::Note(note));
+        }
         match self.claim(site, root, place, listener).await? {
             Claim::Made(made) => return Ok(made),
             Claim::None => {}

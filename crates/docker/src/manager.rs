@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use stigmer_core::manager::{Listener, PlaceStatus, Site};
-use stigmer_core::{Result, ToolExecutor, WorkspaceId, WorkspaceManager};
+use stigmer_core::{Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManager};
 
 use crate::engine::{self, DEADLINE, Engine};
 use crate::executor::ContainerExecutor;
@@ -32,7 +32,7 @@ pub struct DockerManager {
     pub(crate) engine: Arc<Engine>,
     pub(crate) home: Home,
     /// Executors in use, by workspace, each with the container that it is of.
-    open: Mutex<HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>>,
+    open: Arc<Mutex<HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>>>,
 }
 
 impl DockerManager {
@@ -47,7 +47,7 @@ impl DockerManager {
         let machine = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
         let home = Home::new(&options, machine.trim());
         let engine = Arc::new(Engine::new(address, DEADLINE));
-        Ok(Self { options, engine, home, open: Mutex::default() })
+        Ok(Self { options, engine, home, open: Arc::default() })
     }
 
     /// Pulls the image anew, whether it is there or not.
@@ -56,6 +56,26 @@ impl DockerManager {
     /// What the engine and the registry say.
     pub async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
         pull::pull(&self.engine, &self.options, listener).await
+    }
+
+    /// The same, for containers of the image that is here in place of the one that was asked for and
+    /// is not; nothing if that is, or neither.
+    pub(crate) async fn with_local_image(&self) -> Result<Option<Self>> {
+        let options = &self.options;
+        let Some(local) = &options.local_image else { return Ok(None) };
+        let is_here =
+            async |image: &str| Ok::<_, ToolError>(self.engine.image(image).await?.is_some());
+        if is_here(&options.image).await? || !is_here(local).await? {
+            return Ok(None);
+        }
+        let options = DockerOptions {
+            image: local.clone(),
+            local_image: None,
+            instead_of: Some(options.image.clone()),
+            ..options.clone()
+        };
+        let (engine, open) = (Arc::clone(&self.engine), Arc::clone(&self.open));
+        Ok(Some(Self { options, engine, home: self.home.clone(), open }))
     }
 
     pub(crate) fn place(&self, workspace: &WorkspaceId) -> Place {
@@ -110,7 +130,7 @@ impl DockerManager {
         executor: ContainerExecutor,
     ) -> Arc<ContainerExecutor> {
         let executor = executor.bound_to(site.root.as_path(), record.directory);
-        let executor = Arc::new(executor);
+        let executor = Arc::new(executor.watched(&self.engine, self.options.disk));
         let kept = (record.container.clone(), Arc::clone(&executor));
         let workspace = site.workspace.clone();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace, kept);

@@ -114,7 +114,7 @@ pub(crate) fn fingerprint(options: &DockerOptions, root: &ByteString) -> String 
         env!("CARGO_PKG_VERSION"),
         root,
         [options.owner.uid, options.owner.gid],
-        options.image,
+        options.instead_of.as_ref().unwrap_or(&options.image),
         options.ttl.map(|ttl| ttl.as_secs()),
         options.runtime,
         [network, if named { "named" } else { "" }],

@@ -63,6 +63,9 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Arc<ContainerExecutor>> {
+        if let Some(local) = self.with_local_image().await? {
+            return Box::pin(local.settle(site, place, listener)).await;
+        }
         let name = self.home.container(&site.workspace);
         self.clear_claim(place).await?;
         let root = Root::open(&site.root)?;
@@ -183,7 +186,7 @@ impl DockerManager {
             options: self.fingerprint(site),
             root: site.root.clone(),
             directory: (files == Files::Mounted).then(|| root.directory()),
-            image: self.options.image.clone(),
+            image: found.image.clone(),
             image_id: found.image_id.clone(),
             created_ms: created.unwrap_or(0),
             user: user.to_owned(),
@@ -249,9 +252,10 @@ impl DockerManager {
             Err(error) => return Err(error),
         }
         first.await?;
-        self.engine.signal(&found.id, GIVE_WAY).await?;
         let began = Instant::now();
         loop {
+            // Each time: what ran when it was asked may have ended before it was seen here.
+            self.engine.signal(&found.id, GIVE_WAY).await?;
             match self.engine.container(&found.id).await? {
                 Some(Found { state: State::Running | State::Paused, .. }) => {}
                 _ => return Ok(()),

@@ -42,9 +42,11 @@ It ends with code 0 when it is told to, or was idle for too long.
   --ttl SECONDS       as above
   --home DIR          the home of commands; /home/sandbox by default, made if it is missing
   --ca-bundle FILE    certificate authorities that tools shall trust
+  --volume DIR        a volume of the engine's is mounted there: an empty one becomes the user's; may
+                      be repeated
+  --mounted DIR       something else is; beneath the home what lies above either becomes the user's
   --wait DIR          instead of --root: waits at DIR/wait until it is given a workspace, and ends if
                       none comes in its time to live
-  --proxy NAME=VALUE  http_proxy, https_proxy, ftp_proxy, all_proxy or no_proxy; may be repeated
 
 connect bridges standard input and output to DIR/socket.
 

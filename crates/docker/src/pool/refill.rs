@@ -32,10 +32,13 @@ impl DockerManager {
     /// # Errors
     /// `unsupported` if this engine's containers cannot get a workspace later; what the engine says.
     pub(crate) async fn fill_pool(&self) -> Result<usize> {
-        let pool = Pool::new(&self.options);
         if self.options.pool == 0 {
             return Ok(0);
         }
+        if let Some(local) = self.with_local_image().await? {
+            return Box::pin(local.fill_pool()).await;
+        }
+        let pool = Pool::new(&self.options);
         pool.make().map_err(|error| at(&pool, &error))?;
         let _lock = Lock::take(pool.path(), PATIENCE).await?;
         let Some(image_id) = self.engine.image(&self.options.image).await? else { return Ok(0) };

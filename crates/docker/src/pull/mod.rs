@@ -35,7 +35,8 @@ pub(crate) async fn ensure(
     if let Some(id) = engine.image(image).await? {
         return Ok(id);
     }
-    if !options.auto_pull {
+    // What stands in for another is a build of this machine.
+    if !options.auto_pull || options.instead_of.is_some() {
         return Err(engine.missing(image).into());
     }
     pull(engine, options, listener).await?;

@@ -132,12 +132,22 @@ async fn commands_of_a_container_that_is_killed_are_lost_and_their_output_is_kep
         let executor = manager.open(&home.site, &quiet).await.unwrap();
         assert_ne!(home.id().await, id, "another container");
         let found = executor.process(&started.id).await.unwrap();
-        if code.is_none() {
-            assert_eq!(found.state, ProcessState::Lost, "kill {kill}: {found:?}");
-            let reason = found.exit.map(|exit| exit.reason);
-            assert!(reason.is_none_or(|reason| reason == EndReason::Lost), "{reason:?}");
-        }
         let (text, _) = follow(&*executor, &started.id, Follow::No).await.unwrap();
+        match (found.state, &found.exit) {
+            (ProcessState::Lost, exit) => {
+                assert!(code.is_none(), "kill {kill}: what was known stays known");
+                assert!(
+                    exit.as_ref().is_none_or(|exit| exit.reason == EndReason::Lost),
+                    "{exit:?}"
+                );
+            }
+            // It ended before the container was killed.
+            (ProcessState::Exited, Some(exit)) => {
+                assert_eq!((exit.reason, exit.code), (EndReason::Exited, 7), "kill {kill}");
+                assert_eq!(text, lines(), "kill {kill}");
+            }
+            other => panic!("kill {kill}: {other:?}"),
+        }
         assert!(text.starts_with(&seen) && lines().starts_with(&text), "kill {kill}");
         let runs = std::fs::read_to_string(home.root().join("runs")).unwrap_or_default();
         assert!(runs.lines().count() <= kill as usize + 1, "nothing is run again");

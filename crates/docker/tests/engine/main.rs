@@ -5,6 +5,7 @@
 mod copies;
 mod deaths;
 mod directories;
+mod disk;
 mod fault_engine;
 mod faults;
 mod kills;

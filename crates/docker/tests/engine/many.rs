@@ -47,7 +47,7 @@ fn sites(home: &Home, count: usize) -> Vec<Site> {
     std::iter::once(home.site.clone()).chain(more).collect()
 }
 
-/// Kilobytes that a process of this machine shares with nobody, or its part of what it shares.
+/// Kilobytes that the processes of a sandbox have in memory; what they share counts for each.
 async fn memory(executor: &dyn ToolExecutor) -> u64 {
     let line = "cat /proc/[0-9]*/status | grep VmRSS";
     let all = text(executor, line).await;

@@ -1,18 +1,14 @@
 //! The arguments of what belongs to a container: `init`, `connect` and `keep`.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Wish, once, seconds, split, value_of};
+use crate::container::Mounted;
 
 /// Where commands are at home unless it is said otherwise.
 const HOME: &str = "/home/sandbox";
-
-/// The variables by which programs find a proxy. Any other name would be a way around the list of
-/// variables that a container has.
-const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 /// How to be process 1 of a container.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +24,8 @@ pub(crate) struct Init {
     pub(crate) ttl: Option<Duration>,
     pub(crate) home: PathBuf,
     pub(crate) ca_bundle: Option<PathBuf>,
-    /// In lower case, with their values.
-    pub(crate) proxies: Vec<(String, OsString)>,
+    /// What the engine mounts beside the workspace.
+    pub(crate) mounts: Vec<Mounted>,
 }
 
 /// How to be the keeper of a pool.
@@ -53,7 +49,7 @@ pub(super) const WORDS: [(&str, Reader); 3] =
 
 fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
     let (mut user, mut root, mut shared, mut ttl) = (None, None, None, None);
-    let (mut home, mut ca_bundle, mut proxies, mut waits) = (None, None, Vec::new(), None);
+    let (mut home, mut ca_bundle, mut waits, mut mounts) = (None, None, None, Vec::new());
     while let Some(argument) = rest.next() {
         let (name, joined) = split(&argument);
         let mut value = || value_of(&name, &joined, &mut rest);
@@ -66,7 +62,10 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
             "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
             "--home" => once(&mut home, &name, absolute(&name, value()?)?)?,
             "--ca-bundle" => once(&mut ca_bundle, &name, absolute(&name, value()?)?)?,
-            "--proxy" => proxies.push(proxy(&value()?)?),
+            "--volume" | "--mounted" => {
+                let target = absolute(&name, value()?)?;
+                mounts.push(Mounted { target, is_volume: name == "--volume" });
+            }
             _ => return Err(format!("\"{}\" is no argument of init", argument.display())),
         }
     }
@@ -85,7 +84,7 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
         ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
         home: home.unwrap_or_else(|| HOME.into()),
         ca_bundle,
-        proxies,
+        mounts,
     }))
 }
 
@@ -140,18 +139,6 @@ fn numbers(value: &OsStr) -> Result<(u32, u32), String> {
     )
 }
 
-/// `NAME=VALUE`. The value may hold a password and is not repeated.
-fn proxy(value: &OsStr) -> Result<(String, OsString), String> {
-    let bytes = value.as_bytes();
-    let at = bytes.iter().position(|byte| *byte == b'=');
-    let at = at.ok_or("--proxy needs NAME=VALUE")?;
-    let name = String::from_utf8_lossy(&bytes[..at]).to_ascii_lowercase();
-    if !PROXIES.contains(&name.as_str()) {
-        return Err(format!("--proxy \"{name}\" is none of {}", PROXIES.join(", ")));
-    }
-    Ok((name, OsStr::from_bytes(&bytes[at + 1..]).to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::parse;
@@ -165,12 +152,13 @@ mod tests {
 
     #[test]
     fn init_has_what_it_is_told_and_a_home() {
-        let more = "--ca-bundle=/c --proxy HTTP_PROXY=http://u:p@h:1 --proxy=no_proxy=a,b=c";
+        let more = "--ca-bundle=/c --volume /v --mounted=/m";
         let Ok(Wish::Init(init)) = wish(&format!("{LEAST} {more}")) else { panic!() };
         assert_eq!((init.uid, init.gid, init.ttl), (7, 8, Some(Duration::from_secs(60))));
         assert_eq!((init.home, init.ca_bundle), ("/home/sandbox".into(), Some("/c".into())));
-        let proxies = [("http_proxy", "http://u:p@h:1"), ("no_proxy", "a,b=c")];
-        assert_eq!(init.proxies, proxies.map(|(name, value)| (name.to_owned(), value.into())));
+        let mounts = [("/v", true), ("/m", false)];
+        let mounts = mounts.map(|(target, is_volume)| Mounted { target: target.into(), is_volume });
+        assert_eq!(init.mounts, mounts);
         let Ok(Wish::Init(init)) = wish("init --user 0:0 --root /w --shared /s --ttl 0 --home /h")
         else {
             panic!()
@@ -195,11 +183,11 @@ mod tests {
             ("init --user 1:1 --root w", "absolute"),
             ("init --user 1:1 --root /w", "--shared"),
             ("init --user 1:1 --root /w --shared /s", "--ttl"),
-            ("init --proxy x", "NAME=VALUE"),
-            ("init --proxy LD_PRELOAD=/x", "ld_preload"),
+            ("init --proxy http_proxy=x", "--proxy"),
             ("init --listen stdio", "--listen"),
             ("init --user 1:1 --root /w --wait /p --shared /s --ttl 1", "--wait"),
             ("init --wait p", "absolute"),
+            ("init --volume v", "absolute"),
             ("keep --owner 7 --ttl 1", "--socket"),
             ("keep --socket /s --ttl 1", "--owner"),
             ("keep --socket /s --owner 7", "--ttl"),
@@ -212,7 +200,5 @@ mod tests {
             let error = wish(line).unwrap_err();
             assert!(error.contains(names), "{line}: {error}");
         }
-        let error = wish("init --proxy https_proxyy=secret").unwrap_err();
-        assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -35,12 +35,11 @@ pub(super) struct Parts<'a> {
     /// Whether package managers are asked for by shims.
     pub(super) shims: bool,
     pub(super) ca_bundle: Option<&'a Path>,
-    pub(super) proxies: &'a [(String, OsString)],
 }
 
 /// The environment of every command. What was declared is kept, but for who and where the caller is.
 pub(super) fn environment(parts: Parts<'_>) -> BTreeMap<OsString, OsString> {
-    let Parts { own, name, home, shims, ca_bundle, proxies } = parts;
+    let Parts { own, name, home, shims, ca_bundle } = parts;
     let mut all: BTreeMap<OsString, OsString> = own.into_iter().collect();
     let path = all.remove(OsStr::new("PATH")).filter(|path| !path.is_empty());
     let mut places = Vec::new();
@@ -62,11 +61,6 @@ pub(super) fn environment(parts: Parts<'_>) -> BTreeMap<OsString, OsString> {
             unless_declared(name, bundle.as_os_str());
         }
     }
-    for (name, value) in proxies {
-        // Some programs know the one case only, some the other.
-        unless_declared(name, value);
-        unless_declared(&name.to_ascii_uppercase(), value);
-    }
     all
 }
 
@@ -81,7 +75,6 @@ mod tests {
             home: Path::new("/h"),
             shims,
             ca_bundle: Some(Path::new("/ca")),
-            proxies: &[("http_proxy".to_owned(), "http://p".into())],
         })
     }
 
@@ -104,7 +97,6 @@ mod tests {
             ("PIP_CERT", "/mine"),
             ("SSL_CERT_FILE", "/ca"),
             ("HTTP_PROXY", "p"),
-            ("http_proxy", "http://p"),
             ("NPM_CONFIG_PREFIX", "/h/.npm-global"),
             ("X", "=y"),
         ] {

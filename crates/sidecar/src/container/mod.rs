@@ -5,6 +5,7 @@
 mod accounts;
 mod environment;
 mod identity;
+mod mounts;
 mod prepare;
 mod server;
 pub(crate) mod signals;
@@ -24,6 +25,7 @@ use crate::pool::wait_for_workspace;
 use crate::say;
 use accounts::Caller;
 use environment::Parts;
+pub(crate) use mounts::Mounted;
 use prepare::Trouble;
 use server::{Ended, Server};
 use signals::Signals;
@@ -107,7 +109,6 @@ fn prepare(wanted: &Init) -> Result<Ready, String> {
         home: &wanted.home,
         shims,
         ca_bundle,
-        proxies: &wanted.proxies,
     });
     Ok(Ready { signals, broker, environment })
 }
@@ -140,13 +141,10 @@ impl Container<'_> {
             for signal in self.signals.take() {
                 match signal {
                     libc::SIGCHLD => {}
-                    _ if self.ending.is_some() => {}
                     // To end if it is idle: who knows that is the server.
-                    libc::SIGUSR1 => self.server.signal(Signal::USR1),
-                    _ => {
-                        self.ending = Some(Instant::now() + SERVER_LIMIT);
-                        self.server.signal(Signal::TERM);
-                    }
+                    libc::SIGUSR1 if self.ending.is_none() => self.server.signal(Signal::USR1),
+                    libc::SIGUSR1 => {}
+                    _ => self.end(),
                 }
             }
             if let Some(code) = self.reap() {
@@ -178,13 +176,16 @@ impl Container<'_> {
         }
     }
 
-    /// Takes in every child that has ended, its own and others'. An exit code ends the container.
+    /// Takes in every child that has ended, its own and others', and looks after what they left. An exit code ends the container.
     fn reap(&mut self) -> Option<u8> {
-        let mut code = None;
+        let (mut code, mut unclean) = (None, None);
         reap(|pid, status| {
+            if status.stopped() {
+                return self.stopped(pid);
+            }
             if Some(pid) != self.server.pid() {
                 if let Some(broker) = &mut self.broker {
-                    broker.ended(pid);
+                    unclean = unclean.or(broker.ended(pid, status).err());
                 }
                 return;
             }
@@ -197,7 +198,31 @@ impl Container<'_> {
                 Ended::Unable(reason) => code = Some(reason),
             }
         });
+        if let Some(broker) = &mut self.broker {
+            unclean = unclean.or(broker.clean_up(self.server.pid()).err());
+        }
+        if let Some(reason) = unclean {
+            say(&format!("{reason}; the container ends"));
+            self.end();
+        }
         code
+    }
+
+    /// A child is stopped: nothing that it is needed for goes on, and nobody may ever have it go on.
+    fn stopped(&self, pid: Pid) {
+        if Some(pid) == self.server.pid() {
+            self.server.signal(Signal::KILL);
+        } else if let Some(broker) = &self.broker {
+            broker.stopped(pid);
+        }
+    }
+
+    /// Has everything end, in the time that there is for it.
+    fn end(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now() + SERVER_LIMIT);
+            self.server.signal(Signal::TERM);
+        }
     }
 
     /// Package managers give back what they made before they end.
@@ -210,7 +235,12 @@ impl Container<'_> {
             let left = limit.saturating_duration_since(Instant::now());
             let _ = poll(&mut polled, Timespec::try_from(left).ok().as_ref());
             self.signals.take();
-            reap(|pid, _| broker.ended(pid));
+            reap(|pid, status| match status.stopped() {
+                true => broker.stopped(pid),
+                // All of it ends with this process.
+                false => drop(broker.ended(pid, status)),
+            });
+            let _ = broker.clean_up(None);
         }
     }
 
@@ -232,8 +262,9 @@ impl Container<'_> {
     }
 }
 
+/// Takes in every child that has ended, and is told of every one that was stopped.
 fn reap(mut each: impl FnMut(Pid, WaitStatus)) {
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
         each(pid, status);
     }
 }

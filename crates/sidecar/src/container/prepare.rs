@@ -43,12 +43,16 @@ impl Trouble {
     }
 }
 
-/// Makes the home and the usual directory for temporary files.
+/// Makes the home and the usual directory for temporary files, and has mounts be usable.
 pub(super) fn places(wanted: &Init, trouble: &mut Trouble) {
     let home = &wanted.home;
     let what = format!("make the home {} for user {}", home.display(), wanted.uid);
     trouble.note(&what, make_home(home, wanted.uid, wanted.gid));
     trouble.note(&format!("make {TEMPORARY} everybody's"), make_temporary());
+    for mounted in &wanted.mounts {
+        let what = format!("give user {} what {} needs", wanted.uid, mounted.target.display());
+        trouble.note(&what, super::mounts::give(mounted, wanted));
+    }
 }
 
 /// Makes the link to the workspace.
@@ -92,7 +96,6 @@ pub(super) fn shims(broker: Option<&Broker>, trouble: &mut Trouble) -> bool {
     if broker.is_none() {
         return false;
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let made = DirBuilder::new().recursive(true).mode(0o755).create(SHIMS).and_then(|()| {
         let program = fs::read_link(SIDECAR)?;
         for name in PROGRAMS {
@@ -101,7 +104,7 @@ pub(super) fn shims(broker: Option<&Broker>, trouble: &mut Trouble) -> bool {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            if find_program(name.as_ref(), &path).is_some() {
+            if find_program(name.as_ref()).is_some() {
                 symlink(&program, shim)?;
             }
         }

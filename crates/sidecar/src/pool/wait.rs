@@ -70,7 +70,7 @@ pub(crate) fn wait_for_workspace(
         let Some(root) = asked(&mut connection) else { continue };
         // From here on it is somebody's: what fails now ends it.
         drop(listener);
-        claim(&connection, &root, &wanted.shared)
+        claim(&connection, &root, &wanted.shared, place)
             .map_err(|error| format!("cannot have the workspace {}: {error}", root.display()))?;
         return Ok(Some(root));
     }
@@ -106,7 +106,7 @@ fn asked(connection: &mut UnixStream) -> Option<PathBuf> {
 }
 
 /// Makes what is to be mounted on, lets it be mounted on, and makes sure that it was.
-fn claim(connection: &UnixStream, root: &Path, shared: &Path) -> io::Result<()> {
+fn claim(connection: &UnixStream, root: &Path, shared: &Path, place: &Path) -> io::Result<()> {
     // As an engine makes it.
     for directory in [root, shared] {
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -129,6 +129,8 @@ fn claim(connection: &UnixStream, root: &Path, shared: &Path) -> io::Result<()> 
     if found != wanted {
         return Err(io::Error::other("something else is mounted there"));
     }
+    // Nothing is left that tells it from a container that never waited.
+    fs::remove_dir(place)?;
     send(connection, &[YES], &[])
 }
 
@@ -176,7 +178,7 @@ mod tests {
             send(&theirs, &[7; IDENTITIES], &[]).unwrap();
             theirs
         });
-        claim(&ours, &home.path().join("a/b"), home.path()).unwrap_err();
+        claim(&ours, &home.path().join("a/b"), home.path(), home.path()).unwrap_err();
         other.join().unwrap();
     }
 }
