@@ -148,7 +148,8 @@ fn commands_in_sandboxes_are_found_from_everywhere_and_outlive_their_container()
     let id = id.trim();
     let elsewhere = |arguments: &[&str]| {
         // In local mode, in another directory.
-        let more = [("STIGMER_EXECUTION_MODE", "local")];
+        // With other settings, which are no matter of commands that run.
+        let more = [("STIGMER_EXECUTION_MODE", "local"), ("STIGMER_SANDBOX_PIDS", "2048")];
         let words: Vec<&str> = ["--workspace", "/"].iter().chain(arguments).copied().collect();
         sandbox.with(&more, &words)
     };
@@ -182,8 +183,27 @@ fn input_is_streamed_and_kill_ends_what_runs() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "100000");
     let id = sandbox.run(&["run", "--detach", "sleep 300"]).ok().stdout;
-    sandbox.run(&["kill", id.trim()]).ok();
+    let other = [("STIGMER_SANDBOX_PIDS", "2048")];
+    sandbox.with(&other, &["kill", id.trim()]).ok();
+    assert_eq!(sandbox.with(&other, &["ps", "--json"]).ok().json(), serde_json::json!([]));
     assert_ne!(sandbox.run(&["wait", id.trim()]).code, 0);
+}
+
+#[test]
+fn whoever_waits_is_told_what_became_of_the_container() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let mut command = sandbox.place.command(&["run", "--json", "echo here; exec sleep 300"]);
+    command.envs(sandbox.pairs()).stdout(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    while sandbox.run(&["ps", "--json"]).json()[0]["output_bytes"] != 5 {}
+    for container in sandbox.containers() {
+        Command::new("docker").args(["rm", "-f", &container]).output().unwrap();
+    }
+    let executed = support::ran(child.wait_with_output().unwrap()).exits(125).json();
+    assert_eq!(executed["exit"]["reason"], "lost", "{executed}");
+    assert_eq!(executed["exit"]["output_bytes"], 5, "{executed}");
+    let cause = executed["exit"]["cause"].as_str().unwrap();
+    assert!(cause.contains("killed or removed by somebody else"), "{cause}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ use crate::warden::Warden;
 /// What tells this machine from others that use the same engine.
 const MACHINE_ID: &str = "/etc/machine-id";
 
+/// Executors by workspace, each with the container that it is of.
+type InUse = HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>;
+
 /// Workspaces in containers of a Docker engine, one container for each.
 ///
 /// Nothing is asked of the engine until a container is needed, and nothing while it answers. All
@@ -31,8 +34,8 @@ pub struct DockerManager {
     pub(crate) options: DockerOptions,
     pub(crate) engine: Arc<Engine>,
     pub(crate) home: Home,
-    /// Executors in use, by workspace, each with the container that it is of.
-    open: Arc<Mutex<HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>>>,
+    /// Executors in use.
+    open: Arc<Mutex<InUse>>,
 }
 
 impl DockerManager {
