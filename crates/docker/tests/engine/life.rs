@@ -276,7 +276,7 @@ async fn a_stopped_container_is_kept_as_it_is() {
     assert!(executor.process(&started.id).await.unwrap().exit.is_some(), "its commands ended");
     text(&*executor, "test -e /tmp/kept").await;
     // One that is stopped counts no time, so somebody else does.
-    let options = DockerOptions { ttl: Some(Duration::ZERO), ..home.options() };
+    let options = DockerOptions { ttl: Some(Duration::from_nanos(1)), ..home.options() };
     DockerManager::new(options).unwrap().stop(&home.site).await.unwrap();
     assert_eq!(manager.reap(&|_| true).await.unwrap(), 1);
     assert_eq!(home.state_of().await, PlaceState::Gone);
