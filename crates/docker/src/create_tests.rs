@@ -11,7 +11,7 @@ fn request(options: &DockerOptions, facts: &Facts, files: Files, quota: bool) ->
         options,
         facts,
         number: 5,
-        root: Some("/work/my project"),
+        root: Some("/srv/my project"),
         shared: "/state/ws/shared",
         files,
         quota,
@@ -36,7 +36,7 @@ fn a_plain_container_is_isolated() {
         "User": "0:0",
         "Hostname": "sandbox",
         "WorkingDir": "/",
-        "Entrypoint": ["/.stigmer/sidecar", "init", "--user", "1000:1001", "--root", "/work/my project", "--shared", "/.stigmer/shared", "--ttl", "3600"],
+        "Entrypoint": ["/.stigmer/sidecar", "init", "--user", "1000:1001", "--root", "/srv/my project", "--shared", "/.stigmer/shared", "--ttl", "3600"],
         "Cmd": [],
         "Env": [],
         "StopSignal": "SIGTERM",
@@ -57,7 +57,7 @@ fn a_plain_container_is_isolated() {
             "Mounts": [
                 { "Type": "bind", "Source": "/usr/lib/stigmer/sidecar", "Target": "/.stigmer/sidecar", "ReadOnly": true },
                 { "Type": "bind", "Source": "/state/ws/shared", "Target": "/.stigmer/shared", "ReadOnly": false },
-                { "Type": "bind", "Source": "/work/my project", "Target": "/work/my project", "ReadOnly": false },
+                { "Type": "bind", "Source": "/srv/my project", "Target": "/srv/my project", "ReadOnly": false },
             ],
         },
     });
@@ -189,7 +189,7 @@ fn files_that_are_a_copy_are_in_volumes_and_nothing_of_ours_is_mounted() {
             "VolumeOptions": { "NoCopy": true, "Labels": { "dev.stigmer.home": "h" } },
         })
     };
-    let wanted = json!([volume("v", "/work/my project"), volume("v-shared", "/.stigmer/shared")]);
+    let wanted = json!([volume("v", "/srv/my project"), volume("v-shared", "/.stigmer/shared")]);
     assert_eq!(body["HostConfig"]["Mounts"], wanted);
     assert_eq!(body["Labels"]["dev.stigmer.files"], "copied");
 }

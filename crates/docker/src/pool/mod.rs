@@ -118,14 +118,14 @@ mod tests {
         let mut options = plain();
         let volume =
             |target: &str| Volume { source: "v".into(), target: target.into(), read_only: false };
-        options.volumes = vec![volume("/work/cache"), volume("/data")];
+        options.volumes = vec![volume("/srv/cache"), volume("/data")];
         options.credentials = vec![Credentials::Aws];
         for bad in
-            ["/work", "/work/cache", "/data/mine", "/home/sandbox", "/.stigmer/x", "/.stigmer"]
+            ["/srv", "/srv/cache", "/data/mine", "/home/sandbox", "/.stigmer/x", "/.stigmer"]
         {
             assert!(!fits(&options, Path::new(bad)), "{bad}");
         }
-        for good in ["/work/other", "/home/u/work", "/database", "/home/sandbox/work"] {
+        for good in ["/srv/other", "/home/u/work", "/database", "/home/sandbox/work"] {
             assert!(fits(&options, Path::new(good)), "{good}");
         }
     }
