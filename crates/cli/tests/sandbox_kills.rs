@@ -7,15 +7,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../docker/tests/engine/fault_engine.rs"]
+mod fault_engine;
 mod support;
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use fault_engine::{DIRECTORY, FaultEngine};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::daemon::until;
@@ -72,38 +74,6 @@ fn rounds() -> usize {
     std::env::var("STIGMER_KILLS").map_or(10, |text| text.parse().unwrap())
 }
 
-/// The engine that may be killed, for one test at a time.
-struct FaultEngine {
-    directory: PathBuf,
-    _lock: File,
-}
-
-impl FaultEngine {
-    fn get() -> Option<Self> {
-        let directory = PathBuf::from(std::env::var_os("STIGMER_FAULT_ENGINE")?);
-        let lock = File::options().write(true).open(directory.join("lock")).unwrap();
-        flock(&lock, FlockOperation::LockExclusive).unwrap();
-        Some(Self { directory, _lock: lock })
-    }
-
-    fn ask(&self, word: &str) -> String {
-        let open = |name: &str| {
-            let path: &Path = &self.directory.join(name);
-            File::options().read(true).write(true).open(path).unwrap()
-        };
-        let answers = BufReader::new(open("answer"));
-        writeln!(open("control"), "{word}").unwrap();
-        answers.lines().next().unwrap().unwrap()
-    }
-}
-
-impl Drop for FaultEngine {
-    /// The next test finds one that answers.
-    fn drop(&mut self) {
-        self.ask("start");
-    }
-}
-
 /// A workspace, and who takes part.
 struct Scene {
     place: Place,
@@ -137,9 +107,9 @@ impl Scene {
             missing("no engine answers");
             return None;
         }
-        let engine = FaultEngine::get();
+        let engine = FaultEngine::find();
         if engine.is_none() {
-            missing("STIGMER_FAULT_ENGINE names no engine that may be killed");
+            missing(&format!("{DIRECTORY} names no engine that may be killed"));
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/test-image");
         let made = Command::new(script).arg("busybox").output().unwrap();
@@ -148,8 +118,7 @@ impl Scene {
     }
 
     fn address(&self) -> Option<String> {
-        let directory = &self.engine.as_ref()?.directory;
-        Some(format!("unix://{}", directory.join("sock").display()))
+        self.engine.as_ref().map(FaultEngine::address)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -225,9 +194,9 @@ impl Scene {
             }
             Victim::Engine => {
                 let engine = self.engine.as_ref().unwrap();
-                assert_eq!(engine.ask("kill"), "done");
+                engine.ask("kill");
                 let birth = if round.is_multiple_of(2) { "start" } else { "start-live" };
-                assert_eq!(engine.ask(birth), "done");
+                engine.ask(birth);
             }
         }
     }

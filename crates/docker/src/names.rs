@@ -213,7 +213,7 @@ mod tests {
             |options| options.ca_bundle = Some("/ca".into()),
             |options| options.proxy.push(("http_proxy".into(), "http://p".into())),
         ];
-        let root = ByteString::from("/work");
+        let root = ByteString::from("/srv");
         let mut seen = vec![fingerprint(&plain(), &root), fingerprint(&plain(), &"/other".into())];
         for change in changes {
             let mut options = plain();
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_only_concerns_us_makes_no_other_container() {
-        let root = ByteString::from("/work");
+        let root = ByteString::from("/srv");
         let mut options = plain();
         (options.auto_pull, options.pool) = (!options.auto_pull, 7);
         assert_eq!(fingerprint(&options, &root), fingerprint(&plain(), &root));

@@ -120,8 +120,7 @@ mod tests {
             |target: &str| Volume { source: "v".into(), target: target.into(), read_only: false };
         options.volumes = vec![volume("/srv/cache"), volume("/data")];
         options.credentials = vec![Credentials::Aws];
-        for bad in
-            ["/srv", "/srv/cache", "/data/mine", "/home/sandbox", "/.stigmer/x", "/.stigmer"]
+        for bad in ["/srv", "/srv/cache", "/data/mine", "/home/sandbox", "/.stigmer/x", "/.stigmer"]
         {
             assert!(!fits(&options, Path::new(bad)), "{bad}");
         }

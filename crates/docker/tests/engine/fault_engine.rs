@@ -1,5 +1,6 @@
 //! An engine that may be killed and hung, which `scripts/fault-engine` runs as root for the tests:
-//! only root may send an engine signals. The tests stay who they are.
+//! only root may send an engine signals. The tests stay who they are. The command line's tests have this
+//! file, too.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::support::*;
-
 /// Where it is.
-const DIRECTORY: &str = "STIGMER_FAULT_ENGINE";
+pub(crate) const DIRECTORY: &str = "STIGMER_FAULT_ENGINE";
 
 /// The engine, for one test at a time.
 pub(crate) struct FaultEngine {
@@ -19,15 +18,9 @@ pub(crate) struct FaultEngine {
 }
 
 impl FaultEngine {
-    /// Nothing if there is none, which has been said then.
-    pub(crate) fn get() -> Option<Self> {
-        if !engine() {
-            return None;
-        }
-        let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
-            left_out("STIGMER_FAULT_ENGINE names no engine that may be killed");
-            return None;
-        };
+    /// Nothing if there is none.
+    pub(crate) fn find() -> Option<Self> {
+        let directory = PathBuf::from(std::env::var_os(DIRECTORY)?);
         let lock = File::options().write(true).open(directory.join("lock")).unwrap();
         flock(&lock, FlockOperation::LockExclusive).unwrap();
         Some(Self { directory, _lock: lock })

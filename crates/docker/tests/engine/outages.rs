@@ -6,7 +6,7 @@ use stigmer_core::{ErrorCode, ProcessId, Result, ToolError, ToolExecutor, Worksp
 use stigmer_docker::{DockerManager, DockerOptions};
 
 use crate::deaths::{TALK, follow, lines, slow_talker, talker};
-use crate::fault_engine::FaultEngine;
+use crate::fault_engine::{DIRECTORY, FaultEngine};
 use crate::kills::kills;
 use crate::relay::{Passage, Relay};
 use crate::support::*;
@@ -116,6 +116,18 @@ async fn an_engine_that_breaks_off_at_any_request_leaves_nothing_that_hinders() 
     home.over().await;
 }
 
+/// Nothing if there is none, which has been said then.
+fn fault_engine() -> Option<FaultEngine> {
+    if !engine() {
+        return None;
+    }
+    let found = FaultEngine::find();
+    if found.is_none() {
+        left_out(&format!("{DIRECTORY} names no engine that may be killed"));
+    }
+    found
+}
+
 /// A home whose containers are of the engine that is killed.
 fn at(engine: &FaultEngine) -> Home {
     let mut home = Home::new();
@@ -125,7 +137,7 @@ fn at(engine: &FaultEngine) -> Home {
 
 #[tokio::test]
 async fn an_engine_that_is_killed_takes_no_command_with_it() {
-    let Some(engine) = FaultEngine::get() else { return };
+    let Some(engine) = fault_engine() else { return };
     let home = at(&engine);
     let manager = home.manager();
     let executor = manager.open(&home.site, &quiet).await.unwrap();
@@ -148,7 +160,7 @@ async fn an_engine_that_is_killed_takes_no_command_with_it() {
 
 #[tokio::test]
 async fn an_engine_that_is_stopped_for_a_moment_is_as_one_that_hangs() {
-    let Some(engine) = FaultEngine::get() else { return };
+    let Some(engine) = fault_engine() else { return };
     let home = at(&engine);
     let manager = home.manager();
     let executor = manager.open(&home.site, &quiet).await.unwrap();
@@ -186,7 +198,7 @@ async fn checked(executor: &dyn ToolExecutor, id: &ProcessId, seen: &str, when: 
 
 #[tokio::test]
 async fn whenever_an_engine_is_killed_and_started_again_no_command_is_told_wrongly() {
-    let Some(engine) = FaultEngine::get() else { return };
+    let Some(engine) = fault_engine() else { return };
     let home = at(&engine);
     let manager = home.manager();
     let kills = kills();

@@ -208,33 +208,12 @@ mod tests {
     #[test]
     fn nothing_set_is_the_narrowest_that_works() {
         let options = options(&[("http_proxy", "http://p:1"), ("HOME", "/x")]).unwrap();
+        let state = "/home/u/.stigmer/state/sandboxes".into();
+        let image = "ghcr.io/stigmer/agent-sandbox-basic:latest";
         let expected = DockerOptions {
-            state: "/home/u/.stigmer/state/sandboxes".into(),
-            sidecar: "/sidecar".into(),
-            owner: OWNER,
-            engine: None,
             user_home: Some("/home/u".into()),
-            docker_config: None,
-            image: "ghcr.io/stigmer/agent-sandbox-basic:latest".to_owned(),
             local_image: Some(LOCAL_IMAGE.to_owned()),
-            instead_of: None,
-            auto_pull: true,
-            ttl: Some(Duration::from_secs(3600)),
-            runtime: None,
-            network: Network::Bridge,
-            host_gateway: false,
-            memory: DEFAULT_MEMORY,
-            memory_reservation: None,
-            cpus: None,
-            pids: DEFAULT_PIDS,
-            disk: None,
-            volumes: Vec::new(),
-            environment: Vec::new(),
-            ports: Vec::new(),
-            credentials: Vec::new(),
-            ca_bundle: None,
-            proxy: Vec::new(),
-            pool: 0,
+            ..DockerOptions::new(state, "/sidecar".into(), OWNER, image)
         };
         assert_eq!(options, expected);
     }

@@ -45,7 +45,14 @@ pub(super) fn environment(parts: Parts<'_>) -> BTreeMap<OsString, OsString> {
     let mut places = Vec::new();
     places.extend(shims.then(|| OsString::from(SHIMS)));
     places.extend(BINARIES.map(|directory| home.join(directory).into_os_string()));
-    places.push(path.unwrap_or_else(|| PATH.into()));
+    let path = path.unwrap_or_else(|| PATH.into());
+    // An image of ours has them by itself.
+    let more = std::env::split_paths(&path).map(std::path::PathBuf::into_os_string);
+    for place in more {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
     let who = [("HOME", home.as_os_str()), ("USER", name.as_ref()), ("LOGNAME", name.as_ref())];
     all.extend(who.map(|(name, value)| (name.into(), value.to_owned())));
     all.insert("PATH".into(), places.join(OsStr::new(":")));
@@ -83,6 +90,7 @@ mod tests {
         let path = |own: &[(&str, &str)], shims| made(own, shims)[OsStr::new("PATH")].clone();
         let ours = "/.stigmer/bin:/h/.local/bin:/h/.npm-global/bin:/x";
         assert_eq!(path(&[("PATH", "/x")], true), ours);
+        assert_eq!(path(&[("PATH", "/h/.local/bin:/x:/x")], true), ours, "each once");
         assert!(path(&[], false).to_string_lossy().starts_with("/h/.local/bin:/h/.npm"));
         assert!(path(&[("PATH", "")], true).to_string_lossy().ends_with("/sbin:/bin"));
     }
