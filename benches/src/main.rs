@@ -6,10 +6,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the output")]
 
 mod commands;
+mod containers;
+mod copies;
 mod files;
 mod footprint;
 mod measure;
 mod report;
+mod sandbox;
 mod scratch;
 mod search;
 mod served;
@@ -42,7 +45,9 @@ const HELP: &str = "usage: stigmer-bench [options] [part of a name]...
   --runs N        runs of each comparison (default 5)
   --quick         a tenth of the repetitions: to see that it works
   --write FILE    update the table in a Markdown file
-  --strict        fail if a budget is missed";
+  --strict        fail if a budget is missed
+Sandbox mode needs a container engine and an image: stigmer-sandbox-basic:local, or what
+STIGMER_TEST_IMAGE names. STIGMER_BENCH_COPY_BYTES says how much is copied (default 1 GiB).";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ fn main() -> ExitCode {
 }
 
 fn all(bench: Bench) -> Outcome<bool> {
-    let benchmarks: [(&str, Benchmark); 16] = [
+    let benchmarks: [(&str, Benchmark); 20] = [
         ("execute", commands::execute),
         ("daemon-execute", served::execute),
         ("sidecar-execute", served::execute_in_sidecar),
@@ -102,6 +107,10 @@ fn all(bench: Bench) -> Outcome<bool> {
         ("daemon-files", served::files),
         ("daemon-footprint", footprint::daemon),
         ("sidecar-footprint", footprint::sidecar),
+        ("sandbox-warm", sandbox::warm),
+        ("sandbox-cold", sandbox::cold),
+        ("sandbox-pool", sandbox::pooled),
+        ("sandbox-copies", copies::copies),
     ];
     let mut rows = Vec::new();
     for (name, benchmark) in benchmarks {
@@ -112,7 +121,10 @@ fn all(bench: Bench) -> Outcome<bool> {
         eprintln!("measuring: {name}");
         match benchmark(&bench) {
             Ok(more) => rows.extend(more),
-            Err(error) => rows.push(Row::missing(name, &error.to_string())),
+            Err(error) => {
+                eprintln!("NOT MEASURED: {name}: {error}");
+                rows.push(Row::missing(name, &error.to_string()));
+            }
         }
     }
     report::keep_raw(&rows)?;

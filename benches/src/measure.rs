@@ -22,7 +22,7 @@ pub(crate) enum Budget {
 }
 
 /// One line of the table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) yardstick: String,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use stigmer_conformance::Fixture;
 use stigmer_core::manager::Site;
 use stigmer_core::{WorkspaceId, WorkspaceManager as _};
-use stigmer_docker::{DEFAULT_PIDS, DockerManager, DockerOptions, Network, Owner, Volume};
+use stigmer_docker::{DockerManager, DockerOptions, Network, Owner, Volume};
 
 /// What the cases need: a shell, the usual tools, Python and git. `scripts/test-image` makes it.
 const IMAGE: &str = "stigmer-test-base:local";
@@ -34,34 +34,17 @@ impl Drop for Removed {
 }
 
 fn options(state: PathBuf, sidecar: PathBuf) -> DockerOptions {
+    let owner = Owner {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
     DockerOptions {
-        state,
-        sidecar,
-        owner: Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-        },
-        engine: None,
-        image: IMAGE.to_owned(),
         auto_pull: false,
         ttl: Some(TTL),
         runtime: std::env::var("STIGMER_TEST_RUNTIME").ok(),
         network: Network::None,
-        host_gateway: false,
         memory: 1 << 30,
-        memory_reservation: None,
-        cpus: None,
-        pids: DEFAULT_PIDS,
-        disk: None,
-        volumes: Vec::new(),
-        environment: Vec::new(),
-        ports: Vec::new(),
-        user_home: None,
-        docker_config: None,
-        credentials: Vec::new(),
-        ca_bundle: None,
-        proxy: Vec::new(),
-        pool: 0,
+        ..DockerOptions::new(state, sidecar, owner, IMAGE)
     }
 }
 

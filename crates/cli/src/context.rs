@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::arguments::Globals;
 use crate::circumstances;
+use crate::commands::workspace::refill;
 use crate::connection::{self, Found, Server};
 use crate::places;
 use crate::progress::{Shown, Telling};
@@ -127,7 +128,10 @@ impl Context {
                 Some(Server { endpoint, pid: None }) => {
                     Arc::new(RemoteExecutor::of_all_workspaces(connection::client(endpoint)))
                 }
-                _ => Engine::new(configuration.clone(), None, ProcessScope::All).homeless()?,
+                _ => {
+                    let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
+                    engine.homeless(globals.workspace.as_ref().map(|_| workspace.root()))?
+                }
             };
             return Ok(context(mode, Arc::clone(&processes), processes, None));
         }
@@ -149,10 +153,7 @@ impl Context {
         let request = OpenWorkspace {
             path: workspace.given().into(),
             mode: connection::mode_to_send(globals.mode, &configuration)?,
-            settings: match mode {
-                ExecutionMode::Sandbox => configuration.said_of_places(),
-                _ => Vec::new(),
-            },
+            settings: Vec::new(),
         };
         let client = connection::client(endpoint);
         let opened = RemoteExecutor::open(client.clone(), request.clone());
@@ -162,6 +163,8 @@ impl Context {
         let mode = executor.workspace().map_or(mode, |info| info.mode);
         if mode == ExecutionMode::Sandbox {
             // Opening has a limit; making a container, and pulling its image, has none.
+            let settings = configuration.said_of_places();
+            let request = OpenWorkspace { settings, ..request };
             let preparing = client.prepare(request, Preparation::Open).await?;
             places::follow(preparing, &|event| shown.show(&event)).await?;
         }
@@ -179,10 +182,11 @@ impl Context {
         Ok(context(mode, executor, processes, None))
     }
 
-    /// Clears away sandboxes that nobody needs, if this program made one. With a daemon that does
-    /// it itself.
-    pub(crate) async fn clear_away(&self) {
+    /// Clears away sandboxes that nobody needs, if this program made one, and has others wait. With
+    /// a daemon that does it itself.
+    pub(crate) async fn clear_away(&self, globals: &Globals) {
         if let Some(engine) = &self.engine {
+            refill::in_background(engine, &self.workspace, globals);
             // What is not done in this time the next one does.
             let _ = tokio::time::timeout(CLEARING, engine.reap()).await;
         }

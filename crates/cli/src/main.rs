@@ -99,7 +99,7 @@ fn in_workspace(
             WorkspaceCommand::Find(command) => command.run(&context, output).await,
             WorkspaceCommand::Grep(command) => command.run(&context, output).await,
         };
-        context.clear_away().await;
+        context.clear_away(globals).await;
         result
     });
     // A thread may be blocked in reading standard input; the process ends without it.

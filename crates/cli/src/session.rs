@@ -24,8 +24,9 @@ use crate::terminal::{self, RawTerminal};
 /// Pieces of output that wait for whoever reads ours. A slow reader makes the command wait.
 const PIECES: usize = 4;
 
-/// Bytes of input read at a time: what a terminal gives at most (`n_tty`).
-const INPUT: usize = 4096;
+/// Bytes of input read at a time: each piece is a request of its own that is waited for, and a pipe
+/// holds as much (`pipe(7)`). A terminal gives 4096 at most.
+const INPUT: usize = 64 << 10;
 
 /// What to do when whoever reads our output goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -350,7 +351,7 @@ fn pass_input(
 ) -> Result<(), Failure> {
     let (pieces, mut queue) = mpsc::channel::<Option<Vec<u8>>>(PIECES);
     thread("input", move || {
-        let mut buffer = [0; INPUT];
+        let mut buffer = vec![0; INPUT];
         let mut detach = terminal::DetachKeys::default();
         loop {
             let piece = match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {

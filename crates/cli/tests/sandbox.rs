@@ -148,7 +148,8 @@ fn commands_in_sandboxes_are_found_from_everywhere_and_outlive_their_container()
     let id = id.trim();
     let elsewhere = |arguments: &[&str]| {
         // In local mode, in another directory.
-        let more = [("STIGMER_EXECUTION_MODE", "local")];
+        // With other settings, which are no matter of commands that run.
+        let more = [("STIGMER_EXECUTION_MODE", "local"), ("STIGMER_SANDBOX_PIDS", "2048")];
         let words: Vec<&str> = ["--workspace", "/"].iter().chain(arguments).copied().collect();
         sandbox.with(&more, &words)
     };
@@ -182,8 +183,27 @@ fn input_is_streamed_and_kill_ends_what_runs() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "100000");
     let id = sandbox.run(&["run", "--detach", "sleep 300"]).ok().stdout;
-    sandbox.run(&["kill", id.trim()]).ok();
+    let other = [("STIGMER_SANDBOX_PIDS", "2048")];
+    sandbox.with(&other, &["kill", id.trim()]).ok();
+    assert_eq!(sandbox.with(&other, &["ps", "--json"]).ok().json(), serde_json::json!([]));
     assert_ne!(sandbox.run(&["wait", id.trim()]).code, 0);
+}
+
+#[test]
+fn whoever_waits_is_told_what_became_of_the_container() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let mut command = sandbox.place.command(&["run", "--json", "echo here; exec sleep 300"]);
+    command.envs(sandbox.pairs()).stdout(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    while sandbox.run(&["ps", "--json"]).json()[0]["output_bytes"] != 5 {}
+    for container in sandbox.containers() {
+        Command::new("docker").args(["rm", "-f", &container]).output().unwrap();
+    }
+    let executed = support::ran(child.wait_with_output().unwrap()).exits(125).json();
+    assert_eq!(executed["exit"]["reason"], "lost", "{executed}");
+    assert_eq!(executed["exit"]["output_bytes"], 5, "{executed}");
+    let cause = executed["exit"]["cause"].as_str().unwrap();
+    assert!(cause.contains("killed or removed by somebody else"), "{cause}");
 }
 
 #[test]
@@ -197,7 +217,14 @@ fn a_sandbox_is_stopped_started_and_removed() {
     sandbox.run(&["run", "test -e /tmp/kept"]).ok();
     let all = sandbox.run(&["workspace", "list", "--json"]).ok().json();
     assert_eq!(all[0]["workspace"], created["workspace"]);
-    sandbox.run(&["workspace", "rm", created["workspace"].as_str().unwrap()]).ok();
+    sandbox.run(&["run", "echo made > made"]).ok();
+    sandbox
+        .run(&["workspace", "rm", created["workspace"].as_str().unwrap()])
+        .ok()
+        .says(&["output of its commands", "stays as it is"]);
+    assert_eq!(sandbox.place.read("made"), "made\n", "its files are not touched");
+    let left = sandbox.run(&["ps", "--all", "--json"]).ok().json();
+    assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
     assert_eq!(sandbox.run(&["workspace", "status", "--json"]).ok().json()["state"], "gone");
 }
 
@@ -216,4 +243,49 @@ fn without_an_engine_or_an_image_nothing_runs_and_the_reason_is_told() {
         .run(&["--workspace", "/etc", "run", "true"])
         .exits(125)
         .says(&["belongs to the system"]);
+}
+
+#[test]
+fn a_new_workspace_takes_a_container_that_waits_and_others_are_made_behind_it() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let pool = sandbox.place.home().join("state/sandboxes/pool");
+    // The containers that wait, by what is on disk of them.
+    let waiting = || -> Vec<String> {
+        let entries = std::fs::read_dir(&pool).into_iter().flatten().flatten();
+        let offered = entries.filter(|entry| entry.file_name().len() == 16);
+        let read = offered.filter_map(|entry| std::fs::read(entry.path().join("entry.json")).ok());
+        let parsed = read.filter_map(|text| serde_json::from_slice(&text).ok());
+        let id = |entry: serde_json::Value| entry["container"].as_str().map(str::to_owned);
+        parsed.filter_map(id).collect()
+    };
+    let filled = || {
+        let began = std::time::Instant::now();
+        while waiting().is_empty() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "nothing waits");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        waiting()
+    };
+    let one = [("STIGMER_SANDBOX_POOL", "1")];
+    sandbox.with(&one, &["run", "echo cold"]).ok().prints("cold\n");
+    let waited = filled();
+    let other = sandbox.place.beside("other").display().to_string();
+    std::fs::create_dir(&other).unwrap();
+    let run = ["--workspace", &other, "run", "echo $$; test -e /.stigmer/sidecar"];
+    sandbox.with(&one, &run).ok();
+    let all = sandbox.run(&["workspace", "list", "--json"]).ok().json();
+    assert_eq!(all.as_array().unwrap().len(), 2, "{all}");
+    let status = ["workspace", "status", &other, "--json"];
+    let name = sandbox.run(&status).ok().json()["name"].as_str().unwrap().to_owned();
+    let inspect = Command::new("docker").args(["inspect", "--format", "{{.Id}}", &name]).output();
+    assert_eq!([String::from_utf8_lossy(&inspect.unwrap().stdout).trim()], *waited);
+    assert_ne!(filled(), waited);
+    // Without a pool what waits is cleared away.
+    sandbox.run(&["workspace", "rm"]).ok();
+    sandbox.run(&["run", "true"]).ok();
+    sandbox.run(&["workspace", "rm", &other]).ok();
+    assert!(!pool.exists());
+    let fixed = [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_PORTS", "8080:80")];
+    let says = ["sandbox_pool", "sandbox_ports"];
+    sandbox.with(&fixed, &["run", "true"]).exits(125).says(&says);
 }

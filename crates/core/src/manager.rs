@@ -114,6 +114,19 @@ pub trait WorkspaceManager: Send + Sync {
     /// `not_available` if the backend cannot be used at all; what making the place says.
     async fn open(&self, site: &Site, listener: Listener<'_>) -> Result<Arc<dyn ToolExecutor>>;
 
+    /// The operations of the place that is there, whatever settings it was made with; for whoever
+    /// looks after its commands. Nothing is made, replaced or started for it, and about two seconds
+    /// are waited at most (longer only where the sidecar is reached through the engine).
+    ///
+    /// Nothing if no place is there, or it is stopped: no command runs then, and what is known of
+    /// earlier ones is on disk.
+    ///
+    /// # Errors
+    /// `unavailable` if it is there and cannot be asked, such as one that somebody else paused: its
+    /// commands may run still. `deadline_exceeded` if it does not answer in time. What the backend
+    /// says.
+    async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>>;
+
     /// How far the workspace's place is.
     ///
     /// # Errors
@@ -159,4 +172,13 @@ pub trait WorkspaceManager: Send + Sync {
         &self,
         is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
     ) -> Result<usize>;
+
+    /// Makes ready what shall wait for workspaces that are opened later, and returns how many places
+    /// that are. One program does it at a time. A backend in which nothing waits has nothing to do.
+    ///
+    /// # Errors
+    /// What the backend says.
+    async fn refill(&self) -> Result<usize> {
+        Ok(0)
+    }
 }

@@ -360,6 +360,9 @@ pub struct ExitStatus {
     /// limit is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
+    /// What became of its place, if it is lost with that and the reason is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// Processes of the command that could not be ended with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,

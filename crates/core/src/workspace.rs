@@ -81,8 +81,8 @@ pub struct OpenWorkspace {
     #[serde(default)]
     pub mode: Option<ExecutionMode>,
     /// Settings of whoever asks that say what its place is made like: names and values, as they
-    /// would stand in the configuration file. They overrule the server's own and are the
-    /// workspace's from then on.
+    /// would stand in the configuration file. They overrule the server's own until somebody
+    /// prepares the place otherwise; only with [`Preparation::Create`] are they kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<(String, String)>,
 }
@@ -94,6 +94,9 @@ pub enum Preparation {
     /// What a use does: one that is not there is made, one that was stopped is started.
     #[default]
     Open,
+    /// The same, and what is said of it is kept with the workspace: whoever uses it later and says
+    /// nothing has it so.
+    Create,
     /// One that was stopped is started.
     Start,
     /// One that failed is removed, and another made.

@@ -24,7 +24,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
     ("stigmer", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-daemon"]),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host"]),
-    ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api"]),
+    ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
 ];
 
 /// Crates that `stigmer-core` may not have: it is words, and every backend and client compiles it.

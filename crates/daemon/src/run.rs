@@ -175,6 +175,7 @@ impl Daemon {
         tokio::spawn(descriptors.serve(sockets.descriptors));
         tokio::spawn(metrics.clone().keep_up());
         tokio::spawn(reap(Arc::clone(provider.engine())));
+        tokio::spawn(keep_pool(Arc::clone(provider.engine())));
 
         let uid = rustix::process::geteuid().as_raw();
         let router = router(Arc::clone(&provider), metrics);
@@ -252,6 +253,23 @@ async fn reap(engine: Arc<Engine>) {
             }
         }
         tokio::time::sleep(REAPING).await;
+    }
+}
+
+/// Has as many sandboxes wait as shall, from the start and whenever one was made for a workspace.
+/// Those that waited in vain for their time to live are not made again before that.
+async fn keep_pool(engine: Arc<Engine>) {
+    let mut filled = match engine.has_pool() {
+        true => engine.fill_pool().await,
+        false => Ok(0),
+    };
+    loop {
+        match filled {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "made sandboxes that wait for workspaces"),
+            Err(error) => tracing::warn!(code = %error.code, "no sandboxes wait for workspaces"),
+        }
+        filled = engine.refill_pool().await;
     }
 }
 

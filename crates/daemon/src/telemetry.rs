@@ -312,6 +312,7 @@ mod tests {
             duration_ms: 1_500,
             output_bytes: 0,
             memory_limit: None,
+            cause: None,
             survivors: Vec::new(),
         };
         let id = "0123456789".parse().unwrap();

@@ -15,30 +15,33 @@ use crate::record::Files;
 /// Where our things are in a container.
 pub(crate) const SIDECAR: &str = "/.stigmer/sidecar";
 pub(crate) const SHARED: &str = "/.stigmer/shared";
-const CA_BUNDLE: &str = "/.stigmer/ca-bundle.pem";
+/// Where a container waits for its workspace, until it has it.
+const POOL: &str = "/.stigmer/pool";
+pub(crate) const CA_BUNDLE: &str = "/.stigmer/ca-bundle.pem";
 
 /// The home of commands.
-const HOME: &str = "/home/sandbox";
+pub(crate) const HOME: &str = "/home/sandbox";
 
 /// What process 1 keeps: it makes files the caller's, ends anybody's processes and becomes the
 /// caller. Commands have none of it.
 const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"];
 
-/// The proxies that the sidecar is told of; others are ordinary variables.
+/// The proxies that programs look for in upper case or in lower case, each in its own.
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 /// What a container's log may take of the disk: process 1 says little, and only that is there.
-const LOG: [(&str, &str); 2] = [("max-size", "1m"), ("max-file", "1")];
+pub(crate) const LOG: [(&str, &str); 2] = [("max-size", "1m"), ("max-file", "1")];
 
 /// What is to be made.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) options: &'a DockerOptions,
     pub(crate) facts: &'a Facts,
-    pub(crate) workspace: &'a WorkspaceId,
-    /// The workspace's directory, as text.
-    pub(crate) root: &'a str,
-    /// The directory that is shared with the sidecar, on this machine.
+    /// Which of many: others get other processors.
+    pub(crate) number: u64,
+    /// The workspace's directory, as text; nothing for a container that waits for one.
+    pub(crate) root: Option<&'a str>,
+    /// The directory that is shared with the sidecar, on this machine: for good, or while it waits.
     pub(crate) shared: &'a str,
     pub(crate) files: Files,
     /// Whether the engine is asked to limit the disk.
@@ -51,6 +54,12 @@ pub(crate) struct Plan<'a> {
 /// Whom commands run as inside: root of a rootless engine is its user outside.
 pub(crate) fn user(owner: Owner, facts: &Facts) -> String {
     if facts.rootless { "0:0".to_owned() } else { format!("{}:{}", owner.uid, owner.gid) }
+}
+
+/// What tells a workspace from others in numbers.
+pub(crate) fn number(workspace: &WorkspaceId) -> u64 {
+    let digits = workspace.as_str().trim_start_matches("ws-");
+    u64::from_str_radix(digits, 16).unwrap_or_default()
 }
 
 impl Plan<'_> {
@@ -93,22 +102,39 @@ impl Plan<'_> {
         let mut words = vec![SIDECAR.to_owned(), "init".to_owned()];
         let mut say = |name: &str, value: String| words.extend([name.to_owned(), value]);
         say("--user", user(options.owner, self.facts));
-        say("--root", self.root.to_owned());
+        match self.root {
+            Some(root) => say("--root", root.to_owned()),
+            None => say("--wait", POOL.to_owned()),
+        }
         say("--shared", SHARED.to_owned());
         say("--ttl", ttl.to_string());
         if options.ca_bundle.is_some() {
             say("--ca-bundle", CA_BUNDLE.to_owned());
         }
-        for (name, value) in options.proxy.iter().filter(|(name, _)| is_proxy(name)) {
-            say("--proxy", format!("{name}={value}"));
+        for volume in &options.volumes {
+            let is_volume = !volume.source.starts_with('/') && !volume.read_only;
+            say(if is_volume { "--volume" } else { "--mounted" }, volume.target.clone());
         }
         Ok(words)
     }
 
+    /// What process 1 has, and hands on. A proxy's address may hold a password: arguments are what every
+    /// user of this machine can read, and variables are not.
     fn environment(&self) -> Vec<String> {
-        let others = self.options.proxy.iter().filter(|(name, _)| !is_proxy(name));
-        let all = self.options.environment.iter().chain(others);
-        all.map(|(name, value)| format!("{name}={value}")).collect()
+        let mut all: Vec<(String, &str)> = Vec::new();
+        let mut unless_there = |name: String, value| {
+            if !all.iter().any(|(there, _)| *there == name) {
+                all.push((name, value));
+            }
+        };
+        for (name, value) in self.options.environment.iter().chain(&self.options.proxy) {
+            unless_there(name.clone(), value.as_str());
+        }
+        for (name, value) in self.options.proxy.iter().filter(|(name, _)| is_proxy(name)) {
+            unless_there(name.to_ascii_lowercase(), value);
+            unless_there(name.to_ascii_uppercase(), value);
+        }
+        all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     fn host(&self) -> Result<HostConfig> {
@@ -163,9 +189,7 @@ impl Plan<'_> {
         if wanted == 0 || wanted >= all {
             return None;
         }
-        let digits = self.workspace.as_str().trim_start_matches("ws-");
-        let number = u64::from_str_radix(digits, 16).unwrap_or_default();
-        let first = u32::try_from(number % u64::from(all)).unwrap_or_default();
+        let first = u32::try_from(self.number % u64::from(all)).unwrap_or_default();
         let mut chosen: Vec<u32> = (first..first + wanted).map(|cpu| cpu % all).collect();
         chosen.sort_unstable();
         Some(chosen.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
@@ -173,15 +197,19 @@ impl Plan<'_> {
 
     fn mounts(&self) -> Result<Vec<Mount>> {
         let options = self.options;
-        let mut mounts = match self.files {
-            Files::Mounted => vec![
-                bind(text(&options.sidecar)?, SIDECAR, true),
-                bind(self.shared.to_owned(), SHARED, false),
-                bind(self.root.to_owned(), self.root, false),
-            ],
+        let mut mounts: Vec<_> = match self.files {
+            Files::Mounted => {
+                let ours = [
+                    bind(text(&options.sidecar)?, SIDECAR, true),
+                    bind(self.shared.to_owned(), self.root.map_or(POOL, |_| SHARED), false),
+                ];
+                let root = self.root.map(|root| bind(root.to_owned(), root, false));
+                ours.into_iter().chain(root).collect()
+            }
             Files::Copied => {
                 let [workspace, shared] = self.volumes;
-                vec![self.volume(workspace, self.root), self.volume(shared, SHARED)]
+                let root = self.root.map(|root| self.volume(workspace, root));
+                root.into_iter().chain([self.volume(shared, SHARED)]).collect()
             }
         };
         if let Some(bundle) = &options.ca_bundle {
@@ -247,7 +275,7 @@ fn is_proxy(name: &str) -> bool {
     PROXIES.contains(&name.to_ascii_lowercase().as_str())
 }
 
-fn bind(source: String, target: &str, read_only: bool) -> Mount {
+pub(crate) fn bind(source: String, target: &str, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source),

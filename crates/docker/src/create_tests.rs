@@ -7,12 +7,11 @@ use crate::options::tests::plain;
 use crate::{Credentials, Port, Volume};
 
 fn request(options: &DockerOptions, facts: &Facts, files: Files, quota: bool) -> Value {
-    let workspace = WorkspaceId::from_number(5);
     let plan = Plan {
         options,
         facts,
-        workspace: &workspace,
-        root: "/work/my project",
+        number: 5,
+        root: Some("/srv/my project"),
         shared: "/state/ws/shared",
         files,
         quota,
@@ -37,7 +36,7 @@ fn a_plain_container_is_isolated() {
         "User": "0:0",
         "Hostname": "sandbox",
         "WorkingDir": "/",
-        "Entrypoint": ["/.stigmer/sidecar", "init", "--user", "1000:1001", "--root", "/work/my project", "--shared", "/.stigmer/shared", "--ttl", "3600"],
+        "Entrypoint": ["/.stigmer/sidecar", "init", "--user", "1000:1001", "--root", "/srv/my project", "--shared", "/.stigmer/shared", "--ttl", "3600"],
         "Cmd": [],
         "Env": [],
         "StopSignal": "SIGTERM",
@@ -58,7 +57,7 @@ fn a_plain_container_is_isolated() {
             "Mounts": [
                 { "Type": "bind", "Source": "/usr/lib/stigmer/sidecar", "Target": "/.stigmer/sidecar", "ReadOnly": true },
                 { "Type": "bind", "Source": "/state/ws/shared", "Target": "/.stigmer/shared", "ReadOnly": false },
-                { "Type": "bind", "Source": "/work/my project", "Target": "/work/my project", "ReadOnly": false },
+                { "Type": "bind", "Source": "/srv/my project", "Target": "/srv/my project", "ReadOnly": false },
             ],
         },
     });
@@ -78,11 +77,12 @@ fn what_is_asked_for_is_in_the_request() {
     options.network = Network::Named("team".to_owned());
     options.host_gateway = true;
     options.memory_reservation = Some(1 << 20);
-    options.environment = vec![("A".to_owned(), "b c".to_owned())];
-    options.proxy = vec![
-        ("HTTP_PROXY".to_owned(), "http://p:1".to_owned()),
-        ("RSYNC_PROXY".to_owned(), "p:2".to_owned()),
-    ];
+    let pairs = |all: &[(&str, &str)]| {
+        all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    options.environment = pairs(&[("A", "b c"), ("https_proxy", "mine")]);
+    options.proxy =
+        pairs(&[("HTTP_PROXY", "http://u:p@p:1"), ("HTTPS_PROXY", "p:3"), ("RSYNC_PROXY", "p:2")]);
     options.ca_bundle = Some("/etc/ca.pem".into());
     options.credentials = vec![Credentials::Aws, Credentials::Kube];
     options.volumes = vec![
@@ -95,16 +95,21 @@ fn what_is_asked_for_is_in_the_request() {
     let host = &whole["HostConfig"];
     let words: Vec<&str> =
         whole["Entrypoint"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let more = [
-        "--ttl",
-        "0",
-        "--ca-bundle",
-        "/.stigmer/ca-bundle.pem",
-        "--proxy",
-        "HTTP_PROXY=http://p:1",
+    let more = "--ttl 0 --ca-bundle /.stigmer/ca-bundle.pem --mounted /mnt/data --volume /cache";
+    assert_eq!(words[words.len() - 8..].join(" "), more);
+    let variables = [
+        "A=b c",
+        "https_proxy=mine",
+        "HTTP_PROXY=http://u:p@p:1",
+        "HTTPS_PROXY=p:3",
+        "RSYNC_PROXY=p:2",
+        "http_proxy=http://u:p@p:1",
     ];
-    assert_eq!(words[words.len() - 6..], more);
-    assert_eq!(whole["Env"], json!(["A=b c", "RSYNC_PROXY=p:2"]));
+    assert_eq!(
+        whole["Env"],
+        json!(variables),
+        "what is declared comes first, in each case its own"
+    );
     assert_eq!(host["Runtime"], "runsc");
     assert_eq!(host["NetworkMode"], "team");
     assert_eq!(host["ExtraHosts"], json!(["host.docker.internal:host-gateway"]));
@@ -184,7 +189,7 @@ fn files_that_are_a_copy_are_in_volumes_and_nothing_of_ours_is_mounted() {
             "VolumeOptions": { "NoCopy": true, "Labels": { "dev.stigmer.home": "h" } },
         })
     };
-    let wanted = json!([volume("v", "/work/my project"), volume("v-shared", "/.stigmer/shared")]);
+    let wanted = json!([volume("v", "/srv/my project"), volume("v-shared", "/.stigmer/shared")]);
     assert_eq!(body["HostConfig"]["Mounts"], wanted);
     assert_eq!(body["Labels"]["dev.stigmer.files"], "copied");
 }
@@ -193,13 +198,12 @@ fn files_that_are_a_copy_are_in_volumes_and_nothing_of_ours_is_mounted() {
 fn what_cannot_be_said_is_refused() {
     let mut options = plain();
     options.memory = u64::MAX;
-    let workspace = WorkspaceId::from_number(1);
     let (facts, volumes) = (Facts::default(), [const { String::new() }; 2]);
     let plan = |options| Plan {
         options,
         facts: &facts,
-        workspace: &workspace,
-        root: "/w",
+        number: 1,
+        root: Some("/w"),
         shared: "/s",
         files: Files::Mounted,
         quota: false,
@@ -213,4 +217,30 @@ fn what_cannot_be_said_is_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/w\xff"));
     assert_eq!(text(path).unwrap_err().code, ErrorCode::Unsupported);
+}
+
+#[test]
+fn a_container_that_waits_has_nothing_of_a_workspace() {
+    let (options, facts) = (plain(), facts());
+    let plan = Plan {
+        options: &options,
+        facts: &facts,
+        number: 5,
+        root: None,
+        shared: "/state/pool/0/run",
+        files: Files::Mounted,
+        quota: false,
+        labels: HashMap::new(),
+        volumes: &[String::new(), String::new()],
+    };
+    let request = serde_json::to_value(plan.body().unwrap()).unwrap();
+    let mut wanted = mounted(&options);
+    // All else is as in a container of a workspace.
+    wanted["Labels"] = json!({ "dev.stigmer.files": "mounted" });
+    wanted["Entrypoint"][4] = json!("--wait");
+    wanted["Entrypoint"][5] = json!("/.stigmer/pool");
+    wanted["HostConfig"]["Mounts"].as_array_mut().unwrap().truncate(2);
+    wanted["HostConfig"]["Mounts"][1]["Source"] = json!("/state/pool/0/run");
+    wanted["HostConfig"]["Mounts"][1]["Target"] = json!("/.stigmer/pool");
+    assert_eq!(request, wanted);
 }

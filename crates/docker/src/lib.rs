@@ -1,6 +1,7 @@
 //! Workspaces in Docker containers: one long-lived container for each, with the sidecar as its
 //! process 1.
 
+mod attach;
 mod create;
 mod disk;
 mod engine;
@@ -11,10 +12,12 @@ mod make;
 mod manager;
 mod names;
 mod options;
+mod pool;
 mod prove;
 mod pull;
 mod reap;
 mod record;
+mod root;
 mod shared;
 mod status;
 mod transitions;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use stigmer_core::manager::{Listener, PlaceStatus, Site};
-use stigmer_core::{Result, ToolExecutor, WorkspaceId, WorkspaceManager};
+use stigmer_core::{Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManager};
 
 use crate::engine::{self, DEADLINE, Engine};
 use crate::executor::ContainerExecutor;
@@ -14,12 +14,16 @@ use crate::names::{Home, fingerprint};
 use crate::options::DockerOptions;
 use crate::pull;
 use crate::record::Record;
+use crate::root;
 use crate::shared::Place;
 use crate::transport::Reach;
 use crate::warden::Warden;
 
 /// What tells this machine from others that use the same engine.
 const MACHINE_ID: &str = "/etc/machine-id";
+
+/// Executors by workspace, each with the container that it is of.
+type InUse = HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>;
 
 /// Workspaces in containers of a Docker engine, one container for each.
 ///
@@ -30,21 +34,23 @@ pub struct DockerManager {
     pub(crate) options: DockerOptions,
     pub(crate) engine: Arc<Engine>,
     pub(crate) home: Home,
-    /// Executors in use, by workspace, each with the container that it is of.
-    open: Mutex<HashMap<WorkspaceId, (String, Arc<ContainerExecutor>)>>,
+    /// Executors in use.
+    open: Arc<Mutex<InUse>>,
 }
 
 impl DockerManager {
     /// A manager of the containers of one user and home. The engine is not asked.
     ///
     /// # Errors
-    /// `bad_configuration` or `unsupported` for an address that cannot be used.
+    /// `bad_configuration` or `unsupported` for an address that cannot be used; what
+    /// [`DockerOptions::check`] says.
     pub fn new(options: DockerOptions) -> Result<Self> {
+        options.check()?;
         let address = engine::address(options.engine.as_deref(), options.owner.uid)?;
         let machine = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
         let home = Home::new(&options, machine.trim());
         let engine = Arc::new(Engine::new(address, DEADLINE));
-        Ok(Self { options, engine, home, open: Mutex::default() })
+        Ok(Self { options, engine, home, open: Arc::default() })
     }
 
     /// Pulls the image anew, whether it is there or not.
@@ -53,6 +59,26 @@ impl DockerManager {
     /// What the engine and the registry say.
     pub async fn pull_image(&self, listener: Listener<'_>) -> Result<()> {
         pull::pull(&self.engine, &self.options, listener).await
+    }
+
+    /// The same, for containers of the image that is here in place of the one that was asked for and
+    /// is not; nothing if that is, or neither.
+    pub(crate) async fn with_local_image(&self) -> Result<Option<Self>> {
+        let options = &self.options;
+        let Some(local) = &options.local_image else { return Ok(None) };
+        let is_here =
+            async |image: &str| Ok::<_, ToolError>(self.engine.image(image).await?.is_some());
+        if is_here(&options.image).await? || !is_here(local).await? {
+            return Ok(None);
+        }
+        let options = DockerOptions {
+            image: local.clone(),
+            local_image: None,
+            instead_of: Some(options.image.clone()),
+            ..options.clone()
+        };
+        let (engine, open) = (Arc::clone(&self.engine), Arc::clone(&self.open));
+        Ok(Some(Self { options, engine, home: self.home.clone(), open }))
     }
 
     pub(crate) fn place(&self, workspace: &WorkspaceId) -> Place {
@@ -78,6 +104,10 @@ impl DockerManager {
         if record.stopped || record.root != site.root || record.options != self.fingerprint(site) {
             return None;
         }
+        // Somebody may have moved it, and made another one of its name.
+        if record.directory.is_some_and(|known| root::check(site.root.as_path(), known).is_err()) {
+            return None;
+        }
         if let Some(executor) = self.kept(&site.workspace, &record) {
             let answers = match record.way {
                 crate::record::Way::Socket => place.connect().await.is_ok(),
@@ -86,12 +116,8 @@ impl DockerManager {
             return answers.then_some(executor);
         }
         let reach = self.reach(&place, &record.container, &record.name, &record.user);
-        let remote = reach.open(record.way).await.ok()?;
-        Some(self.keep(
-            &site.workspace,
-            &record.container,
-            ContainerExecutor::new(remote, reach.warden),
-        ))
+        let remote = reach.open_warm(record.way).await.ok()?;
+        Some(self.keep(site, &record, ContainerExecutor::new(remote, reach.warden)))
     }
 
     fn kept(&self, workspace: &WorkspaceId, record: &Record) -> Option<Arc<ContainerExecutor>> {
@@ -102,13 +128,15 @@ impl DockerManager {
 
     pub(crate) fn keep(
         &self,
-        workspace: &WorkspaceId,
-        container: &str,
+        site: &Site,
+        record: &Record,
         executor: ContainerExecutor,
     ) -> Arc<ContainerExecutor> {
-        let executor = Arc::new(executor);
-        let kept = (container.to_owned(), Arc::clone(&executor));
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace.clone(), kept);
+        let executor = executor.bound_to(site.root.as_path(), record.directory);
+        let executor = Arc::new(executor.watched(&self.engine, self.options.disk));
+        let kept = (record.container.clone(), Arc::clone(&executor));
+        let workspace = site.workspace.clone();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace, kept);
         executor
     }
 
@@ -133,6 +161,11 @@ impl WorkspaceManager for DockerManager {
             return Ok(executor);
         }
         Ok(self.ready(site, listener).await?)
+    }
+
+    async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>> {
+        let executor = self.attached(&site.workspace).await?;
+        Ok(executor.map(|executor| Arc::new(executor) as Arc<dyn ToolExecutor>))
     }
 
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {
@@ -167,5 +200,9 @@ impl WorkspaceManager for DockerManager {
         is_known: &(dyn for<'a> Fn(&'a WorkspaceId) -> bool + Send + Sync),
     ) -> Result<usize> {
         self.clear_away(is_known).await
+    }
+
+    async fn refill(&self) -> Result<usize> {
+        self.fill_pool().await
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use stigmer_core::{ByteString, WorkspaceId};
 
+use crate::engine::Found;
 use crate::options::{DockerOptions, Network};
 
 /// The labels.
@@ -17,6 +18,14 @@ pub(crate) const OPTIONS: &str = "dev.stigmer.options";
 pub(crate) const VERSION: &str = "dev.stigmer.version";
 pub(crate) const CREATED: &str = "dev.stigmer.created";
 pub(crate) const FILES: &str = "dev.stigmer.files";
+/// Which directory was mounted as the root.
+pub(crate) const DIRECTORY: &str = "dev.stigmer.directory";
+pub(crate) const KIND: &str = "dev.stigmer.kind";
+
+/// The kinds of containers that were not made for a workspace: one that waits for it or was given to
+/// one since, and the one that mounts for those.
+pub(crate) const POOL: &str = "pool";
+pub(crate) const KEEPER: &str = "keeper";
 
 /// Digits of a home in a container's name.
 const DIGITS: usize = 8;
@@ -46,6 +55,37 @@ impl Home {
     pub(crate) fn container(&self, workspace: &WorkspaceId) -> String {
         format!("stigmer-{}-{workspace}", &self.0[..DIGITS])
     }
+
+    /// The name of a container that waits for a workspace.
+    pub(crate) fn waiting(&self, id: &str) -> String {
+        format!("stigmer-{}-{POOL}-{id}", &self.0[..DIGITS])
+    }
+
+    /// The name of the keeper.
+    pub(crate) fn keeper(&self) -> String {
+        format!("stigmer-{}-{KEEPER}", &self.0[..DIGITS])
+    }
+
+    /// Whether a container of this home has a kind.
+    pub(crate) fn is_kind(&self, found: &Found, kind: &str) -> bool {
+        let label = |name: &str| found.labels.get(name).map(String::as_str);
+        label(HOME) == Some(self.as_str()) && label(KIND) == Some(kind)
+    }
+
+    /// Whose a container of this home is. Labels stay as they were made: one from the pool says it by
+    /// its name, which it was given with the workspace.
+    pub(crate) fn workspace(&self, found: &Found) -> Option<WorkspaceId> {
+        if !self.is_kind(found, POOL) {
+            return found.labels.get(WORKSPACE).and_then(|id| id.parse().ok());
+        }
+        let prefix = format!("stigmer-{}-", &self.0[..DIGITS]);
+        found.name.strip_prefix(&prefix)?.parse().ok()
+    }
+}
+
+/// What a container of the pool is made like; in place of the root stands what is no path.
+pub(crate) fn pool_fingerprint(options: &DockerOptions) -> String {
+    fingerprint(options, &ByteString::from(POOL))
 }
 
 /// The volumes of a workspace whose files are a copy: its own, and what the sidecar keeps.
@@ -74,7 +114,7 @@ pub(crate) fn fingerprint(options: &DockerOptions, root: &ByteString) -> String 
         env!("CARGO_PKG_VERSION"),
         root,
         [options.owner.uid, options.owner.gid],
-        options.image,
+        options.instead_of.as_ref().unwrap_or(&options.image),
         options.ttl.map(|ttl| ttl.as_secs()),
         options.runtime,
         [network, if named { "named" } else { "" }],
@@ -112,7 +152,24 @@ pub(crate) fn labels(
     .collect()
 }
 
-fn hash(text: &str) -> String {
+/// The labels of a container that was not made for a workspace.
+pub(crate) fn labels_of_kind(
+    home: &Home,
+    kind: &str,
+    fingerprint: &str,
+) -> HashMap<String, String> {
+    [
+        (HOME, home.as_str()),
+        (KIND, kind),
+        (OPTIONS, fingerprint),
+        (VERSION, env!("CARGO_PKG_VERSION")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -156,7 +213,7 @@ mod tests {
             |options| options.ca_bundle = Some("/ca".into()),
             |options| options.proxy.push(("http_proxy".into(), "http://p".into())),
         ];
-        let root = ByteString::from("/work");
+        let root = ByteString::from("/srv");
         let mut seen = vec![fingerprint(&plain(), &root), fingerprint(&plain(), &"/other".into())];
         for change in changes {
             let mut options = plain();
@@ -171,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_only_concerns_us_makes_no_other_container() {
-        let root = ByteString::from("/work");
+        let root = ByteString::from("/srv");
         let mut options = plain();
         (options.auto_pull, options.pool) = (!options.auto_pull, 7);
         assert_eq!(fingerprint(&options, &root), fingerprint(&plain(), &root));

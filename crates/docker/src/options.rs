@@ -4,12 +4,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stigmer_core::{ErrorCode, Result, ToolError};
+
 /// Bytes of memory that a container may use where nothing is said: a build of a large project fits,
 /// and a runaway does not take a laptop with it.
 pub const DEFAULT_MEMORY: u64 = 4 << 30;
 
 /// Processes and threads of a container where nothing is said.
 pub const DEFAULT_PIDS: u64 = 4096;
+
+/// How long a container lives after its last use where nothing is said.
+const DEFAULT_TTL: Duration = Duration::from_secs(3600);
 
 /// How the containers of one user and home are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,10 @@ pub struct DockerOptions {
     pub engine: Option<String>,
     /// The image.
     pub image: String,
+    /// One that is used where the engine has it and not `image`, and is never pulled.
+    pub local_image: Option<String>,
+    /// What was asked for, where `image` is used in its stead.
+    pub instead_of: Option<String>,
     /// Whether an image that is missing is pulled.
     pub auto_pull: bool,
     /// How long a container lives after its last use; `None` is until it is removed.
@@ -64,8 +73,56 @@ pub struct DockerOptions {
     /// Proxy settings (`http_proxy`, `https_proxy`, `no_proxy` and the like) for every command and
     /// for package managers.
     pub proxy: Vec<(String, String)>,
-    /// How many containers wait for a workspace.
+    /// How many containers wait for a workspace, so that a new one has its own in milliseconds.
     pub pool: u32,
+}
+
+impl DockerOptions {
+    /// Options that ask for nothing.
+    pub fn new(state: PathBuf, sidecar: PathBuf, owner: Owner, image: &str) -> Self {
+        Self {
+            state,
+            sidecar,
+            owner,
+            engine: None,
+            image: image.to_owned(),
+            local_image: None,
+            instead_of: None,
+            auto_pull: true,
+            ttl: Some(DEFAULT_TTL),
+            runtime: None,
+            network: Network::Bridge,
+            host_gateway: false,
+            memory: DEFAULT_MEMORY,
+            memory_reservation: None,
+            cpus: None,
+            pids: DEFAULT_PIDS,
+            disk: None,
+            volumes: Vec::new(),
+            environment: Vec::new(),
+            ports: Vec::new(),
+            user_home: None,
+            docker_config: None,
+            credentials: Vec::new(),
+            ca_bundle: None,
+            proxy: Vec::new(),
+            pool: 0,
+        }
+    }
+
+    /// Refuses options that cannot be had, by themselves or together.
+    ///
+    /// # Errors
+    /// `bad_configuration`, which names the settings.
+    pub fn check(&self) -> Result<()> {
+        if self.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            let message = "sandbox_ttl is 0: a container would be gone before its first command";
+            return Err(ToolError::new(ErrorCode::BadConfiguration, message)
+                .with_detail("settings", vec!["sandbox_ttl"])
+                .with_hint("name a time, such as 1h; a command that runs is use"));
+        }
+        crate::pool::check(self)
+    }
 }
 
 /// A user by number.
@@ -138,31 +195,20 @@ pub(crate) mod tests {
 
     /// Options that ask for nothing.
     pub(crate) fn plain() -> DockerOptions {
+        let owner = Owner { uid: 1000, gid: 1001 };
+        let (state, sidecar) = ("/home/u/.stigmer/state/sandboxes", "/usr/lib/stigmer/sidecar");
         DockerOptions {
-            state: "/home/u/.stigmer/state/sandboxes".into(),
-            sidecar: "/usr/lib/stigmer/sidecar".into(),
-            owner: Owner { uid: 1000, gid: 1001 },
-            engine: None,
-            image: "debian:12".to_owned(),
-            auto_pull: true,
-            ttl: Some(Duration::from_secs(3600)),
-            runtime: None,
-            network: Network::Bridge,
-            host_gateway: false,
-            memory: DEFAULT_MEMORY,
-            memory_reservation: None,
-            cpus: None,
-            pids: DEFAULT_PIDS,
-            disk: None,
-            volumes: Vec::new(),
-            environment: Vec::new(),
-            ports: Vec::new(),
             user_home: Some("/home/u".into()),
-            docker_config: None,
-            credentials: Vec::new(),
-            ca_bundle: None,
-            proxy: Vec::new(),
-            pool: 0,
+            ..DockerOptions::new(state.into(), sidecar.into(), owner, "debian:12")
         }
+    }
+
+    #[test]
+    fn no_container_lives_for_no_time() {
+        let refused = DockerOptions { ttl: Some(Duration::ZERO), ..plain() }.check().unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadConfiguration);
+        assert!(refused.message.contains("sandbox_ttl"), "{refused:?}");
+        plain().check().unwrap();
+        DockerOptions { ttl: None, ..plain() }.check().unwrap();
     }
 }

@@ -8,6 +8,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use stigmer_core::{ByteString, Result, ToolError};
 
+use crate::root::Directory;
+
 /// The file's name.
 const NAME: &str = "sandbox.json";
 
@@ -58,6 +60,9 @@ pub(crate) struct Record {
     /// The fingerprint of what it was made like.
     pub(crate) options: String,
     pub(crate) root: ByteString,
+    /// Which directory that is; nothing if its files are a copy.
+    #[serde(default)]
+    pub(crate) directory: Option<Directory>,
     pub(crate) image: String,
     pub(crate) image_id: String,
     pub(crate) created_ms: u64,
@@ -67,6 +72,9 @@ pub(crate) struct Record {
     pub(crate) files: Files,
     /// It was paused by us, and is to stay so until it is started.
     pub(crate) stopped: bool,
+    /// Until when one that is stopped is kept, milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) kept_until_ms: Option<u64>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -135,6 +143,7 @@ mod tests {
             name: "stigmer-x".into(),
             options: "abcd".into(),
             root: ByteString::from(&b"/w\xff"[..]),
+            directory: Directory::at(Path::new("/")).ok(),
             image: "debian".into(),
             image_id: "sha256:0".into(),
             created_ms: 7,
@@ -142,6 +151,7 @@ mod tests {
             way: Way::Exec,
             files: Files::Copied,
             stopped: true,
+            kept_until_ms: Some(8),
             notes: vec!["note".into()],
         }
     }

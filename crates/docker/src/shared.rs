@@ -18,6 +18,15 @@ use crate::options::Owner;
 const SHARED: &str = "shared";
 const SOCKET: &str = "socket";
 
+/// The directory of a pool's container that is being taken for the workspace, in its place.
+const CLAIMED: &str = "claimed";
+
+/// What a shared directory is called that could not be used any more, before a number.
+const ASIDE: &str = "shared-aside-";
+
+/// What a place is called that could not be removed.
+const LEFT: &str = "left-";
+
 /// A workspace's place on this machine, of which one directory is shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -38,32 +47,28 @@ impl Place {
         self.path.join(SHARED)
     }
 
+    /// What is here of a container that is being taken out of the pool, and no longer than that.
+    pub(crate) fn claimed(&self) -> PathBuf {
+        self.path.join(CLAIMED)
+    }
+
     /// Makes the directories, for the owner and nobody else.
     ///
     /// # Errors
     /// What the operating system says.
     pub(crate) fn make(&self) -> Result<()> {
-        let make = |path: &Path| -> io::Result<()> {
-            match DirBuilder::new().mode(0o700).create(path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            let directory = open(path)?;
-            let uid = File::from(directory.try_clone()?).metadata()?.uid();
-            if uid != self.owner.uid {
-                // Only root may; anybody else has no business here.
-                let uid = rustix::fs::Uid::from_raw(self.owner.uid);
-                let gid = rustix::fs::Gid::from_raw(self.owner.gid);
-                rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
-            }
-            Ok(())
-        };
         let parent = self.path.parent().unwrap_or(&self.path);
         let all = || {
             DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
-            make(&self.path)?;
-            make(&self.shared())
+            make_directory(&self.path, self.owner)?;
+            match make_directory(&self.shared(), self.owner) {
+                // Root of a container can make it root's. The directory around it is ours.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    self.put_aside()?;
+                    make_directory(&self.shared(), self.owner)
+                }
+                other => other,
+            }
         };
         all().map_err(|error| ToolError::from_io("make", &self.path.clone().into(), &error))
     }
@@ -80,8 +85,7 @@ impl Place {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
                 // Whatever is in it, it can be put aside.
                 Err(rustix::io::Errno::ISDIR) => {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                    let aside = format!("{SOCKET}.{}", now.as_nanos());
+                    let aside = format!("{SOCKET}.{}", nanoseconds());
                     Ok(rustix::fs::renameat(&directory, SOCKET, &directory, aside)?)
                 }
                 Err(error) => Err(error.into()),
@@ -95,23 +99,34 @@ impl Place {
     /// # Errors
     /// What the operating system says.
     pub(crate) fn remove(&self) -> Result<()> {
-        // Does not follow links, and the container that could change something is gone.
-        let removed = match std::fs::remove_dir_all(self.shared()) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                unlock(&self.shared());
-                std::fs::remove_dir_all(self.shared())
+        let mut all = vec![self.shared()];
+        for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(ASIDE.as_bytes()) {
+                all.push(entry.path());
             }
-            other => other,
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let path = ByteString::from(self.shared());
-                Err(ToolError::from_io("remove", &path, &error).with_hint(
-                    "something in the container made files there that are not yours: remove them with sudo",
-                ))
-            }
-            _ => Ok(()),
         }
+        for path in all {
+            remove_tree(&path).map_err(|error| {
+                ToolError::from_io("remove", &ByteString::from(path.as_path()), &error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the directory another name, so that another one can have its own.
+    fn put_aside(&self) -> io::Result<()> {
+        std::fs::rename(self.shared(), self.path.join(format!("{ASIDE}{}", nanoseconds())))
+    }
+
+    /// Gives all of it a name that no workspace has; returns that.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn leave(&self) -> io::Result<PathBuf> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let left = self.path.with_file_name(format!("{LEFT}{name}-{}", nanoseconds()));
+        std::fs::rename(&self.path, &left)?;
+        Ok(left)
     }
 
     /// Connects to the sidecar's socket.
@@ -159,16 +174,78 @@ impl Place {
     }
 }
 
-/// Lets the owner into every directory that a command closed. Nobody changes them meanwhile.
-fn unlock(top: &Path) {
-    let mut directories = vec![top.to_owned()];
-    while let Some(directory) = directories.pop() {
-        let _ = std::fs::set_permissions(&directory, Permissions::from_mode(0o700));
-        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
-        // The type is the entry's own: that of a link is no directory's.
-        let found = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|is| is.is_dir()));
-        directories.extend(found.map(|entry| entry.path()));
+/// Makes a directory, for the owner and nobody else; one that is there is taken as it is.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn make_directory(path: &Path, owner: Owner) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
+    let directory = open(path)?;
+    let uid = File::from(directory.try_clone()?).metadata()?.uid();
+    if uid != owner.uid {
+        // Only root may; anybody else has no business here.
+        let uid = rustix::fs::Uid::from_raw(owner.uid);
+        let gid = rustix::fs::Gid::from_raw(owner.gid);
+        rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
+/// Removes a tree without following links, however deep it is: one directory is open at a time. The
+/// container that could change something is gone. One that is not there is a success.
+fn remove_tree(top: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(top) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(about) if !about.is_dir() => return std::fs::remove_file(top),
+        _ => {}
+    }
+    // Paths become longer than the kernel takes, so deep directories come up into the top one.
+    let mut number = nanoseconds();
+    loop {
+        let mut is_empty = true;
+        for entry in read(top)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                std::fs::remove_file(entry.path())?;
+                continue;
+            }
+            let directory = entry.path();
+            for inner in read(&directory)? {
+                let inner = inner?;
+                if inner.file_type()?.is_dir() {
+                    is_empty = false;
+                    number += 1;
+                    // Renaming a directory writes into it.
+                    let _ = std::fs::set_permissions(inner.path(), Permissions::from_mode(0o700));
+                    std::fs::rename(inner.path(), top.join(format!("{UP}{number}")))?;
+                } else {
+                    std::fs::remove_file(inner.path())?;
+                }
+            }
+            std::fs::remove_dir(&directory)?;
+        }
+        if is_empty {
+            return std::fs::remove_dir(top);
+        }
+    }
+}
+
+/// Before the number of a directory that came up.
+const UP: &str = ".stigmer-removed-";
+
+/// A number that nobody has guessed.
+fn nanoseconds() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+}
+
+/// Reads a directory that a command may have closed. Nobody changes it meanwhile.
+fn read(directory: &Path) -> io::Result<std::fs::ReadDir> {
+    let _ = std::fs::set_permissions(directory, Permissions::from_mode(0o700));
+    std::fs::read_dir(directory)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -243,6 +320,48 @@ mod tests {
         assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::PermissionDenied, "dir");
         place.clear_socket().unwrap();
         assert_eq!(place.connect().await.unwrap_err().code, ErrorCode::Unavailable, "aside");
+    }
+
+    #[test]
+    fn however_deep_a_container_nests_its_directories_they_are_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let place = place(home.path());
+        let mut directory = open(&place.shared()).unwrap();
+        for level in 0..1500 {
+            rustix::fs::mkdirat(&directory, "deep", Mode::RWXU).unwrap();
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let next = rustix::fs::openat(&directory, "deep", flags, Mode::empty()).unwrap();
+            if level % 500 == 499 {
+                let file = rustix::fs::openat(
+                    &directory,
+                    "file",
+                    OFlags::CREATE | OFlags::WRONLY,
+                    Mode::RUSR,
+                );
+                drop(file.unwrap());
+                symlink("/", place.shared().join(format!("link{level}"))).unwrap();
+                rustix::fs::fchmod(&directory, Mode::empty()).unwrap();
+            }
+            directory = next;
+        }
+        place.remove().unwrap();
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_shared_directory_that_may_not_be_opened_is_put_aside() {
+        if rustix::process::geteuid().is_root() {
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let place = place(home.path());
+        // What root of a container can do to it by its owner, its mode does here.
+        std::fs::set_permissions(place.shared(), Permissions::from_mode(0o000)).unwrap();
+        place.make().unwrap();
+        std::fs::write(place.shared().join("file"), "").unwrap();
+        let left = place.leave().unwrap();
+        assert!(!place.path().exists());
+        assert_eq!(std::fs::read_dir(left).unwrap().count(), 2);
     }
 
     #[tokio::test]

@@ -9,12 +9,14 @@ use stigmer_core::{ErrorCode, FilePath, Result, WorkspaceId};
 use crate::engine::{Found, State};
 use crate::lock::Lock;
 use crate::manager::DockerManager;
-use crate::names::{CREATED, FILES, ROOT, WORKSPACE};
+use crate::names::{CREATED, FILES, ROOT};
 use crate::record::{Files, Record, Way};
 
-/// Whether a command runs still.
+const RECOVER: &str = "`stigmer workspace recover` makes a new container";
+
+/// Whether a command runs still, or something that it left behind.
 pub(crate) fn runs(info: &ProcessInfo) -> bool {
-    info.state == ProcessState::Running
+    info.state == ProcessState::Running || info.background > 0
 }
 
 impl DockerManager {
@@ -30,7 +32,7 @@ impl DockerManager {
             None => self.engine.container(&name).await?,
         };
         match found {
-            Some(found) => self.of(workspace, root, &found).await,
+            Some(found) => Ok(self.of(workspace, root, &found).await),
             None => {
                 let state = match self.is_changing(workspace).await {
                     true => PlaceState::Creating,
@@ -54,26 +56,33 @@ impl DockerManager {
     pub(crate) async fn look_at_all(&self) -> Result<Vec<PlaceStatus>> {
         let mut all = Vec::new();
         for found in self.engine.labelled(&self.home.filter()).await? {
-            let label = |name: &str| found.labels.get(name);
-            let workspace = label(WORKSPACE).and_then(|id| id.parse::<WorkspaceId>().ok());
-            let Some(workspace) = workspace else { continue };
-            let root = FilePath::from(label(ROOT).map(String::as_str).unwrap_or_default());
-            all.push(self.of(&workspace, &root, &found).await?);
+            let Some(workspace) = self.home.workspace(&found) else { continue };
+            let root = match found.labels.get(ROOT) {
+                Some(root) => FilePath::from(root.as_str()),
+                // One from the pool was made before it was anybody's.
+                None => Record::read(self.place(&workspace).path())
+                    .ok()
+                    .flatten()
+                    .map(|record| record.root)
+                    .unwrap_or_default(),
+            };
+            all.push(self.of(&workspace, &root, &found).await);
         }
         all.sort_by(|one, other| one.root.cmp(&other.root));
         Ok(all)
     }
 
-    async fn of(
-        &self,
-        workspace: &WorkspaceId,
-        root: &FilePath,
-        found: &Found,
-    ) -> Result<PlaceStatus> {
+    async fn of(&self, workspace: &WorkspaceId, root: &FilePath, found: &Found) -> PlaceStatus {
         let place = self.place(workspace);
-        let record = Record::read(place.path())?.filter(|record| record.container == found.id);
         let mut reason = None;
+        // One that cannot be read is a fault of this place, and hides no other.
+        let record = Record::read(place.path()).unwrap_or_else(|error| {
+            reason = Some(error.with_hint(RECOVER));
+            None
+        });
+        let record = record.filter(|record| record.container == found.id);
         let state = match found.state {
+            State::Running if reason.is_some() => PlaceState::Failed,
             State::Paused => PlaceState::Stopped,
             State::Ended => PlaceState::Deleting,
             State::Created => PlaceState::Creating,
@@ -81,9 +90,7 @@ impl DockerManager {
                 Some(Record { way: Way::Socket, .. }) => match place.connect().await {
                     Ok(_) => PlaceState::Ready,
                     Err(error) => {
-                        reason = Some(
-                            error.with_hint("`stigmer workspace recover` makes a new container"),
-                        );
+                        reason = Some(error.with_hint(RECOVER));
                         PlaceState::Failed
                     }
                 },
@@ -103,7 +110,7 @@ impl DockerManager {
             notes.push("its files are a copy in a volume of the engine's".to_owned());
         }
         notes.dedup();
-        Ok(PlaceStatus {
+        PlaceStatus {
             workspace: workspace.clone(),
             root: root.clone(),
             state,
@@ -112,7 +119,7 @@ impl DockerManager {
             image: Some(found.image.clone()),
             created_ms: created,
             notes,
-        })
+        }
     }
 
     /// Whether somebody changes the container at this moment.

@@ -2,23 +2,25 @@
 //! settles by the container's name what a lock cannot.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use stigmer_core::manager::{Listener, Progress, Site};
 use stigmer_core::process::SignalRequest;
-use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
+use stigmer_core::{ByteString, ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
 
 use crate::create::user;
-use crate::engine::{Found, State};
+use crate::engine::{Found, GIVE_WAY, State};
 use crate::executor::ContainerExecutor;
 use crate::judge::{Verdict, judge};
 use crate::lock::{Lock, PATIENCE};
 use crate::make::{Made, arrive};
 use crate::manager::DockerManager;
-use crate::names::{FILES, volumes};
+use crate::names::{FILES, POOL, pool_fingerprint, volumes};
 use crate::record::{Files, Record, Way};
+use crate::root::Root;
 use crate::shared::Place;
+use crate::transport::has_no_socket;
 
 /// How often a container is looked for and made: more often means that somebody else makes it, too,
 /// and does not hold our lock.
@@ -27,8 +29,16 @@ const TRIES: usize = 3;
 /// How often commands are ended before a container is paused, while others start new ones.
 const ENDINGS: usize = 3;
 
-/// How long the commands of a container may take to end: a supervisor gives them two seconds.
+/// How long the commands of a container may take to end: a supervisor gives them two seconds. A
+/// container that is told to end gives its last requests five.
 const ENDING: Duration = Duration::from_secs(15);
+
+/// How long one that cannot say whether commands run may take to end when it is asked: it gives its
+/// last requests five seconds.
+const GIVING_WAY: Duration = Duration::from_secs(7);
+
+/// Between looks at a container that is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl DockerManager {
     /// Makes, starts or adopts the workspace's container.
@@ -53,24 +63,37 @@ impl DockerManager {
         place: &Place,
         listener: Listener<'_>,
     ) -> Result<Arc<ContainerExecutor>> {
+        if let Some(local) = self.with_local_image().await? {
+            return Box::pin(local.settle(site, place, listener)).await;
+        }
         let name = self.home.container(&site.workspace);
-        let fingerprint = self.fingerprint(site);
+        self.clear_claim(place).await?;
+        let root = Root::open(&site.root)?;
         for _ in 0..TRIES {
             if let Some(found) = self.engine.container(&name).await? {
-                match judge(&found, &self.home, site.workspace.as_str(), &fingerprint) {
-                    Verdict::Adopt => match self.adopt(site, place, &found).await {
+                let fingerprint = self.expected(site, place, &found)?;
+                let verdict = self.judged(site, &root, place, &found, &fingerprint)?;
+                match verdict {
+                    Verdict::Adopt => match self.adopt(site, &root, place, &found).await {
                         // It ended while it was looked at.
-                        Err(error)
-                            if error.details.get("cause") == Some(&crate::warden::GONE.into()) =>
-                        {
-                            continue;
+                        Err(error) if is_gone(&error) => continue,
+                        Err(error) if has_no_socket(&error) => {
+                            if !self.gives_way(&found).await? {
+                                return Err(error);
+                            }
+                            let note = "the container had lost its socket: it is replaced";
+                            listener(Progress::Note(note.to_owned()));
+                            self.engine.remove(&found.id).await?;
                         }
                         other => return other,
                     },
-                    Verdict::Differs => {
-                        self.refuse_if_used(place, &found).await?;
-                        let note = "the container was made with other settings: it is replaced";
-                        listener(Progress::Note(note.to_owned()));
+                    Verdict::Differs | Verdict::Elsewhere => {
+                        let why = match verdict {
+                            Verdict::Elsewhere => "the workspace's directory is another one now",
+                            _ => "the settings ask for another container",
+                        };
+                        self.make_room(site, &root, place, &found, why, listener).await?;
+                        listener(Progress::Note(format!("{why}: the old one is replaced")));
                         self.engine.remove(&found.id).await?;
                     }
                     Verdict::Remains => self.engine.remove(&found.id).await?,
@@ -78,7 +101,7 @@ impl DockerManager {
                 }
             }
             Record::forget(place.path())?;
-            match self.make(site, place, listener).await? {
+            match self.make(site, &root, place, listener).await? {
                 Made::Ready(executor) => return Ok(executor),
                 Made::NameTaken => {}
             }
@@ -87,10 +110,39 @@ impl DockerManager {
         Err(ToolError::new(ErrorCode::Busy, message).with_detail("container", name))
     }
 
+    /// What a container of this workspace's that was made as it should be says of that.
+    fn expected(&self, site: &Site, place: &Place, found: &Found) -> Result<String> {
+        if !self.home.is_kind(found, POOL) {
+            return Ok(self.fingerprint(site));
+        }
+        // It does not say which directory it has; the record does.
+        let known = Record::read(place.path())?.filter(|record| record.container == found.id);
+        let same = known.is_none_or(|record| record.root == site.root);
+        Ok(if same { pool_fingerprint(&self.options) } else { String::new() })
+    }
+
+    fn judged(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        found: &Found,
+        fingerprint: &str,
+    ) -> Result<Verdict> {
+        let now = Some(root.directory());
+        let verdict = judge(found, &self.home, &site.workspace, fingerprint, now);
+        // One from the pool has no label that says it.
+        let known = Record::read(place.path())?.filter(|record| record.container == found.id);
+        let mounted = known.and_then(|record| record.directory);
+        let moved = mounted.is_some_and(|mounted| mounted != root.directory());
+        Ok(if verdict == Verdict::Adopt && moved { Verdict::Elsewhere } else { verdict })
+    }
+
     /// Takes over a container that runs or is paused.
     async fn adopt(
         &self,
         site: &Site,
+        root: &Root,
         place: &Place,
         found: &Found,
     ) -> Result<Arc<ContainerExecutor>> {
@@ -105,20 +157,22 @@ impl DockerManager {
         let (way, remote) = arrive(&reach, None, files, self.options.runtime.as_deref()).await?;
         let executor = ContainerExecutor::new(remote, reach.warden);
         let record = match known {
-            Some(record) => Record { stopped: false, way, ..record },
+            Some(record) => Record { stopped: false, kept_until_ms: None, way, ..record },
             None => {
                 // Whoever made it may have died before it knew.
-                let notes = self.prove_or_fill(site, &executor, &found.id, files).await?;
-                self.record(site, found, way, files, &user, notes)
+                let notes = self.prove_or_fill(root, &executor, &found.id, files).await?;
+                self.record(site, root, found, way, files, &user, notes)
             }
         };
         record.write(place.path())?;
-        Ok(self.keep(&site.workspace, &found.id, executor))
+        Ok(self.keep(site, &record, executor))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "all that is known of a container")]
     pub(crate) fn record(
         &self,
         site: &Site,
+        root: &Root,
         found: &Found,
         way: Way,
         files: Files,
@@ -131,45 +185,106 @@ impl DockerManager {
             name: found.name.clone(),
             options: self.fingerprint(site),
             root: site.root.clone(),
-            image: self.options.image.clone(),
+            directory: (files == Files::Mounted).then(|| root.directory()),
+            image: found.image.clone(),
             image_id: found.image_id.clone(),
             created_ms: created.unwrap_or(0),
             user: user.to_owned(),
             way,
             files,
             stopped: false,
+            kept_until_ms: None,
             notes,
         }
     }
 
-    /// A container in which commands run is not replaced by itself.
-    async fn refuse_if_used(&self, place: &Place, found: &Found) -> Result<()> {
-        if found.state == State::Paused {
+    /// Ends a container in which no command runs, if another can be had. Otherwise it is left as it
+    /// was found.
+    async fn make_room(
+        &self,
+        site: &Site,
+        root: &Root,
+        place: &Place,
+        found: &Found,
+        why: &str,
+        listener: Listener<'_>,
+    ) -> Result<()> {
+        let is_paused = found.state == State::Paused;
+        if is_paused {
             self.engine.unpause(&found.id).await?;
         }
+        let ending = async {
+            let another = self.rehearse(site, root, place, listener);
+            self.end_if_unused(place, found, why, another).await
+        };
+        let ended = ending.await;
+        if ended.is_err() && is_paused {
+            self.engine.pause(&found.id).await?;
+        }
+        ended
+    }
+
+    /// Ends a container in which no command runs. Who asks may be late: a command may begin after it
+    /// was looked for. So the sidecar decides, which takes no more of them when it ends. Nothing is
+    /// ended before what comes first has succeeded.
+    pub(crate) async fn end_if_unused(
+        &self,
+        place: &Place,
+        found: &Found,
+        why: &str,
+        first: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         let user = user(self.options.owner, &self.engine.facts().await?);
         let reach = self.reach(place, &found.id, &found.name, &user);
-        let running = match reach.open(Way::Socket).await {
-            Ok(remote) => running(&remote).await?.len(),
+        let remote = match reach.open(Way::Socket).await {
+            Ok(remote) => remote,
             Err(_) => match reach.open(Way::Exec).await {
-                Ok(remote) => running(&remote).await?.len(),
+                Ok(remote) => remote,
+                // It has ended meanwhile, and its commands before it.
+                Err(error) if is_gone(&error) => return Ok(()),
                 // It does not answer, so nothing can be said of its commands.
                 Err(error) => return Err(error.with_hint(RECOVER)),
             },
         };
-        if running == 0 {
-            return Ok(());
+        match running(&remote).await {
+            Ok(all) => refuse_if_used(&found.name, all.len(), why)?,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        let message = format!(
-            "the settings ask for another container, and {running} commands run in {}",
-            found.name
-        );
-        Err(ToolError::new(ErrorCode::Busy, message)
-            .with_detail("container", found.name.as_str())
-            .with_detail("commands", running)
-            .with_hint(
-                "wait for them, or end them with `stigmer workspace stop`; `stigmer ps` lists them",
-            ))
+        first.await?;
+        let began = Instant::now();
+        loop {
+            // Each time: what ran when it was asked may have ended before it was seen here.
+            self.engine.signal(&found.id, GIVE_WAY).await?;
+            match self.engine.container(&found.id).await? {
+                Some(Found { state: State::Running | State::Paused, .. }) => {}
+                _ => return Ok(()),
+            }
+            // One that ends does not answer any more.
+            if let Ok(Ok(all)) = tokio::time::timeout(LOOK, running(&remote)).await {
+                refuse_if_used(&found.name, all.len(), why)?;
+                tokio::time::sleep(LOOK).await;
+            }
+            if began.elapsed() > ENDING {
+                let message = format!("the container {} does not end", found.name);
+                return Err(ToolError::new(ErrorCode::DeadlineExceeded, message)
+                    .with_detail("container", found.name.as_str())
+                    .with_hint(RECOVER));
+            }
+        }
+    }
+
+    /// Asks a container that nobody can speak to to end; false if it does not, as commands run in it.
+    async fn gives_way(&self, found: &Found) -> Result<bool> {
+        self.engine.signal(&found.id, GIVE_WAY).await?;
+        let began = Instant::now();
+        while began.elapsed() < GIVING_WAY {
+            match self.engine.container(&found.id).await? {
+                Some(Found { state: State::Running, .. }) => tokio::time::sleep(LOOK).await,
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// Ends the commands and pauses the container.
@@ -188,7 +303,9 @@ impl DockerManager {
         self.let_go(&site.workspace);
         // Told first: whoever dies in between leaves one that runs, and that the next use adopts.
         if let Some(record) = Record::read(place.path())? {
-            Record { stopped: true, ..record }.write(place.path())?;
+            let kept_until_ms =
+                self.options.ttl.map(|ttl| now_ms().saturating_add(milliseconds(ttl)));
+            Record { stopped: true, kept_until_ms, ..record }.write(place.path())?;
         }
         self.engine.pause(&found.id).await?;
         Ok(())
@@ -201,7 +318,7 @@ impl DockerManager {
             None => (Way::Exec, user(self.options.owner, &self.engine.facts().await?)),
         };
         let reach = self.reach(place, &found.id, &found.name, &user);
-        let remote = reach.open(way).await?;
+        let remote = reach.open_warm(way).await?;
         let ending = async {
             for _ in 0..ENDINGS {
                 let all = running(&remote).await?;
@@ -232,11 +349,28 @@ impl DockerManager {
             place.make()?;
         }
         let lock = Lock::take(place.path(), PATIENCE).await?;
+        let name = self.home.container(workspace);
+        if let Some(found) = self.ours(&name, workspace).await?
+            && found.state == State::Running
+        {
+            // So that whoever waits for them hears how they ended. If they do not end they are killed
+            // with the container.
+            let _ = self.end_commands(&place, &found).await;
+        }
         self.remove_container(&place, workspace).await?;
-        for volume in volumes(&self.home.container(workspace)) {
+        for volume in volumes(&name) {
             self.engine.remove_volume(&volume).await?;
         }
-        place.remove()?;
+        if let Err(error) = place.remove() {
+            // Something in the container made files there that are not the caller's. They are no
+            // workspace's any more, so that the next try does not fail on them.
+            let path = place.path();
+            let left =
+                place.leave().map_err(|error| ToolError::from_io("move", &path.into(), &error))?;
+            let hint = "the container is gone; a program in it made files that are not yours: remove what is left with sudo";
+            let left = ByteString::from(left);
+            return Err(error.with_detail("left", left).with_hint(hint));
+        }
         let path = place.path();
         let gone = lock.remove().and_then(|()| std::fs::remove_dir(path));
         // Whoever waited for the lock has made it anew.
@@ -254,6 +388,7 @@ impl DockerManager {
     }
 
     async fn remove_container(&self, place: &Place, workspace: &WorkspaceId) -> Result<()> {
+        self.clear_claim(place).await?;
         let name = self.home.container(workspace);
         if let Some(found) = self.ours(&name, workspace).await? {
             self.engine.remove(&found.id).await?;
@@ -281,7 +416,7 @@ impl DockerManager {
     /// The container of a name, if it is this workspace's.
     pub(crate) async fn ours(&self, name: &str, workspace: &WorkspaceId) -> Result<Option<Found>> {
         let Some(found) = self.engine.container(name).await? else { return Ok(None) };
-        match judge(&found, &self.home, workspace.as_str(), "") {
+        match judge(&found, &self.home, workspace, "", None) {
             Verdict::Foreign => Err(foreign(name)),
             _ => Ok(Some(found)),
         }
@@ -290,6 +425,20 @@ impl DockerManager {
 
 const RECOVER: &str = "`stigmer workspace recover` ends its commands and makes a new one";
 
+/// A container in which commands run is not replaced by itself.
+fn refuse_if_used(name: &str, commands: usize, why: &str) -> Result<()> {
+    if commands == 0 {
+        return Ok(());
+    }
+    let message = format!("{why}, and {commands} commands run in {name}");
+    Err(ToolError::new(ErrorCode::Busy, message)
+        .with_detail("container", name)
+        .with_detail("commands", commands)
+        .with_hint(
+            "wait for them, or end them with `stigmer workspace stop`; `stigmer ps` lists them",
+        ))
+}
+
 fn foreign(name: &str) -> ToolError {
     let message = format!("the container {name} was made by somebody else and is not touched");
     ToolError::new(ErrorCode::Busy, message)
@@ -297,11 +446,23 @@ fn foreign(name: &str) -> ToolError {
         .with_hint(format!("look at it with `docker inspect {name}`, and rename or remove it"))
 }
 
+fn is_gone(error: &ToolError) -> bool {
+    error.details.get("cause") == Some(&crate::warden::GONE.into())
+}
+
+pub(crate) fn now_ms() -> u64 {
+    milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn has_ended(error: &ToolError) -> bool {
     matches!(error.code, ErrorCode::ProcessEnded | ErrorCode::UnknownProcess)
 }
 
-/// The commands that run.
+/// The commands that run, or have left something that does.
 async fn running(executor: &dyn ToolExecutor) -> Result<Vec<stigmer_core::ProcessId>> {
     let all = executor.list_processes().await?;
     Ok(all.into_iter().filter(crate::status::runs).map(|info| info.id).collect())

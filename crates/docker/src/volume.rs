@@ -1,19 +1,26 @@
 //! Workspaces whose directory the engine does not see: a copy in a volume of the engine's.
 
-use std::io;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use stigmer_core::manager::Site;
-use stigmer_core::{ErrorCode, Result, ToolError};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::io::Errno;
+use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::create::{SHARED, SIDECAR, text};
 use crate::engine::Facts;
 use crate::manager::DockerManager;
 use crate::options::{DockerOptions, Owner};
+use crate::root::Root;
 
 /// In the shared directory of a container: the workspace has been copied in, once for all.
 const FILLED: &str = "filled";
@@ -78,11 +85,22 @@ fn marker(owner: Owner) -> io::Result<Vec<u8>> {
 
 impl DockerManager {
     /// Copies the workspace into the container's volume, if that has not been done.
-    pub(crate) async fn fill(&self, site: &Site, container: &str) -> Result<Vec<String>> {
+    pub(crate) async fn fill(&self, root: &Root, container: &str) -> Result<Vec<String>> {
         if !self.engine.has_path(container, &format!("{SHARED}/{FILLED}")).await? {
-            self.engine
-                .fill(container, &text(site.root.as_path())?, packed(site.root.as_path()))
-                .await?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(root.descriptor(), ".", flags, Mode::empty());
+            let unread = |error: &io::Error| {
+                ToolError::from_io("copy", &ByteString::from(root.path()), error)
+            };
+            let (archive, packing) = packed(directory.map_err(|error| unread(&error.into()))?);
+            let filled = self.engine.fill(container, &text(root.path())?, archive).await;
+            match packing.await {
+                // That nobody took it is told better by who did not.
+                Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    return Err(unread(&error));
+                }
+                _ => filled?,
+            }
             let marker = marker(self.options.owner);
             let marker =
                 marker.map_err(|error| ToolError::new(ErrorCode::Io, error.to_string()))?;
@@ -93,26 +111,95 @@ impl DockerManager {
 }
 
 /// A directory as a stream, packed while it is read. Links stay what they are: the engine unpacks
-/// beneath the container's root.
-fn packed(root: &Path) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+/// beneath the container's root. Sockets, FIFOs and devices are left out: an archive has none, or
+/// none that would work.
+///
+/// What goes wrong ends the stream, and is the second half's to tell.
+fn packed(
+    root: OwnedFd,
+) -> (impl Stream<Item = io::Result<Bytes>> + Send + 'static, JoinHandle<io::Result<()>>) {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(WAITING);
-    let root = root.to_owned();
-    tokio::task::spawn_blocking(move || {
+    let packing = tokio::task::spawn_blocking(move || {
         let writer = io::BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
         let mut archive = tar::Builder::new(writer);
-        archive.follow_symlinks(false);
-        let packed = archive
-            .append_dir_all("", &root)
+        let packed = append(&mut archive, root, Path::new(""))
             .and_then(|()| archive.into_inner())
             .and_then(|mut writer| io::Write::flush(&mut writer));
-        if let Err(error) = packed {
-            let _ = sender.blocking_send(Err(error));
+        if let Err(error) = &packed {
+            let _ = sender.blocking_send(Err(io::Error::new(error.kind(), error.to_string())));
         }
+        packed
     });
-    unfold(receiver, async |mut receiver| {
+    let stream = unfold(receiver, async |mut receiver| {
         let piece = receiver.recv().await?;
         Some((piece, receiver))
-    })
+    });
+    (stream, packing)
+}
+
+type Archive = tar::Builder<io::BufWriter<Pieces>>;
+
+/// Adds what a directory holds. Every step is one name in a directory that is open, so that nobody
+/// leads it elsewhere by a link.
+fn append(archive: &mut Archive, directory: OwnedFd, name: &Path) -> io::Result<()> {
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let entry = entry.file_name();
+        if matches!(entry.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let path = name.join(OsStr::from_bytes(entry.to_bytes()));
+        let failed =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let about = match statat(&directory, entry, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(about) => about,
+            // It went meanwhile.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(failed(error.into())),
+        };
+        let inner = |flags| {
+            let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            openat(&directory, entry, OFlags::RDONLY | flags, Mode::empty())
+                .map_err(|error| failed(error.into()))
+        };
+        let mut header = header(&about);
+        match FileType::from_raw_mode(about.st_mode) {
+            FileType::Directory => {
+                header.set_entry_type(tar::EntryType::Directory);
+                archive.append_data(&mut header, &path, io::empty())?;
+                append(archive, inner(OFlags::DIRECTORY)?, &path)?;
+            }
+            FileType::Symlink => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                let target = readlinkat(&directory, entry, Vec::new())
+                    .map_err(|error| failed(error.into()))?;
+                archive.append_link(&mut header, &path, OsStr::from_bytes(target.to_bytes()))?;
+            }
+            FileType::RegularFile => {
+                let file = inner(OFlags::empty())?;
+                let size = fstat(&file)?.st_size;
+                let size = u64::try_from(size).unwrap_or_default();
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_size(size);
+                // One that grows meanwhile must not run over into the next; one that shrinks ends in
+                // zeros.
+                let content = File::from(file).chain(io::repeat(0)).take(size);
+                archive.append_data(&mut header, &path, content).map_err(failed)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn header(about: &Stat) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(about.st_mode & 0o7777);
+    header.set_uid(about.st_uid.into());
+    header.set_gid(about.st_gid.into());
+    header.set_mtime(u64::try_from(about.st_mtime).unwrap_or_default());
+    header.set_size(0);
+    header
 }
 
 /// Passes on what is written.
@@ -126,5 +213,31 @@ impl io::Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_read_ends_the_copy_and_is_named() {
+        if rustix::process::geteuid().is_root() {
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("closed"), "x").unwrap();
+        let closed = std::fs::Permissions::from_mode(0o000);
+        std::fs::set_permissions(home.path().join("closed"), closed).unwrap();
+        let directory = File::open(home.path()).unwrap();
+        let (archive, packing) = packed(directory.into());
+        assert!(archive.any(async |piece| piece.is_err()).await);
+        let error = packing.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().starts_with("closed: "), "{error}");
     }
 }

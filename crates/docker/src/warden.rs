@@ -62,7 +62,7 @@ impl fmt::Debug for Warden {
     }
 }
 
-fn paused(name: &str) -> ToolError {
+pub(crate) fn paused(name: &str) -> ToolError {
     ToolError::new(ErrorCode::Unavailable, format!("the container {name} is paused"))
         .with_detail("container", name)
         .with_detail("cause", "container_paused")

@@ -1,6 +1,7 @@
 //! The executor of no workspace: it knows the commands of all, and refuses what needs one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stigmer_core::file::{
@@ -15,7 +16,7 @@ use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
 use stigmer_core::{
     ByteStream, ByteString, Capabilities, ChangeStream, ErrorCode, FilePath, OutputStream,
-    ProcessId, Result, ToolError, ToolExecutor,
+    ProcessId, Result, ToolError, ToolExecutor, WorkspaceId,
 };
 
 use crate::sandbox::{Recorded, Sandboxes};
@@ -26,32 +27,94 @@ pub(crate) struct Homeless {
     pub(crate) host: Arc<dyn ToolExecutor>,
     /// Those of sandboxes.
     pub(crate) sandboxes: Arc<Sandboxes>,
+    /// The sandbox that is meant where several say that they know a command.
+    pub(crate) named: Option<WorkspaceId>,
 }
 
+/// How long one sandbox may take to say what it knows. It is a millisecond where all is well, and one
+/// that does not answer must not hold up what is asked of the others.
+const ASKING: Duration = Duration::from_secs(3);
+
 impl Homeless {
-    /// Who knows a command.
+    /// Who knows a command. What is in a sandbox can say that it knows any: if several do, none is
+    /// believed, unless it is the one that was named.
     async fn of(&self, id: &ProcessId) -> Result<Arc<dyn ToolExecutor>> {
         let on_host = self.host.process(id).await;
         if !on_host.is_err_and(|error| error.code == ErrorCode::UnknownProcess) {
             return Ok(Arc::clone(&self.host));
         }
-        // Where the records cannot be seen from here the sandbox itself is asked, behind the others.
-        let (seen, unseen): (Vec<Recorded>, Vec<Recorded>) =
-            self.sandboxes.recorded().into_iter().partition(|found| found.records.is_some());
-        for Recorded { records, live } in seen {
-            let Some(records) = records.filter(|records| records.has(id)) else { continue };
-            return Ok(match live {
-                Some(live) => live,
-                None => records.executor(),
-            });
+        let asked = self.sandboxes.recorded().into_iter().map(|found| knows(found, id));
+        let all = futures_util::future::join_all(asked).await;
+        let mut all: Vec<_> = all.into_iter().flatten().collect();
+        if all.len() > 1
+            && let Some(named) = all.iter().position(|(id, _)| self.named.as_ref() == Some(id))
+        {
+            all.swap(0, named);
+            all.truncate(1);
         }
-        for live in unseen.into_iter().filter_map(|found| found.live) {
-            if live.process(id).await.is_ok() {
-                return Ok(live);
+        match all.pop() {
+            None => Err(ToolError::unknown_process(id.as_str())),
+            Some((_, executor)) if all.is_empty() => Ok(executor),
+            Some((last, _)) => {
+                let ids: Vec<String> =
+                    all.iter().map(|(id, _)| id).chain([&last]).map(ToString::to_string).collect();
+                let reason =
+                    format!("several sandboxes say that {id} is theirs: {}", ids.join(", "));
+                Err(ToolError::invalid_argument("process", reason)
+                    .with_detail("workspaces", ids)
+                    .with_hint(
+                        "all but one of them lie; name the directory it was started in: `--workspace DIR`",
+                    ))
             }
         }
-        Err(ToolError::unknown_process(id.as_str()))
     }
+}
+
+/// Whether a sandbox says that it knows a command. Where its records cannot be seen from here it is
+/// asked itself.
+async fn knows(
+    Recorded { id, records, live }: Recorded,
+    process: &ProcessId,
+) -> Option<(WorkspaceId, Arc<dyn ToolExecutor>)> {
+    let executor = match (records, live) {
+        (Some(records), live) => {
+            if !records.has(process) {
+                return None;
+            }
+            live.map_or_else(|| records.executor() as Arc<dyn ToolExecutor>, |live| live as _)
+        }
+        (None, Some(live)) => {
+            tokio::time::timeout(ASKING, live.process(process)).await.ok()?.ok()?;
+            live
+        }
+        (None, None) => return None,
+    };
+    Some((id, executor))
+}
+
+/// What a sandbox knows of its commands.
+async fn list(Recorded { records, live, .. }: Recorded) -> Vec<ProcessInfo> {
+    let on_disk = match &records {
+        Some(records) => records.list().await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    // What seems to be lost may run where its supervisor cannot be seen from here. One sandbox that
+    // cannot be asked must not hide the others.
+    let unsure = records.is_none() || on_disk.iter().any(|info| info.state == ProcessState::Lost);
+    let Some(live) = live.filter(|_| unsure) else { return on_disk };
+    let asked = live.list(async || Ok(on_disk.clone()));
+    match tokio::time::timeout(ASKING, asked).await {
+        Ok(answer) => answer.unwrap_or(on_disk),
+        Err(_) => on_disk.into_iter().map(not_lost).collect(),
+    }
+}
+
+/// What is known of a command in a place that is there and does not answer: it may run still.
+pub(crate) fn not_lost(mut info: ProcessInfo) -> ProcessInfo {
+    if info.state == ProcessState::Lost {
+        info.state = ProcessState::Running;
+    }
+    info
 }
 
 fn refused<T>() -> Result<T> {
@@ -88,21 +151,8 @@ impl ToolExecutor for Homeless {
     }
     async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
         let mut all = self.host.list_processes().await?;
-        for Recorded { records, live } in self.sandboxes.recorded() {
-            let on_disk = match &records {
-                Some(records) => records.executor().list_processes().await.unwrap_or_default(),
-                None => Vec::new(),
-            };
-            // What seems to be lost may run where its supervisor cannot be seen from here. One
-            // sandbox that cannot be asked must not hide the others.
-            let unsure =
-                records.is_none() || on_disk.iter().any(|found| found.state == ProcessState::Lost);
-            let asked = match live.filter(|_| unsure) {
-                Some(live) => live.list_processes().await.ok(),
-                None => None,
-            };
-            all.extend(asked.unwrap_or(on_disk));
-        }
+        let asked = self.sandboxes.recorded().into_iter().map(list);
+        all.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
         all.sort_by(|a, b| (a.started_ms, &a.id).cmp(&(b.started_ms, &b.id)));
         Ok(all)
     }

@@ -33,6 +33,7 @@ use store::Store;
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
 pub use configuration::{Configuration, Sources, Surroundings};
+pub use sandbox::LOCAL_IMAGE;
 pub use secret::{REDACTED, Secret};
 pub use workspace::Workspace;
 
@@ -127,7 +128,7 @@ impl Engine {
         if mode == ExecutionMode::Sandbox {
             let said = self.configuration.said_of_places();
             let record = self.record_sandbox(workspace, &said, &context)?;
-            let sandbox = self.sandboxes.of(&record)?;
+            let sandbox = self.sandboxes.with(&record, said)?;
             sandbox.prepare(Preparation::Open, listener).await?;
             return Ok(self.audited(sandbox, record.root, context));
         }

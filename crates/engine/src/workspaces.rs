@@ -69,6 +69,7 @@ impl Engine {
         if mode == ExecutionMode::Sandbox {
             let workspace = Workspace::choose(Some(path), path)?;
             let record = self.record_sandbox(&workspace, &request.settings, context)?;
+            self.sandboxes.say(&record.id, &request.settings);
             return Ok(self.describe(record));
         }
         if let Some((name, _)) = request.settings.first() {
@@ -80,8 +81,8 @@ impl Engine {
         Ok(self.describe(record))
     }
 
-    /// Makes sure that a sandbox has a record, and that its next use knows what was said of its place.
-    /// Nothing is made yet.
+    /// Makes sure that a sandbox has a record, and that what was said of its place is valid. Nothing is
+    /// made yet.
     pub(crate) fn record_sandbox(
         &self,
         workspace: &Workspace,
@@ -90,10 +91,8 @@ impl Engine {
     ) -> Result<Record> {
         let root = workspace.root();
         self.sandboxes.check(root)?;
-        // What is not valid is not kept.
         self.configuration.with_workspace(said)?;
         let (record, new) = self.store()?.register(root, ExecutionMode::Sandbox, now_ms())?;
-        self.sandboxes.say(&record.id, said);
         if new {
             let kind = EventKind::WorkspaceOpened { id: record.id.clone() };
             self.tell(record.root.clone(), context, kind);
@@ -113,12 +112,19 @@ impl Engine {
         context: &RequestContext,
         listener: Listener<'_>,
     ) -> Result<PlaceStatus> {
+        // What is said is this request's alone until the place was opened with it.
+        let said = request.settings.clone();
+        let mut request = request;
+        if self.mode(request.mode)? == ExecutionMode::Sandbox {
+            self.configuration.with_workspace(&said)?;
+            request.settings.clear();
+        }
         let info = self.open_workspace(request, context)?;
         if info.mode != ExecutionMode::Sandbox {
             return Err(no_place(&info.root.to_string(), info.mode));
         }
         let record = self.store()?.get(&info.id)?.ok_or_else(|| unknown(info.id.as_str()))?;
-        let sandbox = self.sandboxes.of(&record)?;
+        let sandbox = self.sandboxes.with(&record, said)?;
         let told = AtomicBool::new(false);
         let tell = |event: Progress| {
             told.store(true, Ordering::Relaxed);
@@ -138,7 +144,8 @@ impl Engine {
                 notes: Vec::new(),
             });
         }
-        self.sandboxes.status(&record).await
+        // What is kept with it may be new.
+        self.place_status(record.id.as_str()).await
     }
 
     /// How far the place of a workspace is, named by its id or its path.
@@ -207,6 +214,42 @@ impl Engine {
         self.sandboxes.reap().await
     }
 
+    /// Whether the settings say that sandboxes shall wait for workspaces.
+    pub fn has_pool(&self) -> bool {
+        use crate::configuration::{parse::Value, variables::Key};
+        let pool = self.configuration.get(Key::SandboxPool).map(|found| &found.value);
+        pool.is_some_and(|value| !matches!(value, Value::Count(0)))
+    }
+
+    /// Makes as many sandboxes wait as the settings say; returns how many were made.
+    ///
+    /// # Errors
+    /// `bad_configuration`; what the backend says.
+    pub async fn fill_pool(&self) -> Result<usize> {
+        self.sandboxes.fill_pool().await
+    }
+
+    /// The same as a workspace's settings say, named by its id or its path.
+    ///
+    /// # Errors
+    /// As [`Engine::place_status`].
+    pub async fn fill_pool_of(&self, name: &str) -> Result<usize> {
+        self.sandboxes.fill_pool_of(&self.find_place(name)?).await
+    }
+
+    /// Whether a sandbox was made by this engine, so that fewer may wait than should.
+    pub fn pool_is_low(&self) -> bool {
+        self.sandboxes.pool_is_low()
+    }
+
+    /// Waits until a sandbox was made, and makes others wait in its stead.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn refill_pool(&self) -> Result<usize> {
+        self.sandboxes.refill_pool().await
+    }
+
     /// What can be done in every sandbox.
     pub fn sandbox_capabilities() -> Capabilities {
         sandbox::capabilities()
@@ -264,6 +307,7 @@ impl Engine {
         // What it has of a place is nobody's then, and goes with the next reaping.
         let forgotten = self.store()?.remove(&record.id)?;
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
+        self.sandboxes.unsay(&record.id);
         if forgotten {
             self.tell(record.root, context, EventKind::WorkspaceForgotten { id: record.id });
         }
@@ -285,7 +329,7 @@ impl Engine {
         context: &RequestContext,
     ) -> Result<Arc<dyn ToolExecutor>> {
         if name.is_empty() {
-            return self.homeless();
+            return self.homeless(None);
         }
         let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(name);
         // It may have been forgotten by another program, and its directory be another one.
@@ -407,15 +451,18 @@ impl Engine {
         }
     }
 
-    /// The executor of no workspace: it knows the commands of all, and refuses what needs one.
+    /// The executor of no workspace: it knows the commands of all, and refuses what needs one. A
+    /// sandbox can say that it knows a command which is another's; `named` is the directory of the one
+    /// to believe then.
     ///
     /// # Errors
     /// `bad_configuration` if there is no place for records.
-    pub fn homeless(&self) -> Result<Arc<dyn ToolExecutor>> {
+    pub fn homeless(&self, named: Option<&Path>) -> Result<Arc<dyn ToolExecutor>> {
         // Every directory lies beneath it, and no operation on files is let through.
         let root = Workspace::choose(Some(Path::new("/")), Path::new("/"))?;
         let host = Arc::new(self.host(&root, ProcessScope::All)?);
-        Ok(Arc::new(Homeless { host, sandboxes: Arc::clone(&self.sandboxes) }))
+        let named = named.map(|root| id_of(root, ExecutionMode::Sandbox));
+        Ok(Arc::new(Homeless { host, sandboxes: Arc::clone(&self.sandboxes), named }))
     }
 
     fn tell(&self, workspace: FilePath, context: &RequestContext, kind: EventKind) {

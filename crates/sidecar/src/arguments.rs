@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use contained::Init;
+pub(crate) use contained::{Init, Keep};
 
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
@@ -17,6 +17,7 @@ stigmer-sidecar: serves the tool operations of one workspace
 usage: stigmer-sidecar --root DIR --state DIR --listen WHERE [--listen WHERE]...
        stigmer-sidecar init --user UID:GID --root DIR --shared DIR --ttl SECONDS [OPTION]...
        stigmer-sidecar connect --shared DIR
+       stigmer-sidecar keep --socket PATH --owner UID --ttl SECONDS
 
   --root DIR          the workspace
   --state DIR         where commands and their output are kept; made if it is missing
@@ -41,9 +42,15 @@ It ends with code 0 when it is told to, or was idle for too long.
   --ttl SECONDS       as above
   --home DIR          the home of commands; /home/sandbox by default, made if it is missing
   --ca-bundle FILE    certificate authorities that tools shall trust
-  --proxy NAME=VALUE  http_proxy, https_proxy, ftp_proxy, all_proxy or no_proxy; may be repeated
+  --volume DIR        a volume of the engine's is mounted there: an empty one becomes the user's; may
+                      be repeated
+  --mounted DIR       something else is; beneath the home what lies above either becomes the user's
+  --wait DIR          instead of --root: waits at DIR/wait until it is given a workspace, and ends if
+                      none comes in its time to live
 
 connect bridges standard input and output to DIR/socket.
+
+keep mounts, for the user UID and nobody else, that user's directories in containers that wait for them.
 ";
 
 /// What to do.
@@ -52,6 +59,7 @@ pub(crate) enum Wish {
     Serve(Arguments),
     Init(Init),
     Connect(PathBuf),
+    Keep(Keep),
     Help,
     Version,
 }
@@ -134,10 +142,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wis
             "--state" => once(&mut state, &name, PathBuf::from(value()?))?,
             "--token-file" => once(&mut token_file, &name, PathBuf::from(value()?))?,
             "--owner" => {
-                let value = value()?;
-                let text = value.to_string_lossy();
-                let uid = text.parse().map_err(|_| format!("--owner \"{text}\" is no user id"))?;
-                once(&mut owner, &name, uid)?;
+                once(&mut owner, &name, user_id(&value()?)?)?;
             }
             "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
             "--end-commands" if joined.is_none() => once(&mut end_commands, &name, ())?,
@@ -212,6 +217,11 @@ fn seconds(value: &OsStr) -> Result<Option<Duration>, String> {
     let seconds: u32 =
         text.parse().map_err(|_| format!("--ttl \"{text}\" is no number of seconds"))?;
     Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+}
+
+fn user_id(value: &OsStr) -> Result<u32, String> {
+    let text = value.to_string_lossy();
+    text.parse().map_err(|_| format!("--owner \"{text}\" is no user id"))
 }
 
 fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {

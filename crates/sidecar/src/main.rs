@@ -11,6 +11,7 @@ mod container;
 mod idle;
 mod init;
 mod listeners;
+mod pool;
 mod stdio;
 mod workspace;
 
@@ -21,13 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stigmer_api::serve::{Drained, Limits, Server};
-use stigmer_core::ToolExecutor;
 use stigmer_host::{HostExecutor, HostOptions, Launcher, ProcessOptions, Reserve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use arguments::{Arguments, Wish};
-use idle::{Use, is_running};
+use idle::{Use, is_unused};
 use stdio::TakenStdio;
 use workspace::OneWorkspace;
 
@@ -84,7 +84,8 @@ fn main() -> ExitCode {
     };
     let shown = match wish {
         Wish::Serve(arguments) => return serve(&arguments),
-        Wish::Init(wanted) => return container::run(&wanted),
+        Wish::Init(wanted) => return container::run(wanted),
+        Wish::Keep(wanted) => return pool::keep(&wanted),
         Wish::Connect(shared) => return connect::run(&shared),
         Wish::Help => arguments::HELP.to_owned(),
         Wish::Version => concat!("stigmer-sidecar ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
@@ -172,6 +173,8 @@ async fn run(
     // Process 1 gets no signal that it has no handler for.
     let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
+    // To make room for another, if no command runs.
+    let mut give_way = signal(SignalKind::user_defined1()).map_err(unusable)?;
     if init::is_init() {
         tokio::spawn(init::reap(init::children().map_err(unusable)?));
     }
@@ -204,10 +207,18 @@ async fn run(
                 None => std::future::pending().await,
             }
         };
+        let unused = async {
+            while give_way.recv().await.is_some() {
+                if is_unused(&commands).await {
+                    break;
+                }
+            }
+        };
         let told = tokio::select! {
             _ = terminate.recv() => true,
             _ = interrupt.recv() => true,
             () = idle => false,
+            () = unused => false,
         };
         shutdown.cancel();
         if told && ends_commands {
@@ -221,8 +232,7 @@ async fn run(
     let idle = ending.is_finished() && matches!(ending.await, Ok(false));
     if idle {
         // A command may have been started by a request that came at the last moment.
-        let left = executor.list_processes().await;
-        let idle = left.is_ok_and(|all| !all.iter().any(is_running));
+        let idle = is_unused(&executor).await;
         drop(listening);
         return Ok(Served { drained, idle });
     }

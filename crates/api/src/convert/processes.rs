@@ -110,6 +110,7 @@ impl From<ExitStatus> for wire::ExitStatus {
             duration_ms: exit.duration_ms,
             output_bytes: exit.output_bytes,
             memory_limit: exit.memory_limit,
+            cause: exit.cause,
             survivors: list(exit.survivors),
         }
     }
@@ -125,6 +126,7 @@ impl TryFrom<wire::ExitStatus> for ExitStatus {
             duration_ms: exit.duration_ms,
             output_bytes: exit.output_bytes,
             memory_limit: exit.memory_limit,
+            cause: exit.cause,
             survivors: list(exit.survivors),
         })
     }

@@ -15,7 +15,7 @@ pairs! {
     Capability = wire::Capability {
         Terminal InheritStdin CallerEnvironment User ResourceLimits Watch
     }
-    Preparation = wire::Preparation { Open Start Recover }
+    Preparation = wire::Preparation { Open Create Start Recover }
     PlaceState = wire::PlaceState { Creating Ready Stopped Deleting Gone Failed }
 }
 

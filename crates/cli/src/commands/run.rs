@@ -224,9 +224,11 @@ fn remark(
             )),
             None => output.talk(format_args!("stigmer: {id} ran out of memory")),
         },
-        EndReason::Lost => output.talk(format_args!(
-            "stigmer: {id} is lost: its supervisor died, so how it ended is not known"
-        )),
+        EndReason::Lost => {
+            let cause = exit.cause.as_deref();
+            let cause = cause.unwrap_or("its supervisor died, so how it ended is not known");
+            output.talk(format_args!("stigmer: {id} is lost: {cause}"));
+        }
         EndReason::Exited | EndReason::Signalled => {}
     }
     output.survivors(exit);

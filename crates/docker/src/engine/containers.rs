@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum as Status};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
-    UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptionsBuilder, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    RenameContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -137,6 +137,29 @@ impl Engine {
         let client = self.client().await?;
         let asked = self.asked("start the container", None);
         self.limited(&asked, client.start_container(id, None::<StartContainerOptions>)).await
+    }
+
+    /// Sends process 1 a signal; one that has ended gets none, which is a success.
+    pub(crate) async fn signal(&self, id: &str, signal: &str) -> Result<(), EngineError> {
+        let client = self.client().await?;
+        let asked = self.asked("signal the container", None);
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        match self.limited(&asked, client.kill_container(id, Some(options))).await {
+            Err(failed)
+                if matches!(failed.kind, Kind::ContainerGone | Kind::ContainerNotRunning) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Gives it another name.
+    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let client = self.client().await?;
+        let asked = self.asked("rename the container", None);
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        self.limited(&asked, client.rename_container(id, options)).await
     }
 
     /// Pauses it; one that is paused stays so.

@@ -10,6 +10,10 @@ use stigmer_core::Result;
 use super::Engine;
 use super::errors::EngineError;
 
+/// The signal that asks process 1 to end if no command runs, and its number.
+pub(crate) const GIVE_WAY: &str = "SIGUSR1";
+const GIVE_WAY_NUMBER: &str = "10";
+
 /// Why a container is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -39,8 +43,14 @@ impl Engine {
         let asked = self.asked("ask for the container's end", None);
         let events = client.events(Some(options)).collect::<Vec<_>>();
         let events = self.limited(&asked, async { Ok(events.await) }).await?;
-        let actions: Vec<String> =
-            events.into_iter().filter_map(|event| event.ok()?.action).collect();
+        let events = events.into_iter().filter_map(std::result::Result::ok);
+        // A signal that asks is no kill.
+        let told = events.filter(|event| {
+            let signal = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref());
+            let signal = signal.and_then(|attributes| attributes.get("signal"));
+            signal.is_none_or(|number| number != GIVE_WAY_NUMBER)
+        });
+        let actions: Vec<String> = told.filter_map(|event| event.action).collect();
         Ok(of(&actions))
     }
 }

@@ -19,7 +19,7 @@ pub(crate) use address::{Address, SYSTEM_SOCKET};
 pub(crate) use containers::{Found, State};
 use errors::{Asked, Said};
 pub(crate) use errors::{EngineError, Kind};
-pub(crate) use events::Fate;
+pub(crate) use events::{Fate, GIVE_WAY};
 pub(crate) use stream::Framed;
 
 /// How long an engine may take for anything but pulling: on a busy machine starting a container

@@ -18,6 +18,10 @@ use progress::Throttle;
 /// long the whole takes is the network's affair.
 const STALL: Duration = Duration::from_secs(120);
 
+/// How long a whole one may take, however it goes on: gigabytes over a slow line. Somebody waits, and
+/// those who want the same workspace wait for them.
+const WHOLE: Duration = Duration::from_secs(3600);
+
 /// Makes sure that the engine has the image; returns its id.
 ///
 /// # Errors
@@ -31,7 +35,8 @@ pub(crate) async fn ensure(
     if let Some(id) = engine.image(image).await? {
         return Ok(id);
     }
-    if !options.auto_pull {
+    // What stands in for another is a build of this machine.
+    if !options.auto_pull || options.instead_of.is_some() {
         return Err(engine.missing(image).into());
     }
     pull(engine, options, listener).await?;
@@ -70,5 +75,6 @@ pub(crate) async fn pull(
             }
         }
     };
-    Ok(pulling.await?)
+    let late = |_| Err(engine.stalled(image, WHOLE.as_millis()));
+    Ok(tokio::time::timeout(WHOLE, pulling).await.unwrap_or_else(late)?)
 }

@@ -45,7 +45,14 @@ async fn a_workspace_that_the_engine_does_not_see_is_copied() {
     std::fs::write(home.root().join("file"), "from outside").unwrap();
     std::fs::create_dir(home.root().join("directory")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", home.root().join("directory/link")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(home.root().join("socket")).unwrap();
+    let large = home.root().join("directory/large");
+    std::fs::write(&large, vec![7; 3_000_001]).unwrap();
+    let long = "n".repeat(200);
+    std::fs::write(home.root().join(&long), "long").unwrap();
     let manager = home.manager();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    std::fs::set_permissions(&large, mode).unwrap();
     let told = Told::default();
     let executor = manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
     assert!(told.text().contains("copy"), "{}", told.text());
@@ -53,6 +60,8 @@ async fn a_workspace_that_the_engine_does_not_see_is_copied() {
         text(&*executor, "cat file; echo; readlink directory/link; id -u").await,
         format!("from outside\n/etc/passwd\n{}", rustix::process::geteuid().as_raw())
     );
+    let line = format!("test ! -e socket; cat {long}; stat -c '%s %a' directory/large");
+    assert_eq!(text(&*executor, &line).await, "long3000001 640");
     text(&*executor, "echo changed > file").await;
     assert_eq!(std::fs::read_to_string(home.root().join("file")).unwrap(), "from outside");
     let status = manager.status(&home.site).await.unwrap();

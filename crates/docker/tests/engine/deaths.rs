@@ -16,23 +16,28 @@ use crate::support::*;
 
 /// Lines that the talker writes, and about how long it takes.
 const LINES: u32 = 600;
-const TALK: Duration = Duration::from_millis(700);
+pub(crate) const TALK: Duration = Duration::from_millis(700);
 
 /// Writes numbered lines, with rests, and ends with a code that nothing else has.
-fn talker() -> StartProcess {
+pub(crate) fn talker() -> StartProcess {
+    slow_talker("0.01")
+}
+
+/// The same, with other rests: sixty of so many seconds.
+pub(crate) fn slow_talker(rest: &str) -> StartProcess {
     let line = format!(
         "echo run >> runs; i=0; while [ $i -lt {LINES} ]; do echo line $i; i=$((i + 1)); \
-         [ $((i % 10)) != 0 ] || sleep 0.01; done; exit 7"
+         [ $((i % 10)) != 0 ] || sleep {rest}; done; exit 7"
     );
     StartProcess { lifetime: Lifetime::Detached, ..StartProcess::shell(line) }
 }
 
-fn lines() -> String {
+pub(crate) fn lines() -> String {
     (0..LINES).map(|number| format!("line {number}\n")).collect()
 }
 
 /// What there is of a command's output, and how it ended if somebody knows.
-async fn follow(
+pub(crate) async fn follow(
     executor: &dyn ToolExecutor,
     id: &ProcessId,
     follow: Follow,
@@ -55,7 +60,7 @@ async fn follow(
 
 /// The server of a container: the first child of its process 1. On this machine it is this user's.
 async fn server(home: &Home) -> Option<rustix::process::Pid> {
-    let process_1 = docker(&["inspect", "--format", "{{.State.Pid}}", &home.name().await]);
+    let process_1 = home.docker(&["inspect", "--format", "{{.State.Pid}}", &home.name().await]);
     let children = std::fs::read_to_string(format!("/proc/{process_1}/task/{process_1}/children"));
     let children = children.unwrap();
     let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
@@ -127,12 +132,22 @@ async fn commands_of_a_container_that_is_killed_are_lost_and_their_output_is_kep
         let executor = manager.open(&home.site, &quiet).await.unwrap();
         assert_ne!(home.id().await, id, "another container");
         let found = executor.process(&started.id).await.unwrap();
-        if code.is_none() {
-            assert_eq!(found.state, ProcessState::Lost, "kill {kill}: {found:?}");
-            let reason = found.exit.map(|exit| exit.reason);
-            assert!(reason.is_none_or(|reason| reason == EndReason::Lost), "{reason:?}");
-        }
         let (text, _) = follow(&*executor, &started.id, Follow::No).await.unwrap();
+        match (found.state, &found.exit) {
+            (ProcessState::Lost, exit) => {
+                assert!(code.is_none(), "kill {kill}: what was known stays known");
+                assert!(
+                    exit.as_ref().is_none_or(|exit| exit.reason == EndReason::Lost),
+                    "{exit:?}"
+                );
+            }
+            // It ended before the container was killed.
+            (ProcessState::Exited, Some(exit)) => {
+                assert_eq!((exit.reason, exit.code), (EndReason::Exited, 7), "kill {kill}");
+                assert_eq!(text, lines(), "kill {kill}");
+            }
+            other => panic!("kill {kill}: {other:?}"),
+        }
         assert!(text.starts_with(&seen) && lines().starts_with(&text), "kill {kill}");
         let runs = std::fs::read_to_string(home.root().join("runs")).unwrap_or_default();
         assert!(runs.lines().count() <= kill as usize + 1, "nothing is run again");

@@ -72,9 +72,38 @@ async fn a_container_that_somebody_paused_goes_on_with_the_next_use() {
     let id = home.id().await;
     docker(&["pause", &id]);
     assert_eq!(home.state_of().await, PlaceState::Stopped);
+    let error = home.manager().attach(&home.site).await.map(drop).unwrap_err();
+    assert_eq!(error.details["cause"], "container_paused", "{error:?}");
+    assert_eq!(home.state_of().await, PlaceState::Stopped, "whoever looks changes nothing");
     let executor = home.manager().open(&home.site, &quiet).await.unwrap();
     assert_eq!(text(&*executor, "echo on").await, "on");
     assert_eq!(home.id().await, id);
+    docker(&["rm", "--force", &id]);
+    assert!(home.manager().attach(&home.site).await.unwrap().is_none(), "it is gone");
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_container_whose_socket_is_gone_is_replaced_if_no_command_runs() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    let line = "while [ ! -e end ]; do sleep 0.1; done";
+    let started = executor.start_process(StartProcess::shell(line)).await.unwrap();
+    let id = home.id().await;
+    std::fs::remove_file(home.record().with_file_name("shared").join("socket")).unwrap();
+    let error = home.manager().open(&home.site, &quiet).await.map(drop).unwrap_err();
+    assert_eq!(error.details["cause"], "socket_gone", "{error:?}");
+    assert!(error.hint.unwrap().contains("recover"));
+    assert_eq!(home.id().await, id, "a command runs in it");
+    std::fs::write(home.root().join("end"), "").unwrap();
+    // Whoever was connected is still, and sees it end.
+    executor.wait(&started.id).await.unwrap();
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    assert_eq!(text(&*executor, "echo new").await, "new");
+    assert_ne!(home.id().await, id);
     home.over().await;
 }
 
@@ -160,7 +189,9 @@ async fn what_the_engine_refuses_is_told_apart() {
     ] {
         let error = refused(options, &home).await;
         assert_eq!((error.code, &error.details["cause"]), (code, &cause.into()), "{error:?}");
-        assert!(error.hint.is_some(), "{error:?}");
+        let hint = error.hint.as_ref().unwrap();
+        let names_it = cause != "mount_missing" || hint.contains("sandbox_ca_bundle");
+        assert!(names_it, "{error:?}");
         assert_eq!(home.state_of().await, PlaceState::Gone, "nothing is left behind");
     }
     home.over().await;

@@ -4,8 +4,15 @@
 
 mod copies;
 mod deaths;
+mod directories;
+mod disk;
+mod fault_engine;
 mod faults;
 mod kills;
 mod life;
+mod many;
+mod outages;
+mod pool;
 mod pulling;
+mod relay;
 mod support;

@@ -133,6 +133,38 @@ async fn an_image_that_is_missing_is_pulled_and_told_of() {
 }
 
 #[tokio::test]
+async fn an_image_that_was_built_here_is_used_until_the_usual_one_is_there() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let usual = format!("stigmer-test-usual:{}", std::process::id());
+    let missing = DockerOptions { image: usual.clone(), ..home.options() };
+    let options = DockerOptions { local_image: Some(IMAGE.to_owned()), ..missing.clone() };
+    // One that is not here, either.
+    let local_image = Some("stigmer-test/none:1".to_owned());
+    let manager = DockerManager::new(DockerOptions { local_image, ..missing }).unwrap();
+    let error = manager.open(&home.site, &quiet).await.map(drop).unwrap_err();
+    assert!(error.message.contains(&usual), "{error}");
+    let manager = DockerManager::new(options.clone()).unwrap();
+    let told = Told::default();
+    let executor = manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    assert_eq!(text(&*executor, "echo local").await, "local");
+    assert!(told.text().contains(&format!("{usual} is not here: {} is used", IMAGE)));
+    let status = manager.status(&home.site).await.unwrap();
+    assert_eq!(status.image.as_deref(), Some(IMAGE));
+    // It stays when the usual one comes, and is no other container for whoever asks again.
+    docker(&["tag", IMAGE, &usual]);
+    let told = Told::default();
+    let manager = DockerManager::new(options).unwrap();
+    manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    assert_eq!(manager.status(&home.site).await.unwrap().created_ms, status.created_ms);
+    assert!(!told.text().contains("Note"), "{}", told.text());
+    home.over().await;
+    docker(&["rmi", &usual]);
+}
+
+#[tokio::test]
 async fn a_registry_that_wants_a_password_gets_dockers_own() {
     if !engine() {
         return;

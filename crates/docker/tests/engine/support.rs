@@ -10,7 +10,7 @@ use std::time::Duration;
 use stigmer_core::manager::{PlaceState, Progress, Site};
 use stigmer_core::process::{Execute, Executed, StartProcess};
 use stigmer_core::{ToolExecutor, WorkspaceId, WorkspaceManager as _};
-use stigmer_docker::{DEFAULT_PIDS, DockerManager, DockerOptions, Network, Owner};
+use stigmer_docker::{DockerManager, DockerOptions, Network, Owner};
 
 /// A small image with a shell; `scripts/test-image` makes it.
 pub(crate) const IMAGE: &str = "stigmer-test-busybox:local";
@@ -68,6 +68,8 @@ pub(crate) struct Home {
     _directory: Option<tempfile::TempDir>,
     path: PathBuf,
     pub(crate) site: Site,
+    /// The engine's address, if it is not the usual one.
+    pub(crate) engine: Option<String>,
 }
 
 impl Home {
@@ -89,7 +91,7 @@ impl Home {
     pub(crate) fn again(path: &Path) -> Self {
         let workspace = std::fs::read_to_string(path.join(ID)).unwrap().parse().unwrap();
         let site = Site { workspace, root: path.join(WORKSPACE).into() };
-        Self { _directory: None, path: path.to_owned(), site }
+        Self { _directory: None, path: path.to_owned(), site, engine: None }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -106,35 +108,18 @@ impl Home {
 
     pub(crate) fn options(&self) -> DockerOptions {
         let sidecar = std::env::var_os("STIGMER_SIDECAR").map(PathBuf::from).unwrap_or_default();
+        let owner = Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
         DockerOptions {
-            state: self.state(),
-            sidecar,
-            owner: Owner {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-            },
-            engine: None,
-            image: IMAGE.to_owned(),
+            engine: self.engine.clone(),
             auto_pull: false,
             // What a test that was killed leaves behind goes by itself.
             ttl: Some(Duration::from_secs(300)),
-            runtime: None,
             network: Network::None,
-            host_gateway: false,
             memory: 256 << 20,
-            memory_reservation: None,
-            cpus: None,
-            pids: DEFAULT_PIDS,
-            disk: None,
-            volumes: Vec::new(),
-            environment: Vec::new(),
-            ports: Vec::new(),
-            user_home: None,
-            docker_config: None,
-            credentials: Vec::new(),
-            ca_bundle: None,
-            proxy: Vec::new(),
-            pool: 0,
+            ..DockerOptions::new(self.state(), sidecar, owner, IMAGE)
         }
     }
 
@@ -149,7 +134,15 @@ impl Home {
 
     /// The container's id.
     pub(crate) async fn id(&self) -> String {
-        docker(&["inspect", "--format", "{{.Id}}", &self.name().await])
+        self.docker(&["inspect", "--format", "{{.Id}}", &self.name().await])
+    }
+
+    /// Runs the client of this home's engine; returns what it says.
+    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+        match &self.engine {
+            Some(engine) => docker(&[&["--host", engine], arguments].concat()),
+            None => docker(arguments),
+        }
     }
 
     pub(crate) async fn state_of(&self) -> PlaceState {

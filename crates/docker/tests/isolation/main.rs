@@ -12,6 +12,7 @@ mod machine;
 mod neighbours;
 mod network;
 mod packages;
+mod pool;
 mod sandbox;
 #[path = "../engine/support.rs"]
 #[allow(dead_code, reason = "it serves other tests, too")]

@@ -49,6 +49,39 @@ impl Sandbox {
         Some(Self { home, manager, executor })
     }
 
+    /// One whose container waited for it.
+    pub(crate) async fn pooled() -> Option<Self> {
+        if !engine() {
+            return None;
+        }
+        let home = Home::new();
+        let options = DockerOptions { pool: 1, image: image().to_owned(), ..home.options() };
+        let manager = DockerManager::new(options).unwrap();
+        assert_eq!(manager.refill().await.unwrap(), 1);
+        let told = Told::default();
+        let executor = manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+        assert!(told.text().contains("from the pool"), "{}", told.text());
+        assert!(!told.text().contains("Note"), "{}", told.text());
+        Some(Self { home, manager, executor })
+    }
+
+    /// The container that mounts for those of this home.
+    pub(crate) fn keeper(&self) -> String {
+        let home = self.label();
+        docker(&["ps", "--quiet", "--filter", "label=dev.stigmer.kind=keeper", "--filter", &home])
+    }
+
+    /// The label of all containers of this home.
+    fn label(&self) -> String {
+        let format = "label=dev.stigmer.home={{index .Config.Labels \"dev.stigmer.home\"}}";
+        let name = format!("name={}", self.home.site.workspace);
+        docker(&["inspect", "--format", format, &docker(&["ps", "--quiet", "--filter", &name])])
+    }
+
+    pub(crate) fn image(&self) -> &'static str {
+        image()
+    }
+
     /// What a command that must succeed writes.
     pub(crate) async fn text(&self, line: &str) -> String {
         text(&*self.executor, line).await
@@ -79,10 +112,22 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let filter = format!("--filter=label=dev.stigmer.workspace={}", self.home.site.workspace);
-        let found = Command::new("docker").args(["ps", "--all", "--quiet", &filter]).output();
-        let Ok(found) = found else { return };
-        for id in String::from_utf8_lossy(&found.stdout).split_whitespace() {
+        let ps = |filter: &str| {
+            let words = ["ps", "--all", "--quiet", "--filter", filter];
+            Command::new("docker").args(words).output().map(|found| found.stdout)
+        };
+        let Ok(own) = ps(&format!("name={}", self.home.site.workspace)) else { return };
+        // What waits and who keeps it go with it.
+        let own = String::from_utf8_lossy(&own).trim().to_owned();
+        let format = "label=dev.stigmer.home={{index .Config.Labels \"dev.stigmer.home\"}}";
+        let label = Command::new("docker").args(["inspect", "--format", format, &own]).output();
+        let Ok(label) = label else { return };
+        let label = String::from_utf8_lossy(&label.stdout).trim().to_owned();
+        if label.is_empty() {
+            return;
+        }
+        let Ok(found) = ps(&label) else { return };
+        for id in String::from_utf8_lossy(&found).split_whitespace() {
             let _ = Command::new("docker").args(["rm", "--force", id]).output();
         }
     }

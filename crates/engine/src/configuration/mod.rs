@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, limits};
 
-pub(crate) use places::merged;
+pub(crate) use places::{kept_note, merged};
 
 use combinations::{COMBINATIONS, Choices, DECIDING, Undecidable};
 use parse::{Endpoint, Value};

@@ -4,12 +4,15 @@ use stigmer_core::{ErrorCode, Result, ToolError};
 
 use super::parse::Value;
 use super::variables::Key;
+use crate::secret::without_secrets;
+
 use super::{Configuration, Origin, Resolved, check};
 
 impl Key {
     /// Whether it says what the place of a workspace is made like.
     pub fn is_of_places(self) -> bool {
-        let other = matches!(self, Self::SandboxType | Self::SandboxRootDir);
+        // What waits for workspaces is nobody's yet.
+        let other = matches!(self, Self::SandboxType | Self::SandboxRootDir | Self::SandboxPool);
         self.setting().name.starts_with("sandbox_") && !other
     }
 }
@@ -63,17 +66,27 @@ impl Configuration {
 /// The settings of a workspace after somebody said more. What may be secret is never kept, nor is
 /// the engine: it is whoever asks who has one.
 pub(crate) fn merged(old: &[(String, String)], said: &[(String, String)]) -> Vec<(String, String)> {
-    let kept = |name: &str| {
-        Key::named(name).is_some_and(|key| !key.is_secret() && key != Key::SandboxEngine)
+    let kept = |name: &str, value: &str| {
+        // The address of a proxy may have a password in it.
+        let bare = name != Key::SandboxProxy.setting().name || without_secrets(value) == value;
+        let key = Key::named(name);
+        bare && key.is_some_and(|key| !key.is_secret() && key != Key::SandboxEngine)
     };
     let mut all: Vec<_> = old.to_vec();
-    for (name, value) in said.iter().filter(|(name, _)| kept(name)) {
+    for (name, value) in said.iter().filter(|(name, value)| kept(name, value)) {
         match all.iter_mut().find(|(other, _)| other == name) {
             Some((_, old)) => old.clone_from(value),
             None => all.push((name.clone(), value.clone())),
         }
     }
     all
+}
+
+/// Tells what is kept with a workspace, if anything is.
+pub(crate) fn kept_note(settings: &[(String, String)]) -> Option<String> {
+    let shown: Vec<_> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let has = !shown.is_empty();
+    has.then(|| format!("kept with the workspace until `workspace rm`: {}", shown.join(", ")))
 }
 
 #[cfg(test)]
@@ -138,6 +151,7 @@ mod tests {
             pair("sandbox_image", "b"),
             pair("sandbox_environment", "T=hunter2"),
             pair("sandbox_engine", "unix:///e"),
+            pair("sandbox_proxy", "http://user:hunter2@proxy:1"),
         ];
         assert_eq!(merged(&old, &said), [pair("sandbox_image", "b"), pair("sandbox_pids", "64")]);
     }

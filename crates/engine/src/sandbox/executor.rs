@@ -8,10 +8,10 @@ use stigmer_core::file::{
     DeleteFile, DeleteSummary, EditFile, EditSummary, FileContent, FileStat, ListDirectory,
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
-use stigmer_core::manager::{Listener, PlaceState, Site};
+use stigmer_core::manager::{Listener, Site};
 use stigmer_core::process::{
-    Execute, Executed, ExitStatus, OutputEvent, ProcessInfo, ReadOutput, SignalRequest,
-    StartProcess, StartedProcess, TerminalSize,
+    EndReason, Execute, Executed, ExitStatus, Follow, OutputEvent, ProcessInfo, ProcessState,
+    ReadOutput, SignalRequest, StartProcess, StartedProcess, TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
@@ -20,10 +20,11 @@ use stigmer_core::{
     ByteStream, ByteString, Capabilities, Capability, ChangeStream, ErrorCode, FilePath,
     OutputStream, Place, ProcessId, Result, ToolError, ToolExecutor,
 };
-use stigmer_docker::DockerOptions;
 use stigmer_host::HostExecutor;
 
-use super::{Sandboxes, Slot};
+use crate::homeless::not_lost;
+
+use super::{Sandboxes, Slot, Wanted};
 
 /// A workspace's sandbox. Its place is made by its first use, and made anew by the next use when it
 /// is gone: what could be lost with it was lost when it went.
@@ -31,7 +32,7 @@ pub(crate) struct Sandboxed {
     sandboxes: Arc<Sandboxes>,
     slot: Arc<Slot>,
     site: Site,
-    options: DockerOptions,
+    wanted: Wanted,
 }
 
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(capabilities);
@@ -51,9 +52,9 @@ impl Sandboxed {
         sandboxes: Arc<Sandboxes>,
         slot: Arc<Slot>,
         site: Site,
-        options: DockerOptions,
+        wanted: Wanted,
     ) -> Self {
-        Self { sandboxes, slot, site, options }
+        Self { sandboxes, slot, site, wanted }
     }
 
     /// The workspace's root.
@@ -68,7 +69,7 @@ impl Sandboxed {
         listener: Listener<'_>,
     ) -> Result<Arc<dyn ToolExecutor>> {
         let (slot, site) = (&self.slot, &self.site);
-        self.sandboxes.open(slot, site, &self.options, preparation, listener).await
+        self.sandboxes.open(slot, site, &self.wanted, preparation, listener).await
     }
 
     async fn opened(&self) -> Result<Arc<dyn ToolExecutor>> {
@@ -85,16 +86,67 @@ impl Sandboxed {
     }
 
     /// Who knows the commands of this sandbox: what is in it, if that is there already. No place is
-    /// made to be asked about commands that ended with another.
+    /// made or changed to be asked about commands, whatever settings it was made with.
     async fn commands(&self) -> Result<Option<Arc<dyn ToolExecutor>>> {
-        if let Some(held) = self.slot.held() {
-            return Ok(Some(held.executor));
+        match self.slot.attached() {
+            Some(executor) => Ok(Some(executor)),
+            None => self.attach().await,
         }
-        let manager = self.sandboxes.manager(&self.options)?;
-        match manager.status(&self.site).await?.state {
-            PlaceState::Ready | PlaceState::Creating => self.opened().await.map(Some),
-            _ => Ok(None),
+    }
+
+    /// The same, looked for anew.
+    async fn attach(&self) -> Result<Option<Arc<dyn ToolExecutor>>> {
+        let manager = self.sandboxes.manager(&self.wanted.options)?;
+        let executor = manager.attach(&self.site).await?;
+        if let Some(executor) = &executor {
+            self.slot.attach(executor);
         }
+        Ok(executor)
+    }
+
+    /// What is on disk of a command that has ended, for when its place is there and cannot be asked:
+    /// what has no end there may run still.
+    async fn ended(&self, id: &ProcessId, error: ToolError) -> Result<Arc<HostExecutor>> {
+        let Ok(recorded) = self.recorded(id) else { return Err(error) };
+        match recorded.process(id).await {
+            Ok(info) if info.state == ProcessState::Exited => Ok(recorded),
+            _ => Err(error),
+        }
+    }
+
+    /// What follows a command's output where its place goes while somebody reads.
+    fn rest(&self, executor: &Arc<dyn ToolExecutor>, id: &ProcessId, request: ReadOutput) -> Rest {
+        Rest {
+            slot: Arc::clone(&self.slot),
+            executor: Arc::clone(executor),
+            records: self.sandboxes.records(&self.site.workspace),
+            id: id.clone(),
+            request,
+            at: request.since,
+        }
+    }
+
+    /// The commands of this sandbox, as `on_disk` has them where it cannot be asked.
+    pub(crate) async fn list(
+        &self,
+        on_disk: impl AsyncFnOnce() -> Result<Vec<ProcessInfo>>,
+    ) -> Result<Vec<ProcessInfo>> {
+        let mut found = self.commands().await;
+        if let Ok(Some(executor)) = &found {
+            let answer = executor.list_processes().await;
+            if !self.is_gone(executor, &answer) {
+                return answer;
+            }
+            found = self.attach().await;
+            if let Ok(Some(executor)) = &found {
+                return executor.list_processes().await;
+            }
+        }
+        let all = on_disk().await?;
+        Ok(match found {
+            Ok(_) => all,
+            Err(error) => all.into_iter().map(|info| unasked(info, &error)).collect(),
+        })
     }
 
     /// What is on disk of a command.
@@ -127,26 +179,47 @@ macro_rules! ask {
     }};
 }
 
-/// Asks the place about a command, and the disk if there is no place any more.
+/// Asks the place about a command, and the disk if there is no place any more. If there is one that
+/// cannot be asked, the disk is only believed that a command has ended.
 macro_rules! ask_of {
     ($self:ident, $method:ident, $id:expr $(, $argument:expr)*) => {{
-        match $self.commands().await {
-            Ok(Some(executor)) => {
-                let answer = executor.$method($id $(, $argument.clone())*).await;
-                if $self.is_gone(&executor, &answer) {
-                    $self.recorded($id)?.$method($id $(, $argument)*).await
-                } else {
-                    answer
-                }
+        let mut found = $self.commands().await;
+        if let Ok(Some(executor)) = &found {
+            let answer = executor.$method($id $(, $argument.clone())*).await;
+            if !$self.is_gone(executor, &answer) {
+                return answer;
             }
-            Ok(None) => $self.recorded($id)?.$method($id $(, $argument)*).await,
-            // Without an engine there is the disk; what is not there, nobody can tell.
-            Err(error) => match $self.recorded($id) {
-                Ok(recorded) => recorded.$method($id $(, $argument)*).await,
-                Err(_) => Err(error),
-            },
+            // Another may be there by now.
+            found = $self.attach().await;
+            if let Ok(Some(executor)) = &found {
+                return executor.$method($id $(, $argument)*).await;
+            }
+        }
+        match found {
+            Ok(_) => $self.recorded($id)?.$method($id $(, $argument)*).await,
+            Err(error) => $self.ended($id, error).await?.$method($id $(, $argument)*).await,
         }
     }};
+}
+
+/// What is on disk of a command whose place could not be asked.
+fn unasked(info: ProcessInfo, error: &ToolError) -> ProcessInfo {
+    match error.code == ErrorCode::DeadlineExceeded || is_paused(error) {
+        true => not_lost(info),
+        false => info,
+    }
+}
+
+fn is_paused(error: &ToolError) -> bool {
+    error.details.get("cause") == Some(&"container_paused".into())
+}
+
+/// Says of a command that is lost what became of its place.
+fn because(exit: &mut ExitStatus, gone: &ToolError) {
+    if exit.reason == EndReason::Lost && gone.details.contains_key("cause") {
+        let hint = gone.hint.iter().map(|hint| format!("; {hint}"));
+        exit.cause = Some(std::iter::once(gone.message.clone()).chain(hint).collect());
+    }
 }
 
 #[async_trait]
@@ -211,29 +284,28 @@ impl ToolExecutor for Sandboxed {
     }
 
     async fn process_output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
-        let since = request.since;
-        let executor = match self.commands().await {
-            Ok(Some(executor)) => executor,
-            Ok(None) => return self.recorded(id)?.process_output(id, request).await,
-            Err(error) => match self.recorded(id) {
-                Ok(recorded) => return recorded.process_output(id, request).await,
-                Err(_) => return Err(error),
-            },
-        };
-        let stream = executor.process_output(id, request).await;
-        if self.is_gone(&executor, &stream) {
-            return self.recorded(id)?.process_output(id, request).await;
+        let mut found = self.commands().await;
+        if let Ok(Some(executor)) = &found {
+            let stream = executor.process_output(id, request).await;
+            if !self.is_gone(executor, &stream) {
+                return Ok(self.rest(executor, id, request).after(stream?));
+            }
+            // Another may be there by now.
+            found = self.attach().await;
+            if let Ok(Some(executor)) = &found {
+                let stream = executor.process_output(id, request).await?;
+                return Ok(self.rest(executor, id, request).after(stream));
+            }
         }
-        // When the place goes while somebody reads, what was written is on disk still.
-        let rest = Rest {
-            slot: Arc::clone(&self.slot),
-            executor,
-            records: self.sandboxes.records(&self.site.workspace),
-            id: id.clone(),
-            request,
-            at: since,
-        };
-        Ok(rest.after(stream?))
+        match found {
+            Ok(_) => self.recorded(id)?.process_output(id, request).await,
+            // What was written so far is on disk; how it goes on is not.
+            Err(error) if request.follow == Follow::No => match self.recorded(id) {
+                Ok(recorded) => recorded.process_output(id, request).await,
+                Err(_) => Err(error),
+            },
+            Err(error) => self.ended(id, error).await?.process_output(id, request).await,
+        }
     }
     async fn write_stdin(&self, id: &ProcessId, bytes: ByteString) -> Result<()> {
         ask_of!(self, write_stdin, id, bytes)
@@ -248,28 +320,55 @@ impl ToolExecutor for Sandboxed {
         ask_of!(self, resize, id, size)
     }
     async fn wait(&self, id: &ProcessId) -> Result<ExitStatus> {
-        ask_of!(self, wait, id)
+        let mut found = self.commands().await;
+        let mut gone = None;
+        if let Ok(Some(executor)) = &found {
+            let answer = executor.wait(id).await;
+            if !self.is_gone(executor, &answer) {
+                return answer;
+            }
+            gone = answer.err();
+            found = self.attach().await;
+            if let Ok(Some(executor)) = &found {
+                return executor.wait(id).await;
+            }
+        }
+        let recorded = match found {
+            Ok(_) => self.recorded(id)?,
+            Err(error) => self.ended(id, error).await?,
+        };
+        let mut exit = recorded.wait(id).await?;
+        if let Some(gone) = gone {
+            because(&mut exit, &gone);
+        }
+        Ok(exit)
     }
     async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
-        ask_of!(self, process, id)
+        let mut found = self.commands().await;
+        if let Ok(Some(executor)) = &found {
+            let answer = executor.process(id).await;
+            if !self.is_gone(executor, &answer) {
+                return answer;
+            }
+            found = self.attach().await;
+            if let Ok(Some(executor)) = &found {
+                return executor.process(id).await;
+            }
+        }
+        match (found, self.recorded(id)) {
+            (Ok(_), recorded) => recorded?.process(id).await,
+            (Err(error), Err(_)) => Err(error),
+            (Err(error), Ok(recorded)) => {
+                recorded.process(id).await.map(|info| unasked(info, &error))
+            }
+        }
     }
     async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
-        let recorded = || self.sandboxes.records(&self.site.workspace);
-        let live = match self.commands().await {
-            Ok(Some(executor)) => {
-                let answer = executor.list_processes().await;
-                if !self.is_gone(&executor, &answer) {
-                    return answer;
-                }
-                answer
-            }
-            Ok(None) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        };
-        match recorded() {
-            Some(records) => records.executor().list_processes().await,
-            None => live,
-        }
+        self.list(async || match self.sandboxes.records(&self.site.workspace) {
+            Some(records) => records.list().await,
+            None => Ok(Vec::new()),
+        })
+        .await
     }
 }
 
@@ -293,26 +392,37 @@ impl Rest {
                 if let (Ok(event), Some(rest)) = (&event, &mut rest) {
                     rest.at = end_of(event).unwrap_or(rest.at);
                 }
-                let gone = event.as_ref().is_err_and(|e| e.code == ErrorCode::Unavailable);
-                match rest.take() {
-                    Some(rest) if gone => match rest.open().await {
+                let gone = event.as_ref().err().filter(|e| e.code == ErrorCode::Unavailable);
+                match (gone.cloned(), rest.take()) {
+                    (Some(gone), Some(rest)) => match rest.open(gone).await {
                         Some(mut again) => {
                             let event = again.next().await?;
                             Some((event, (again, None)))
                         }
                         None => Some((event, (stream, None))),
                     },
-                    rest => Some((event, (stream, rest))),
+                    (_, rest) => Some((event, (stream, rest))),
                 }
             },
         ))
     }
 
-    async fn open(self) -> Option<OutputStream> {
+    async fn open(self, gone: ToolError) -> Option<OutputStream> {
         self.slot.drop_dead(&self.executor);
+        // One that is there still may go on with it.
+        if is_paused(&gone) {
+            return None;
+        }
         let records = self.records.filter(|all| all.has(&self.id))?;
         let request = ReadOutput { since: self.at, ..self.request };
-        records.executor().process_output(&self.id, request).await.ok()
+        let stream = records.executor().process_output(&self.id, request).await.ok()?;
+        Some(Box::pin(stream.map(move |event| match event {
+            Ok(OutputEvent::Exit(mut exit)) => {
+                because(&mut exit, &gone);
+                Ok(OutputEvent::Exit(exit))
+            }
+            event => event,
+        })))
     }
 }
 

@@ -9,6 +9,7 @@ mod site;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
@@ -18,13 +19,14 @@ use stigmer_core::{
     WorkspaceManager,
 };
 use stigmer_docker::{DockerOptions, Owner};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::Configuration;
-use crate::configuration::merged;
+use crate::configuration::{kept_note, merged};
 use crate::store::{Record, Store};
 
 pub(crate) use executor::{Sandboxed, capabilities};
+pub use options::LOCAL_IMAGE;
 pub(crate) use options::PROXY_VARIABLES;
 pub(crate) use records::Records;
 pub(crate) use sidecar::find as find_sidecar;
@@ -49,6 +51,28 @@ pub(crate) struct Sandboxes {
     make: Factory,
     managers: Mutex<Vec<(DockerOptions, Arc<dyn WorkspaceManager>)>>,
     slots: Mutex<HashMap<WorkspaceId, Arc<Slot>>>,
+    low: Low,
+}
+
+/// Whose pools may have fewer places waiting than they should.
+#[derive(Default)]
+struct Low {
+    managers: Mutex<Vec<Arc<dyn WorkspaceManager>>>,
+    told: Notify,
+}
+
+impl Low {
+    fn add(&self, manager: &Arc<dyn WorkspaceManager>) {
+        let mut managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !managers.iter().any(|other| Arc::ptr_eq(other, manager)) {
+            managers.push(Arc::clone(manager));
+        }
+        self.told.notify_one();
+    }
+
+    fn take(&self) -> Vec<Arc<dyn WorkspaceManager>> {
+        std::mem::take(&mut *self.managers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl fmt::Debug for Sandboxes {
@@ -62,10 +86,18 @@ pub(crate) struct Slot {
     /// Held by whoever opens it: one at a time.
     turn: tokio::sync::Mutex<()>,
     held: Mutex<Option<Held>>,
-    /// What was said of it and is not kept yet: it is once a place was made so.
-    said: Mutex<Vec<(String, String)>>,
+    /// Who was attached to last to look after commands.
+    attached: Mutex<Option<Arc<dyn ToolExecutor>>>,
+    said: Mutex<Said>,
     /// What its listeners are told.
     progress: broadcast::Sender<Progress>,
+}
+
+/// How somebody wants a place: what it is made like, and what of that they said themselves.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    options: DockerOptions,
+    said: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -74,17 +106,52 @@ struct Held {
     options: DockerOptions,
 }
 
+/// What was said of a place by those who use it through this program, and is not kept with its
+/// workspace.
+#[derive(Default)]
+struct Said {
+    /// With this it was opened last: whoever names it and says nothing has it so.
+    opened: Vec<(String, String)>,
+    /// What its next use shall open it with. If that fails it was never said.
+    next: Option<Vec<(String, String)>>,
+}
+
 impl Slot {
     fn held(&self) -> Option<Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What those who say nothing of it have it opened with.
     fn said(&self) -> Vec<(String, String)> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.next.as_ref().unwrap_or(&said.opened).clone()
+    }
+
+    /// It was opened so, or could not be.
+    fn tried(&self, with: &[(String, String)], opened: bool) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened {
+            said.opened = with.to_vec();
+        }
+        if said.next.as_deref() == Some(with) {
+            said.next = None;
+        }
+    }
+
+    /// Who knows the commands of the place, if it is known who that is.
+    fn attached(&self) -> Option<Arc<dyn ToolExecutor>> {
+        let held = self.held().map(|held| held.executor);
+        held.or_else(|| self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn attach(&self, executor: &Arc<dyn ToolExecutor>) {
+        let executor = Some(Arc::clone(executor));
+        *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = executor;
     }
 
     fn hold(&self, held: Option<Held>) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Lets go of an executor that answers no more, unless another was opened meanwhile.
@@ -93,18 +160,25 @@ impl Slot {
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.executor, dead)) {
             *held = None;
         }
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if attached.as_ref().is_some_and(|executor| Arc::ptr_eq(executor, dead)) {
+            *attached = None;
+        }
     }
 }
 
 impl Sandboxes {
     pub(crate) fn new(configuration: Configuration, make: Factory) -> Arc<Self> {
-        Arc::new(Self { configuration, make, managers: Mutex::default(), slots: Mutex::default() })
+        let (managers, slots, low) = Default::default();
+        Arc::new(Self { configuration, make, managers, slots, low })
     }
 
     /// Refuses a directory that may be no sandbox's workspace.
     pub(crate) fn check(&self, root: &std::path::Path) -> Result<()> {
         let user = self.configuration.around().user_home.as_deref();
-        check_site(root, user, self.configuration.home().ok())
+        let engine = options::engine(&self.configuration)?;
+        let sockets = site::sockets(engine.as_deref(), rustix::process::geteuid().as_raw());
+        check_site(root, user, self.configuration.home().ok(), &sockets)
     }
 
     /// The sandbox of a workspace, made as its settings and what was said last say. Nothing is opened.
@@ -112,26 +186,52 @@ impl Sandboxes {
     /// # Errors
     /// `bad_configuration`; `not_available` without a sidecar.
     pub(crate) fn of(self: &Arc<Self>, record: &Record) -> Result<Arc<Sandboxed>> {
-        let slot = self.slot(&record.id);
-        let settings = self.configuration.with_workspace(&record.settings)?;
-        let settings = settings.with_workspace(&slot.said())?;
-        let options = options(&settings, find_sidecar(named_sidecar(&settings))?)?;
-        Ok(Arc::new(Sandboxed::new(Arc::clone(self), slot, site(record), options)))
+        self.with(record, self.slot(&record.id).said())
     }
 
-    /// Remembers what was said of a place for those who use it next. To say nothing is to leave it.
+    /// The same, made as its settings say and as whoever asks says.
+    ///
+    /// # Errors
+    /// As [`Sandboxes::of`].
+    pub(crate) fn with(
+        self: &Arc<Self>,
+        record: &Record,
+        said: Vec<(String, String)>,
+    ) -> Result<Arc<Sandboxed>> {
+        let settings = self.configuration.with_workspace(&record.settings)?;
+        let settings = settings.with_workspace(&said)?;
+        let options = options(&settings, find_sidecar(named_sidecar(&settings))?)?;
+        let wanted = Wanted { options, said };
+        Ok(Arc::new(Sandboxed::new(Arc::clone(self), self.slot(&record.id), site(record), wanted)))
+    }
+
+    /// Remembers what was said of a place for its next use. To say nothing is to leave it.
     pub(crate) fn say(&self, id: &WorkspaceId, said: &[(String, String)]) {
         if !said.is_empty() {
             let slot = self.slot(id);
-            *slot.said.lock().unwrap_or_else(PoisonError::into_inner) = said.to_vec();
+            slot.said.lock().unwrap_or_else(PoisonError::into_inner).next = Some(said.to_vec());
         }
+    }
+
+    /// Forgets what was said of a place.
+    pub(crate) fn unsay(&self, id: &WorkspaceId) {
+        *self.slot(id).said.lock().unwrap_or_else(PoisonError::into_inner) = Said::default();
     }
 
     /// Keeps with a workspace what was said of its place, which was made so.
     fn keep(&self, id: &WorkspaceId, said: &[(String, String)]) -> Result<()> {
+        self.change(id, |settings| merged(settings, said))
+    }
+
+    /// Changes what is kept with a workspace.
+    fn change(
+        &self,
+        id: &WorkspaceId,
+        new: impl FnOnce(&[(String, String)]) -> Vec<(String, String)>,
+    ) -> Result<()> {
         let store = self.store()?;
         let Some(mut record) = store.get(id)? else { return Ok(()) };
-        let settings = merged(&record.settings, said);
+        let settings = new(&record.settings);
         if settings != record.settings {
             record.settings = settings;
             store.replace(&record)?;
@@ -143,8 +243,8 @@ impl Sandboxes {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let (progress, _) = broadcast::channel(MOST_PROGRESS);
-            let (turn, held, said) = Default::default();
-            Arc::new(Slot { turn, held, said, progress })
+            let (turn, held, attached, said) = Default::default();
+            Arc::new(Slot { turn, held, attached, said, progress })
         };
         Arc::clone(slots.entry(id.clone()).or_insert_with(new))
     }
@@ -187,36 +287,24 @@ impl Sandboxes {
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         site: &Site,
-        options: &DockerOptions,
+        wanted: &Wanted,
         preparation: Preparation,
         listener: Listener<'_>,
     ) -> Result<Arc<dyn ToolExecutor>> {
         if preparation == Preparation::Open
-            && let Some(held) = slot.held().filter(|held| held.options == *options)
+            && let Some(held) = slot.held().filter(|held| held.options == wanted.options)
         {
+            slot.tried(&wanted.said, true);
             return Ok(held.executor);
         }
         let mut progress = slot.progress.subscribe();
         let (sandboxes, slot) = (Arc::clone(self), Arc::clone(slot));
-        let (site, options) = (site.clone(), options.clone());
+        let (site, wanted) = (site.clone(), wanted.clone());
         let mut opening = tokio::spawn(async move {
             let _turn = slot.turn.lock().await;
-            if preparation == Preparation::Open
-                && let Some(held) = slot.held().filter(|held| held.options == options)
-            {
-                return Ok(held.executor);
-            }
-            let manager = sandboxes.manager(&options)?;
-            let tell = |event: Progress| drop(slot.progress.send(event));
-            match preparation {
-                Preparation::Open => {}
-                Preparation::Start => drop(manager.start(&site, &tell).await?),
-                Preparation::Recover => drop(manager.recover(&site, &tell).await?),
-            }
-            let executor = manager.open(&site, &tell).await?;
-            sandboxes.keep(&site.workspace, &slot.said())?;
-            slot.hold(Some(Held { executor: Arc::clone(&executor), options }));
-            Ok(executor)
+            let opened = sandboxes.open_now(&slot, &site, &wanted, preparation).await;
+            slot.tried(&wanted.said, opened.is_ok());
+            opened
         });
         loop {
             tokio::select! {
@@ -232,9 +320,48 @@ impl Sandboxes {
         opening.await.unwrap_or_else(|error| Err(broken(&error)))
     }
 
+    /// Opens a place, by whoever's turn it is.
+    async fn open_now(
+        &self,
+        slot: &Slot,
+        site: &Site,
+        Wanted { options, said }: &Wanted,
+        preparation: Preparation,
+    ) -> Result<Arc<dyn ToolExecutor>> {
+        if preparation == Preparation::Open
+            && let Some(held) = slot.held().filter(|held| held.options == *options)
+        {
+            return Ok(held.executor);
+        }
+        let manager = self.manager(options)?;
+        let made = AtomicBool::new(false);
+        let tell = |event: Progress| {
+            made.fetch_or(matches!(event, Progress::Step(_)), Ordering::Relaxed);
+            drop(slot.progress.send(event));
+        };
+        match preparation {
+            Preparation::Open | Preparation::Create => {}
+            Preparation::Start => drop(manager.start(site, &tell).await?),
+            Preparation::Recover => drop(manager.recover(site, &tell).await?),
+        }
+        let opened = manager.open(site, &tell).await;
+        if options.pool > 0 && made.into_inner() {
+            self.low.add(&manager);
+        }
+        let executor = opened?;
+        if preparation == Preparation::Create {
+            self.keep(&site.workspace, said)?;
+        }
+        let (executor, options) = (executor, options.clone());
+        slot.hold(Some(Held { executor: Arc::clone(&executor), options }));
+        Ok(executor)
+    }
+
     /// How far the place of a workspace is.
     pub(crate) async fn status(&self, record: &Record) -> Result<PlaceStatus> {
-        self.manager_of(record)?.status(&site(record)).await
+        let mut status = self.manager_of(record)?.status(&site(record)).await?;
+        status.notes.extend(kept_note(&record.settings));
+        Ok(status)
     }
 
     /// Ends the commands and keeps the place.
@@ -253,6 +380,9 @@ impl Sandboxes {
         let manager = self.manager_of(record)?;
         slot.hold(None);
         manager.remove(&site(record)).await?;
+        // What the next use makes is made as whoever uses it says.
+        self.change(&record.id, |_| Vec::new())?;
+        self.unsay(&record.id);
         Ok(PlaceStatus {
             workspace: record.id.clone(),
             root: record.root.clone(),
@@ -283,6 +413,32 @@ impl Sandboxes {
         self.any_manager()?.reap(&|id: &WorkspaceId| store.has(id)).await
     }
 
+    /// Makes as many places wait as the settings say.
+    pub(crate) async fn fill_pool(&self) -> Result<usize> {
+        let sidecar = find_sidecar(named_sidecar(&self.configuration))?;
+        self.manager(&options(&self.configuration, sidecar)?)?.refill().await
+    }
+
+    /// The same for a workspace's settings.
+    pub(crate) async fn fill_pool_of(self: &Arc<Self>, record: &Record) -> Result<usize> {
+        self.manager_of(record)?.refill().await
+    }
+
+    /// Whether a place was made, so that fewer may wait than should.
+    pub(crate) fn pool_is_low(&self) -> bool {
+        !self.low.managers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Waits until that is so, and makes others wait.
+    pub(crate) async fn refill_pool(&self) -> Result<usize> {
+        self.low.told.notified().await;
+        let mut made = 0;
+        for manager in self.low.take() {
+            made += manager.refill().await?;
+        }
+        Ok(made)
+    }
+
     /// The sandboxes of which there are records of commands on disk, and whose workspace they are.
     pub(crate) fn recorded(self: &Arc<Self>) -> Vec<Recorded> {
         let Ok(directory) = self.directory() else { return Vec::new() };
@@ -290,9 +446,9 @@ impl Sandboxes {
         let store = self.store();
         let of = |entry: std::fs::DirEntry| {
             let id: WorkspaceId = entry.file_name().to_str()?.parse().ok()?;
-            let record = store.as_ref().ok()?.get(&id).ok().flatten();
+            let record = store.as_ref().ok().and_then(|store| store.get(&id).ok().flatten());
             let live = record.and_then(|record| self.of(&record).ok());
-            Some(Recorded { records: Records::open(&entry.path()), live })
+            Some(Recorded { id, records: Records::open(&entry.path()), live })
         };
         entries.flatten().filter_map(of).collect()
     }
@@ -312,6 +468,7 @@ impl Sandboxes {
 
 /// A sandbox of which there may be records of commands.
 pub(crate) struct Recorded {
+    pub(crate) id: WorkspaceId,
     pub(crate) records: Option<Records>,
     /// How to ask it, if its workspace was not forgotten.
     pub(crate) live: Option<Arc<Sandboxed>>,

@@ -1,11 +1,12 @@
 //! From settings to what containers are made like.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stigmer_core::{ErrorCode, Result, ToolError};
-use stigmer_docker::{DEFAULT_MEMORY, DEFAULT_PIDS, DockerOptions, Network, Owner};
+use stigmer_docker::{DEFAULT_MEMORY, DEFAULT_PIDS, DockerOptions, Network, Owner, Volume};
 
+use super::site;
 use crate::configuration::parse::{Value, containers};
 use crate::configuration::variables::Key;
 use crate::configuration::{Configuration, Origin, check};
@@ -13,6 +14,9 @@ use crate::configuration::{Configuration, Origin, check};
 /// Variables that programs read their proxy from, in either case.
 pub(crate) const PROXY_VARIABLES: [&str; 5] =
     ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+
+/// What `stigmer image build` calls its image.
+pub const LOCAL_IMAGE: &str = "stigmer-sandbox-basic:local";
 
 /// What containers are made like.
 ///
@@ -51,15 +55,37 @@ pub(crate) fn docker_options(
         }
         _ => Vec::new(),
     };
+    let volumes = items(settings, Key::SandboxVolumes, containers::volume)?;
+    let engine = engine(settings)?;
+    let sockets = site::sockets(engine.as_deref(), owner.uid);
+    let leads_there = |volume: &&Volume| {
+        volume.source.starts_with('/') && site::holds_socket(Path::new(&volume.source), &sockets)
+    };
+    if let Some(volume) = volumes.iter().find(leads_there) {
+        let message = format!(
+            "sandbox_volumes: {} is or holds the socket of a container engine, which would give \
+             the container power over its own isolation",
+            volume.source
+        );
+        return Err(ToolError::new(ErrorCode::BadConfiguration, message)
+            .with_detail("setting", "sandbox_volumes")
+            .with_hint("mount the directories that are needed, one by one"));
+    }
     let cleanup = boolean(settings, Key::SandboxCleanup, true);
-    Ok(DockerOptions {
+    let options = DockerOptions {
         state: settings.state_directory()?.join(super::DIRECTORY),
         sidecar,
         owner,
-        engine: engine(settings)?,
+        engine,
         user_home: settings.around().user_home.clone(),
         docker_config: settings.around().docker_config.clone(),
         image: text(settings, Key::SandboxImage).unwrap_or_default().to_owned(),
+        // Whoever names an image has that one or none.
+        local_image: settings
+            .get(Key::SandboxImage)
+            .filter(|found| found.origin == Origin::Default)
+            .map(|_| LOCAL_IMAGE.to_owned()),
+        instead_of: None,
         auto_pull: boolean(settings, Key::SandboxAutoPull, true),
         ttl: ttl(settings).filter(|_| cleanup),
         runtime: text(settings, Key::SandboxRuntime).map(str::to_owned),
@@ -70,7 +96,7 @@ pub(crate) fn docker_options(
         cpus: count(settings, Key::SandboxCpus),
         pids: count(settings, Key::SandboxPids).map_or(DEFAULT_PIDS, u64::from),
         disk: size(settings, Key::SandboxDisk),
-        volumes: items(settings, Key::SandboxVolumes, containers::volume)?,
+        volumes,
         environment,
         ports,
         credentials: items(settings, Key::SandboxCredentials, containers::credentials)?,
@@ -80,7 +106,9 @@ pub(crate) fn docker_options(
         },
         proxy: proxy(settings),
         pool: count(settings, Key::SandboxPool).unwrap_or(0),
-    })
+    };
+    options.check()?;
+    Ok(options)
 }
 
 /// The engine's address: the setting, else what other programs are told.
@@ -180,31 +208,12 @@ mod tests {
     #[test]
     fn nothing_set_is_the_narrowest_that_works() {
         let options = options(&[("http_proxy", "http://p:1"), ("HOME", "/x")]).unwrap();
+        let state = "/home/u/.stigmer/state/sandboxes".into();
+        let image = "ghcr.io/stigmer/agent-sandbox-basic:latest";
         let expected = DockerOptions {
-            state: "/home/u/.stigmer/state/sandboxes".into(),
-            sidecar: "/sidecar".into(),
-            owner: OWNER,
-            engine: None,
             user_home: Some("/home/u".into()),
-            docker_config: None,
-            image: "ghcr.io/stigmer/agent-sandbox-basic:latest".to_owned(),
-            auto_pull: true,
-            ttl: Some(Duration::from_secs(3600)),
-            runtime: None,
-            network: Network::Bridge,
-            host_gateway: false,
-            memory: DEFAULT_MEMORY,
-            memory_reservation: None,
-            cpus: None,
-            pids: DEFAULT_PIDS,
-            disk: None,
-            volumes: Vec::new(),
-            environment: Vec::new(),
-            ports: Vec::new(),
-            credentials: Vec::new(),
-            ca_bundle: None,
-            proxy: Vec::new(),
-            pool: 0,
+            local_image: Some(LOCAL_IMAGE.to_owned()),
+            ..DockerOptions::new(state, "/sidecar".into(), OWNER, image)
         };
         assert_eq!(options, expected);
     }
@@ -223,12 +232,12 @@ mod tests {
             ("STIGMER_SANDBOX_DISK", "1GiB"),
             ("STIGMER_SANDBOX_VOLUMES", "/a:/b:ro,cache:/c"),
             ("STIGMER_SANDBOX_ENVIRONMENT", "A=1\\,2,B="),
-            ("STIGMER_SANDBOX_PORTS", "8080:80"),
+            ("STIGMER_SANDBOX_PORTS", "80"),
             ("STIGMER_SANDBOX_HOST_GATEWAY", "true"),
             ("STIGMER_SANDBOX_CREDENTIALS", "kube,aws"),
             ("STIGMER_SANDBOX_CA_BUNDLE", "/ca.pem"),
             ("STIGMER_SANDBOX_PROXY", "environment"),
-            ("STIGMER_SANDBOX_RUNTIME", "runsc"),
+            ("STIGMER_SANDBOX_RUNTIME", "crun"),
             ("STIGMER_SANDBOX_POOL", "3"),
             ("STIGMER_SANDBOX_ENGINE", "unix:///e"),
             ("DOCKER_HOST", "ssh://elsewhere"),
@@ -237,6 +246,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((got.image.as_str(), got.auto_pull, got.ttl), ("debian:12", false, None));
+        assert_eq!(got.local_image, None);
         assert_eq!(got.network, Network::Named("team".to_owned()));
         assert_eq!((got.memory, got.memory_reservation), (1 << 30, Some(512 << 20)));
         assert_eq!((got.cpus, got.pids, got.disk), (Some(2), 100, Some(1 << 30)));
@@ -248,8 +258,22 @@ mod tests {
         assert_eq!(got.ca_bundle, Some("/ca.pem".into()));
         let proxy = [pair("HTTPS_PROXY", "http://user:word@p:1"), pair("no_proxy", "localhost")];
         assert_eq!(got.proxy, proxy);
-        assert_eq!((got.runtime.as_deref(), got.pool), (Some("runsc"), 3));
+        assert_eq!((got.runtime.as_deref(), got.pool), (Some("crun"), 3));
         assert_eq!(got.engine.as_deref(), Some("unix:///e"));
+    }
+
+    #[test]
+    fn an_engines_socket_does_not_get_in_with_what_holds_it() {
+        for volumes in
+            ["/run:/x", "/var/run/docker.sock/.:/x:ro", "/run/user/1000:/x", "/:/host:ro"]
+        {
+            let error = options(&[("STIGMER_SANDBOX_VOLUMES", volumes)]).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadConfiguration, "{volumes}");
+        }
+        let elsewhere =
+            [("DOCKER_HOST", "unix:///srv/e/sock"), ("STIGMER_SANDBOX_VOLUMES", "/srv/e:/x")];
+        assert!(options(&elsewhere).is_err());
+        assert!(options(&elsewhere[1..]).is_ok());
     }
 
     #[test]
@@ -268,6 +292,8 @@ mod tests {
             [("STIGMER_SANDBOX_MEMORY", "1GiB"), ("STIGMER_SANDBOX_MEMORY_RESERVATION", "2GiB")],
             [("STIGMER_SANDBOX_NETWORK", "none"), ("STIGMER_SANDBOX_PORTS", "80")],
             [("STIGMER_SANDBOX_NETWORK", "host"), ("STIGMER_SANDBOX_PORTS", "80")],
+            [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_PORTS", "8080:80")],
+            [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_RUNTIME", "runsc")],
         ] {
             assert_eq!(options(&variables).unwrap_err().code, ErrorCode::BadConfiguration);
         }

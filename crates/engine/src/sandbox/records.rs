@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use std::os::fd::OwnedFd;
-use stigmer_core::{ProcessId, Result};
+use stigmer_core::process::ProcessInfo;
+use stigmer_core::{ErrorCode, ProcessId, Result, ToolError, ToolExecutor as _};
 use stigmer_host::{HostExecutor, HostOptions, ProcessOptions, ProcessScope};
+use tokio::runtime::Handle;
 
 /// The records of one sandbox.
 pub(crate) struct Records {
@@ -33,6 +35,16 @@ impl Records {
     /// Whether there is a record of a command.
     pub(crate) fn has(&self, id: &ProcessId) -> bool {
         statat(&self.processes, id.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// All of them. What was planted takes its time, so it is read where nobody else has to wait.
+    pub(crate) async fn list(&self) -> Result<Vec<ProcessInfo>> {
+        let (executor, runtime) = (self.executor(), Handle::current());
+        let listing = move || runtime.block_on(executor.list_processes());
+        tokio::task::spawn_blocking(listing).await.unwrap_or_else(|error| {
+            let message = format!("reading the records of a sandbox broke off: {error}");
+            Err(ToolError::new(ErrorCode::Io, message))
+        })
     }
 
     /// What looks after these commands, as far as one can from outside.
@@ -60,7 +72,7 @@ fn executor(place: &Path, processes: &Arc<OwnedFd>) -> Result<HostExecutor> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-    use stigmer_core::ToolExecutor;
+    use stigmer_core::process::ProcessState;
 
     const RECORD: &str = r#"{"stigmer":"0","id":"ID","command":{"shell":"secret"},
         "workspace":"/w","cwd":"/w","started_ms":1,"terminal":false,"detached":true}"#;
@@ -87,11 +99,77 @@ mod tests {
         std::fs::write(processes.join(liar.as_str()).join("process.json"), lie).unwrap();
         std::fs::write(processes.join(ProcessId::from_random(4).as_str()), "").unwrap();
         let records = Records::open(&place).unwrap();
-        let list = records.executor().list_processes().await.unwrap();
+        let list = records.list().await.unwrap();
         assert_eq!(list.len(), 1, "{list:?}");
         assert_eq!(list[0].id, ours);
-        assert_eq!(list[0].state, stigmer_core::process::ProcessState::Lost);
+        assert_eq!(list[0].state, ProcessState::Lost);
         assert!(records.executor().process(&theirs).await.is_err());
+    }
+
+    /// The first bytes of a log: one frame of standard output, which is longer than any.
+    const ENDLESS: [u8; 8] = [1, 0, 0, 0, 255, 255, 255, 255];
+
+    #[tokio::test]
+    async fn records_that_are_damaged_or_endless_hide_no_others() {
+        let home = tempfile::tempdir().unwrap();
+        let processes = home.path().join("shared/state/processes");
+        let id = ProcessId::from_random;
+        let of = |number, name: &str| {
+            write(&processes, &id(number));
+            processes.join(id(number).as_str()).join(name)
+        };
+        let endless = |path: &Path, begin: &[u8]| {
+            std::fs::write(path, begin).unwrap();
+            std::fs::File::options().write(true).open(path).unwrap().set_len(8 << 40).unwrap();
+        };
+        // These are listed: what is wrong with them is not what they are.
+        endless(&of(1, "output.0000000000000000"), &ENDLESS);
+        std::fs::write(of(2, "output.0000000000000000"), "no log").unwrap();
+        endless(&of(4, "output.ffffffffffffffff"), &[4, 0, 0, 0, 8, 0, 0, 0, 255, 255]);
+        let fifo = of(5, "output.0000000000000000");
+        rustix::fs::mknodat(CWD, fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        std::fs::write(of(6, "control"), "no socket").unwrap();
+        of(7, "");
+        // These are not: nothing can be said of them.
+        endless(&of(3, "exit.json"), b" ");
+        endless(&of(8, "process.json"), b" ");
+        std::fs::write(of(9, "process.json"), "{}").unwrap();
+        std::fs::remove_file(of(10, "process.json")).unwrap();
+        // One that answers nonsense is there.
+        let control = of(11, "control");
+        let listener = tokio::net::UnixListener::bind(&control).unwrap();
+        let answering = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt as _;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.write_all(&[0xff; 64]).await;
+            }
+        });
+        let list = Records::open(home.path()).unwrap().list().await.unwrap();
+        answering.abort();
+        let mut found: Vec<(ProcessId, ProcessState)> =
+            list.into_iter().map(|info| (info.id, info.state)).collect();
+        let lost = [1, 2, 4, 5, 6, 7].map(|number| (id(number), ProcessState::Lost));
+        let mut expected = [&lost[..], &[(id(11), ProcessState::Running)]].concat();
+        expected.sort_by(|one, other| one.0.cmp(&other.0));
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn what_one_listing_reads_and_holds_is_bounded() {
+        let home = tempfile::tempdir().unwrap();
+        let processes = home.path().join("shared/state/processes");
+        let long = "x".repeat(8 << 20);
+        for number in 0..20 {
+            let id = ProcessId::from_random(number);
+            write(&processes, &id);
+            let record = RECORD.replace("ID", id.as_str()).replace("secret", &long);
+            std::fs::write(processes.join(id.as_str()).join("process.json"), record).unwrap();
+        }
+        let list = Records::open(home.path()).unwrap().list().await.unwrap();
+        // Seven of them fit into 64 MiB; on a slow machine the time is over before.
+        assert!((1..=7).contains(&list.len()), "{}", list.len());
     }
 
     #[test]

@@ -9,21 +9,36 @@ use async_trait::async_trait;
 use stigmer_api::RequestContext;
 use stigmer_core::file::{ReadFile, WriteFile};
 use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
+use stigmer_core::process::{EndReason, ProcessState, SignalRequest};
 use stigmer_core::workspace::{OpenWorkspace, Preparation};
 use stigmer_core::{
-    ErrorCode, ExecutionMode, Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManager,
+    ErrorCode, ExecutionMode, ProcessId, Result, ToolError, ToolExecutor, WorkspaceId,
+    WorkspaceManager,
 };
 use stigmer_docker::DockerOptions;
 use stigmer_host::{HostExecutor, HostOptions};
 
 use crate::{Configuration, Engine, ProcessScope, Sources, Surroundings, Workspace};
 
+/// An image of which the manager makes nothing.
+const NO_IMAGE: &str = "none";
+
 /// What the manager was asked for.
 #[derive(Default)]
 struct Log {
     opened: AtomicUsize,
+    refilled: AtomicUsize,
     images: Mutex<Vec<String>>,
     places: Mutex<HashMap<WorkspaceId, PlaceState>>,
+    /// Places that are there and cannot be asked.
+    deaf: Mutex<HashMap<WorkspaceId, Deaf>>,
+}
+
+/// Why a place cannot be asked.
+#[derive(Clone, Copy)]
+enum Deaf {
+    Paused,
+    Hanging,
 }
 
 struct Directories {
@@ -58,6 +73,9 @@ impl WorkspaceManager for Directories {
         if self.told(site).state == PlaceState::Stopped {
             return Err(ToolError::new(ErrorCode::ProcessEnded, "it is stopped"));
         }
+        if self.options.image == NO_IMAGE {
+            return Err(ToolError::not_found(&NO_IMAGE.into()));
+        }
         listener(Progress::Step("making".to_owned()));
         tokio::task::yield_now().await;
         self.log.opened.fetch_add(1, Ordering::SeqCst);
@@ -65,6 +83,22 @@ impl WorkspaceManager for Directories {
         self.put(site, PlaceState::Ready);
         let state = self.options.state.join("inside");
         Ok(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?))
+    }
+    async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>> {
+        let deaf = self.log.deaf.lock().unwrap().get(&site.workspace).copied();
+        match deaf {
+            Some(Deaf::Hanging) => std::future::pending().await,
+            Some(Deaf::Paused) => {
+                return Err(ToolError::new(ErrorCode::Unavailable, "it is paused")
+                    .with_detail("cause", "container_paused"));
+            }
+            None => {}
+        }
+        if self.told(site).state != PlaceState::Ready {
+            return Ok(None);
+        }
+        let state = self.options.state.join("inside");
+        Ok(Some(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?)))
     }
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {
         Ok(self.told(site))
@@ -91,6 +125,10 @@ impl WorkspaceManager for Directories {
     ) -> Result<usize> {
         let places = self.log.places.lock().unwrap();
         Ok(places.keys().filter(|id| !is_known(id)).count())
+    }
+    async fn refill(&self) -> Result<usize> {
+        self.log.refilled.fetch_add(1, Ordering::SeqCst);
+        Ok(1)
     }
 }
 
@@ -169,26 +207,61 @@ async fn opening_makes_nothing_and_the_first_uses_make_one_place_together() {
 }
 
 #[tokio::test]
-async fn what_was_said_of_a_place_stays_with_its_workspace() {
+async fn what_is_said_is_for_one_use_and_what_create_keeps_stays_until_the_place_is_removed() {
     let (home, context) = (Home::new(), RequestContext::default());
     let path = home.path("user/work");
-    let prepare = async |engine: &Engine, settings: &[(&str, &str)]| {
-        let request = home.open(&path, settings);
-        engine.prepare(request, Preparation::Open, &context, &|_| ()).await.unwrap()
+    let name = path.to_str().unwrap();
+    let servers = [("STIGMER_SANDBOX_IMAGE", "servers")];
+    let prepare = async |engine: &Engine, how, settings: &[(&str, &str)]| {
+        engine.prepare(home.open(&path, settings), how, &context, &|_| ()).await.unwrap()
     };
-    let engine = home.engine(&[("STIGMER_SANDBOX_IMAGE", "servers")]);
-    prepare(&engine, &[]).await;
-    prepare(&engine, &[("sandbox_image", "callers"), ("sandbox_environment", "T=hunter2")]).await;
-    drop(engine);
-    // Another program, which was told nothing.
-    let engine = home.engine(&[("STIGMER_SANDBOX_IMAGE", "servers")]);
-    prepare(&engine, &[]).await;
-    assert_eq!(*home.log.images.lock().unwrap(), ["servers", "callers", "callers"]);
+    let callers = [("sandbox_image", "callers"), ("sandbox_environment", "T=hunter2")];
+    let made = || home.log.images.lock().unwrap().last().cloned().unwrap();
+    // The same program, and another which was told nothing.
+    let (engine, other) = (home.engine(&servers), home.engine(&servers));
+    prepare(&engine, Preparation::Open, &[]).await;
+    prepare(&engine, Preparation::Open, &callers).await;
+    assert_eq!(made(), "callers");
+    // Whoever names the workspace only works in what was opened last.
+    assert_eq!(engine.place_status(name).await.unwrap().image.as_deref(), Some("callers"));
+    for engine in [&engine, &other] {
+        prepare(engine, Preparation::Open, &[]).await;
+        assert_eq!(made(), "servers");
+    }
+    let status = prepare(&engine, Preparation::Create, &callers).await;
+    assert!(status.notes.iter().any(|note| note.contains("sandbox_image=callers")), "{status:?}");
+    prepare(&engine, Preparation::Open, &[]).await;
+    prepare(&home.engine(&servers), Preparation::Open, &[]).await;
+    assert_eq!(made(), "callers");
     let records = home.path("user/.stigmer/state/workspaces");
     for entry in std::fs::read_dir(records).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(text.contains("callers") && !text.contains("hunter2"), "{text}");
     }
+    engine.remove_place(name).await.unwrap();
+    let status = prepare(&home.engine(&servers), Preparation::Open, &[]).await;
+    assert_eq!((made(), status.notes), ("servers".to_owned(), Vec::new()));
+}
+
+#[tokio::test]
+async fn what_could_not_be_opened_was_never_said() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let path = home.path("user/work");
+    let bad = || home.open(&path, &[("sandbox_image", NO_IMAGE)]);
+    let info = engine.open_workspace(home.open(&path, &[]), &context).unwrap();
+    let list = async || {
+        let executor = engine.executor_of(info.id.as_str(), &context).unwrap();
+        executor.stat_file(".".into()).await.map(drop)
+    };
+    for how in [Preparation::Open, Preparation::Create] {
+        engine.prepare(bad(), how, &context, &|_| ()).await.unwrap_err();
+        list().await.unwrap();
+    }
+    // Who opens without preparing has it said for the next use, which fails; and no other.
+    engine.open_workspace(bad(), &context).unwrap();
+    list().await.unwrap_err();
+    list().await.unwrap();
 }
 
 #[tokio::test]
@@ -246,4 +319,95 @@ async fn the_callers_environment_does_not_get_in() {
     start.caller = Some(Caller::with_environment(Default::default()));
     let error = executor.start_process(start).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unsupported);
+}
+
+#[tokio::test]
+async fn whoever_made_a_place_has_others_wait_if_any_shall() {
+    let home = Home::new();
+    let workspace = Workspace::choose(None, &home.path("user/work")).unwrap();
+    let open = async |engine: &Engine| {
+        let mode = Some(ExecutionMode::Sandbox);
+        engine.executor(mode, &workspace, &|_| ()).await.map(drop).unwrap();
+    };
+    let without = home.engine(&[]);
+    open(&without).await;
+    assert!(!without.has_pool() && !without.pool_is_low());
+    let engine = home.engine(&[("STIGMER_SANDBOX_POOL", "2")]);
+    assert!(engine.has_pool() && !engine.pool_is_low());
+    open(&engine).await;
+    assert!(engine.pool_is_low());
+    assert_eq!(engine.refill_pool().await.unwrap(), 1);
+    // What is open is not made.
+    open(&engine).await;
+    assert!(!engine.pool_is_low());
+    assert_eq!(home.log.refilled.load(Ordering::SeqCst), 1);
+    // A caller of a server has no say in how many wait there.
+    let request = home.open(&home.path("user/work"), &[("sandbox_pool", "9")]);
+    let error = engine.open_workspace(request, &RequestContext::default()).unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadConfiguration);
+}
+
+/// Writes what is on disk of a command that has not ended, in a sandbox.
+fn plant(home: &Home, workspace: &WorkspaceId, id: &ProcessId) {
+    let place = home.path("user/.stigmer/state/sandboxes").join(workspace.as_str());
+    let process = place.join("shared/state/processes").join(id.as_str());
+    std::fs::create_dir_all(&process).unwrap();
+    let record = format!(
+        r#"{{"stigmer":"0","id":"{id}","command":{{"shell":"true"}},"workspace":"/w","cwd":"/w",
+            "started_ms":1,"terminal":false,"detached":true}}"#
+    );
+    std::fs::write(process.join("process.json"), record).unwrap();
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_asked_has_not_lost_its_commands_and_hides_no_others() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let open = |name: &str| {
+        std::fs::create_dir_all(home.path(name)).unwrap();
+        engine.open_workspace(home.open(&home.path(name), &[]), &context).unwrap().id
+    };
+    let (paused, hanging, gone) = (open("user/a"), open("user/b"), open("user/c"));
+    let ids = [1, 2, 3].map(ProcessId::from_random);
+    for (workspace, id) in [&paused, &hanging, &gone].into_iter().zip(&ids) {
+        plant(&home, workspace, id);
+    }
+    home.log.deaf.lock().unwrap().insert(paused, Deaf::Paused);
+    home.log.deaf.lock().unwrap().insert(hanging, Deaf::Hanging);
+    let all = engine.homeless(None).unwrap();
+    let [first, _, third] = &ids;
+    let error = all.signal(first, SignalRequest::Kill).await.unwrap_err();
+    assert_eq!(error.details["cause"], "container_paused", "it is not ended, and nobody says so");
+    assert_eq!(all.wait(first).await.unwrap_err().code, ErrorCode::Unavailable);
+    assert_eq!(all.process(first).await.unwrap().state, ProcessState::Running);
+    assert_eq!(all.process(third).await.unwrap().state, ProcessState::Lost);
+    assert_eq!(all.wait(third).await.unwrap().reason, EndReason::Lost);
+    // If the one that hangs were waited for, this would not end.
+    let mut listed = all.list_processes().await.unwrap();
+    listed.sort_by_key(|info| ids.iter().position(|id| *id == info.id));
+    let states: Vec<_> = listed.iter().map(|info| info.state).collect();
+    assert_eq!(states, [ProcessState::Running, ProcessState::Running, ProcessState::Lost]);
+    assert_eq!(home.log.opened.load(Ordering::SeqCst), 0, "nothing is made to look after commands");
+}
+
+#[tokio::test]
+async fn a_command_that_several_sandboxes_claim_is_nobodys_until_one_is_named() {
+    let (home, context) = (Home::new(), RequestContext::default());
+    let engine = home.engine(&[]);
+    let (honest, liar) = (home.path("user/work"), home.path("user/liar"));
+    std::fs::create_dir(&liar).unwrap();
+    let id = ProcessId::from_random(1);
+    let mut known = Vec::new();
+    for path in [&honest, &liar] {
+        let info = engine.open_workspace(home.open(path, &[]), &context).unwrap();
+        plant(&home, &info.id, &id);
+        known.push(info.id);
+    }
+    let error = engine.homeless(None).unwrap().process(&id).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+    assert!(known.iter().all(|id| error.message.contains(id.as_str())), "{error}");
+    let named = engine.homeless(Some(&honest)).unwrap();
+    assert_eq!(named.process(&id).await.unwrap().id, id);
+    let elsewhere = engine.homeless(Some(Path::new("/"))).unwrap();
+    assert!(elsewhere.process(&id).await.is_err());
 }

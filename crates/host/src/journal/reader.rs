@@ -77,7 +77,7 @@ impl JournalReader {
             let Some(segment) = &self.segment else {
                 match self.find()? {
                     Found::Segment => continue,
-                    Found::Lost(event) => return Ok(vec![event]),
+                    Found::Lost(event) => return Ok(vec![*event]),
                     Found::Nothing => return Ok(Vec::new()),
                 }
             };
@@ -123,7 +123,7 @@ impl JournalReader {
         let Some(oldest) = bases.first().copied() else { return Ok(Found::Nothing) };
         let Some(base) = bases.iter().rev().copied().find(|base| *base <= self.offset) else {
             self.offset = oldest;
-            return Ok(Found::Lost(lost(oldest)));
+            return Ok(Found::Lost(Box::new(lost(oldest))));
         };
         let Some(found) = Segment::open(&self.directory, base)? else {
             // It was removed just now: look again.
@@ -135,7 +135,7 @@ impl JournalReader {
             if let Some(next) = next.filter(|next| self.offset >= base + end && *next > self.offset)
             {
                 self.offset = next;
-                return Ok(Found::Lost(lost(next)));
+                return Ok(Found::Lost(Box::new(lost(next))));
             }
             self.end = Some(end);
         }
@@ -163,7 +163,7 @@ enum Found {
     /// One was opened, or it is worth looking again.
     Segment,
     /// Events are gone.
-    Lost(Event),
+    Lost(Box<Event>),
     /// There is none.
     Nothing,
 }

@@ -114,10 +114,15 @@ impl Processes {
     fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
         let directory = self.open(id)?;
         let unknown = || ToolError::unknown_process(id.as_str());
+        let record = self.read(id, &directory).ok_or_else(unknown)?;
+        Ok((directory, record))
+    }
+
+    /// What a process's directory says was started; nothing if it is of another workspace.
+    fn read(&self, id: &ProcessId, directory: &OwnedFd) -> Option<ProcessRecord> {
         // One that calls itself otherwise would be taken for another.
-        let record = record::read_process(&directory).filter(|record| record.id == *id);
-        let record = record.ok_or_else(unknown)?;
+        let record = record::read_process(directory).filter(|record| record.id == *id)?;
         let ours = self.options.scope == ProcessScope::All || record.workspace == self.workspace;
-        if ours { Ok((directory, record)) } else { Err(unknown()) }
+        ours.then_some(record)
     }
 }

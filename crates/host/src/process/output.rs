@@ -220,7 +220,7 @@ impl Follower {
 
     /// How the command ended, now that nobody answers for it.
     fn last_word(&self) -> ExitStatus {
-        record::read_exit(&self.directory).unwrap_or_else(|| lost(self.started_ms))
+        record::read_exit(&self.directory).unwrap_or_else(|| lost(&self.directory, self.started_ms))
     }
 
     /// Refuses to begin after the end.
@@ -266,7 +266,7 @@ fn clip(queue: &mut VecDeque<OutputEvent>, end: u64) {
 }
 
 /// The end of a process whose supervisor died: all that is known is that it is not known.
-pub(crate) fn lost(started_ms: u64) -> ExitStatus {
+pub(crate) fn lost(directory: &Arc<OwnedFd>, started_ms: u64) -> ExitStatus {
     let now = now_ms();
     ExitStatus {
         code: EXIT_STIGMER_FAILED,
@@ -274,8 +274,9 @@ pub(crate) fn lost(started_ms: u64) -> ExitStatus {
         signal: None,
         ended_ms: now,
         duration_ms: now.saturating_sub(started_ms),
-        output_bytes: 0,
+        output_bytes: LogReader::end_of(directory).unwrap_or(0),
         memory_limit: None,
+        cause: None,
         survivors: Vec::new(),
     }
 }

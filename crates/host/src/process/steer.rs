@@ -38,7 +38,8 @@ impl Processes {
         request: SignalRequest,
     ) -> Result<Option<ExitStatus>> {
         let (directory, record) = self.find(id)?;
-        let over = || record::read_exit(&directory).unwrap_or_else(|| lost(record.started_ms));
+        let over =
+            || record::read_exit(&directory).unwrap_or_else(|| lost(&directory, record.started_ms));
         let connection = Connection::open(&directory, id).await?;
         if let SignalRequest::Send(_) = request {
             let mut connection = connection.ok_or_else(|| ToolError::process_ended(id))?;
@@ -73,7 +74,7 @@ impl Processes {
                 None => {}
             }
         }
-        Ok(record::read_exit(&directory).unwrap_or_else(|| lost(record.started_ms)))
+        Ok(record::read_exit(&directory).unwrap_or_else(|| lost(&directory, record.started_ms)))
     }
 
     async fn connect(&self, id: &ProcessId) -> Result<Connection> {

@@ -35,6 +35,10 @@ const EXIT_LENGTH: usize = 512;
 /// with the largest stack), each byte of it escaped.
 const MAX_RECORD: u64 = 32 << 20;
 
+/// The longest exit record that is read: it has a line for each process that could not be killed,
+/// and those are few.
+const MAX_EXIT: u64 = 1 << 20;
+
 /// What was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRecord {
@@ -91,12 +95,18 @@ impl ExitRecord {
 
 /// Reads what was started; `None` if that is not written (yet).
 pub fn read_process(directory: &OwnedFd) -> Option<ProcessRecord> {
-    read(directory, PROCESS)
+    read(directory, PROCESS, MAX_RECORD)
+}
+
+/// How many bytes the records have; `None` if nothing says what was started.
+pub fn length(directory: &OwnedFd) -> Option<u64> {
+    let length = |name| Some(open_regular(directory, name).ok()?.metadata().ok()?.len());
+    length(PROCESS)?.checked_add(length(EXIT).unwrap_or(0))
 }
 
 /// Reads how it ended; `None` if it has not.
 pub fn read_exit(directory: &OwnedFd) -> Option<ExitStatus> {
-    read(directory, EXIT)
+    read(directory, EXIT, MAX_EXIT)
 }
 
 fn create(directory: &OwnedFd, name: &str) -> std::io::Result<File> {
@@ -106,9 +116,9 @@ fn create(directory: &OwnedFd, name: &str) -> std::io::Result<File> {
 
 /// A record, if there is one and it is whole. Whoever wrote it may be somebody whose commands are
 /// shut in, and may have put anything in its place.
-fn read<T: for<'de> Deserialize<'de>>(directory: &OwnedFd, name: &str) -> Option<T> {
+fn read<T: for<'de> Deserialize<'de>>(directory: &OwnedFd, name: &str, most: u64) -> Option<T> {
     let file = open_regular(directory, name).ok()?;
-    serde_json::from_reader(std::io::BufReader::new(file.take(MAX_RECORD))).ok()
+    serde_json::from_reader(std::io::BufReader::new(file.take(most))).ok()
 }
 
 /// Opens a file to be read: no link is followed, nothing is waited for, and nothing but a regular
@@ -144,7 +154,7 @@ mod tests {
         plant(&inside.join(name));
         let directory =
             rustix::fs::open(&inside, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
-        read(&directory, name)
+        read(&directory, name, MAX_EXIT)
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn receive_job(connection: OwnedFd, umask: Mode, memory: Memory) -> Option<Recei
 /// Leaves the program's terminal, descriptors and directory: what outlives it must hold nothing of
 /// it, or whoever waits for the end of its output would wait for us.
 fn detach(name: &str, keep: &[std::os::fd::BorrowedFd<'_>]) {
-    let _ = rustix::process::setsid();
+    let _ = crate::session::new_session();
     let _ = rustix::process::chdir("/");
     if let Ok(name) = std::ffi::CString::new(name) {
         let _ = rustix::thread::set_name(&name);

@@ -294,7 +294,7 @@ fn before_exec(
     let oom_score = oom_score.map(|score| score.to_string());
     let supervisor = rustix::process::getpid();
     let prepare = move || -> io::Result<()> {
-        rustix::process::setsid()?;
+        crate::session::new_session()?;
         if terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }

@@ -570,6 +570,7 @@ impl Supervisor {
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             output_bytes: self.log.end(),
             memory_limit: if ran_out { self.memory.limit() } else { None },
+            cause: None,
             survivors,
         };
         // If even the room that was kept cannot be written there is nobody to tell: clients that

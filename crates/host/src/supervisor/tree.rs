@@ -164,9 +164,9 @@ fn group_of(pid: Pid) -> Option<Pid> {
 }
 
 /// Kills every process beneath this one, which is their subreaper and leads a group of its own, until
-/// none is left or what is left cannot be killed.
-pub fn kill_descendants() {
-    sweep(|_| {});
+/// none is left or what is left cannot be killed. Returns whether none is left.
+pub fn kill_descendants() -> bool {
+    sweep(|_| {}).is_empty()
 }
 
 /// Takes away from a process, and so from every child that it may just be making, the right to make

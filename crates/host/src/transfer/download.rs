@@ -2,13 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, Dir, Stat};
 use rustix::io::Errno;
 use stigmer_core::file::FileKind;
@@ -21,10 +22,13 @@ use crate::Root;
 use crate::files::io_failed;
 use crate::root::{Links, Spot, kind_of, open_child_directory, size_of};
 
-/// Bytes of one piece of the stream.
-const CHUNK: usize = 128 << 10;
+/// Bytes of one piece of the stream: enough that system calls and messages cost little.
+const CHUNK: usize = 256 << 10;
 /// Pieces that may wait for the reader.
 const WAITING: usize = 4;
+
+/// What an archive is made of (`tar(5)`).
+const BLOCK: usize = 512;
 
 type Sender = mpsc::Sender<Result<Bytes>>;
 
@@ -84,10 +88,10 @@ fn send(
     format: TransferFormat,
     sender: &Sender,
 ) -> Result<()> {
-    let mut outgoing = Outgoing { sender, buffer: BytesMut::new() };
+    let mut outgoing = Outgoing { sender, buffer: Vec::new() };
     let done = match (format, source) {
-        (TransferFormat::File, Source::File(mut file, _)) => {
-            std::io::copy(&mut file, &mut outgoing).map(drop).map_err(Fault::from)
+        (TransferFormat::File, Source::File(file, _)) => {
+            outgoing.take(&file, u64::MAX).map(drop).map_err(Fault::from)
         }
         (_, Source::File(file, stat)) => {
             let name = Path::new(relative.file_name().unwrap_or(OsStr::new("file")));
@@ -133,13 +137,13 @@ struct Level {
     names: Vec<OsString>,
 }
 
-struct Packing<'a, W: Write> {
+struct Packing<'a, 's> {
     root: &'a Root,
     base: &'a Path,
-    builder: Builder<W>,
+    builder: Builder<&'a mut Outgoing<'s>>,
 }
 
-impl<W: Write> Packing<'_, W> {
+impl Packing<'_, '_> {
     /// Packs what is in a directory, each directory before its entries, names in order.
     fn tree(&mut self, directory: OwnedFd) -> Result<(), Fault> {
         let mut levels = vec![self.level(directory, PathBuf::new())?];
@@ -222,12 +226,20 @@ impl<W: Write> Packing<'_, W> {
     fn file(&mut self, path: &Path, file: File, stat: &Stat) -> Result<(), Fault> {
         let size = size_of(stat);
         let mut header = header_of(EntryType::Regular, size, stat);
-        let mut content = Exactly { file, left: size, shrank: false };
-        let added = self.builder.append_data(&mut header, path, &mut content);
-        if content.shrank {
-            return Err(shrank(&self.base.join(path), content.left).into());
+        // The content goes past the builder, which would copy it in small pieces. A file that grows
+        // is cut. One that shrinks is an error: what is sent cannot be taken back, and zeros would
+        // pass for its content.
+        self.builder.append_data(&mut header, path, std::io::empty())?;
+        let outgoing = self.builder.get_mut();
+        let missing = size - outgoing.take(&file, size)?;
+        if missing > 0 {
+            return Err(shrank(&self.base.join(path), missing).into());
         }
-        Ok(added?)
+        let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
+        if over > 0 {
+            outgoing.write_all(&[0; BLOCK][over..])?;
+        }
+        Ok(())
     }
 }
 
@@ -249,42 +261,51 @@ fn header_of(kind: EntryType, size: u64, stat: &Stat) -> Header {
     header
 }
 
-/// As many bytes of a file as its header has promised. A file that grows is cut. One that shrinks is
-/// an error: what is sent cannot be taken back, and zeros would pass for its content.
-struct Exactly {
-    file: File,
-    left: u64,
-    shrank: bool,
-}
-
-impl Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.file.read(&mut buffer[..most])?;
-        if count == 0 && most > 0 {
-            self.shrank = true;
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= count as u64;
-        Ok(count)
-    }
-}
-
 /// The stream's sending side.
 struct Outgoing<'a> {
     sender: &'a Sender,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
+}
+
+impl Outgoing<'_> {
+    /// Sends a file from where it is, at most so many bytes of it; returns how many it had.
+    fn take(&mut self, file: &File, most: u64) -> std::io::Result<u64> {
+        let mut left = most;
+        while left > 0 {
+            self.make_room();
+            let begin = self.buffer.len();
+            // Nobody has to clear what the kernel fills.
+            let count = match rustix::io::read(file, spare_capacity(&mut self.buffer)) {
+                Ok(0) => break,
+                Ok(count) => left.min(count as u64),
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            self.buffer.truncate(begin + usize::try_from(count).unwrap_or(usize::MAX));
+            left -= count;
+            self.send_full()?;
+        }
+        Ok(most - left)
+    }
+
+    /// Exactly as much as fits, so that a piece never has to grow.
+    fn make_room(&mut self) {
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(CHUNK);
+        }
+    }
+
+    fn send_full(&mut self) -> std::io::Result<()> {
+        if self.buffer.len() >= CHUNK { self.flush() } else { Ok(()) }
+    }
 }
 
 impl Write for Outgoing<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let room = CHUNK - self.buffer.len();
-        let count = bytes.len().min(room);
-        self.buffer.reserve(if self.buffer.is_empty() { CHUNK } else { 0 });
+        self.make_room();
+        let count = bytes.len().min(CHUNK - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..count]);
-        if self.buffer.len() == CHUNK {
-            self.flush()?;
-        }
+        self.send_full()?;
         Ok(count)
     }
 
@@ -292,7 +313,7 @@ impl Write for Outgoing<'_> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let piece = self.buffer.split().freeze();
+        let piece = Bytes::from(std::mem::take(&mut self.buffer));
         let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         self.sender.blocking_send(Ok(piece)).map_err(gone)
     }

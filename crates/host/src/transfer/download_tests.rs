@@ -1,6 +1,7 @@
 use super::*;
 use futures_util::StreamExt as _;
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn world() -> (tempfile::TempDir, Arc<Root>) {
@@ -60,6 +61,24 @@ async fn a_tree_goes_out_and_no_link_is_followed() {
     let got = unpack(&take(&root, "d/f", TransferFormat::Tar).await.unwrap());
     assert_eq!(got.keys().collect::<Vec<_>>(), [b"f"]);
     assert_eq!(take(&root, "d/f", TransferFormat::File).await.unwrap(), b"text");
+}
+
+#[tokio::test]
+async fn files_of_every_size_arrive_whole() {
+    let (_folder, root) = world();
+    let sizes = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, CHUNK - BLOCK, CHUNK - 1, CHUNK, 3 * CHUNK + 7];
+    let content = |size: usize| (0..size).map(|at| (at % 251) as u8).collect::<Vec<u8>>();
+    for size in sizes {
+        std::fs::write(root.path().join(format!("d/{size:09}")), content(size)).unwrap();
+    }
+    let got = unpack(&take(&root, "d", TransferFormat::Tar).await.unwrap());
+    assert_eq!(got.len(), sizes.len());
+    for size in sizes {
+        let name = format!("{size:09}");
+        assert!(got[name.as_bytes()].2 == content(size), "{size} in an archive");
+        let alone = take(&root, &format!("d/{name}"), TransferFormat::File).await.unwrap();
+        assert!(alone == content(size), "{size} alone");
+    }
 }
 
 #[tokio::test]

@@ -1,32 +1,41 @@
-//! The arguments of what belongs to a container: `init` and `connect`.
+//! The arguments of what belongs to a container: `init`, `connect` and `keep`.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Wish, once, seconds, split, value_of};
+use crate::container::Mounted;
 
 /// Where commands are at home unless it is said otherwise.
 const HOME: &str = "/home/sandbox";
-
-/// The variables by which programs find a proxy. Any other name would be a way around the list of
-/// variables that a container has.
-const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 /// How to be process 1 of a container.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Init {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The workspace; nothing until it is claimed if it waits for one.
     pub(crate) root: PathBuf,
+    /// The directory in which it waits for one.
+    pub(crate) wait: Option<PathBuf>,
     pub(crate) shared: PathBuf,
     /// How long it goes on unused; `None` is for ever.
     pub(crate) ttl: Option<Duration>,
     pub(crate) home: PathBuf,
     pub(crate) ca_bundle: Option<PathBuf>,
-    /// In lower case, with their values.
-    pub(crate) proxies: Vec<(String, OsString)>,
+    /// What the engine mounts beside the workspace.
+    pub(crate) mounts: Vec<Mounted>,
+}
+
+/// How to be the keeper of a pool.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Keep {
+    pub(crate) socket: PathBuf,
+    /// Who may ask.
+    pub(crate) owner: u32,
+    /// How long it goes on unused; `None` is for ever.
+    pub(crate) ttl: Option<Duration>,
 }
 
 type Rest<'a> = &'a mut dyn Iterator<Item = OsString>;
@@ -35,11 +44,12 @@ type Rest<'a> = &'a mut dyn Iterator<Item = OsString>;
 type Reader = fn(Rest<'_>) -> Result<Wish, String>;
 
 /// The first words, and who reads what follows.
-pub(super) const WORDS: [(&str, Reader); 2] = [("init", init), ("connect", connect)];
+pub(super) const WORDS: [(&str, Reader); 3] =
+    [("init", init), ("connect", connect), ("keep", keep)];
 
 fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
     let (mut user, mut root, mut shared, mut ttl) = (None, None, None, None);
-    let (mut home, mut ca_bundle, mut proxies) = (None, None, Vec::new());
+    let (mut home, mut ca_bundle, mut waits, mut mounts) = (None, None, None, Vec::new());
     while let Some(argument) = rest.next() {
         let (name, joined) = split(&argument);
         let mut value = || value_of(&name, &joined, &mut rest);
@@ -47,24 +57,34 @@ fn init(mut rest: Rest<'_>) -> Result<Wish, String> {
             "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
             "--user" => once(&mut user, &name, numbers(&value()?)?)?,
             "--root" => once(&mut root, &name, absolute(&name, value()?)?)?,
+            "--wait" => once(&mut waits, &name, absolute(&name, value()?)?)?,
             "--shared" => once(&mut shared, &name, absolute(&name, value()?)?)?,
             "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
             "--home" => once(&mut home, &name, absolute(&name, value()?)?)?,
             "--ca-bundle" => once(&mut ca_bundle, &name, absolute(&name, value()?)?)?,
-            "--proxy" => proxies.push(proxy(&value()?)?),
+            "--volume" | "--mounted" => {
+                let target = absolute(&name, value()?)?;
+                mounts.push(Mounted { target, is_volume: name == "--volume" });
+            }
             _ => return Err(format!("\"{}\" is no argument of init", argument.display())),
         }
     }
     let (uid, gid) = user.ok_or("--user is missing: whom the workspace belongs to")?;
+    let root = match (root, &waits) {
+        (Some(_), Some(_)) => return Err("--root is given, and --wait waits for one".to_owned()),
+        (None, Some(_)) => PathBuf::new(),
+        (root, None) => root.ok_or("--root is missing: the workspace")?,
+    };
     Ok(Wish::Init(Init {
         uid,
         gid,
-        root: root.ok_or("--root is missing: the workspace")?,
+        root,
+        wait: waits,
         shared: shared.ok_or("--shared is missing: where to serve")?,
         ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
         home: home.unwrap_or_else(|| HOME.into()),
         ca_bundle,
-        proxies,
+        mounts,
     }))
 }
 
@@ -84,6 +104,26 @@ fn connect(mut rest: Rest<'_>) -> Result<Wish, String> {
     shared.map(Wish::Connect).ok_or_else(|| "--shared is missing: where the server is".to_owned())
 }
 
+fn keep(mut rest: Rest<'_>) -> Result<Wish, String> {
+    let (mut socket, mut owner, mut ttl) = (None, None, None);
+    while let Some(argument) = rest.next() {
+        let (name, joined) = split(&argument);
+        let mut value = || value_of(&name, &joined, &mut rest);
+        match name.as_str() {
+            "--help" | "-h" if joined.is_none() => return Ok(Wish::Help),
+            "--socket" => once(&mut socket, &name, absolute(&name, value()?)?)?,
+            "--owner" => once(&mut owner, &name, super::user_id(&value()?)?)?,
+            "--ttl" => once(&mut ttl, &name, seconds(&value()?)?)?,
+            _ => return Err(format!("\"{}\" is no argument of keep", argument.display())),
+        }
+    }
+    Ok(Wish::Keep(Keep {
+        socket: socket.ok_or("--socket is missing: where to be asked")?,
+        owner: owner.ok_or("--owner is missing: who may ask")?,
+        ttl: ttl.ok_or("--ttl is missing: how long to go on unused; 0 is for ever")?,
+    }))
+}
+
 fn absolute(name: &str, value: OsString) -> Result<PathBuf, String> {
     let path = PathBuf::from(value);
     if path.is_absolute() { Ok(path) } else { Err(format!("{name} needs an absolute path")) }
@@ -99,18 +139,6 @@ fn numbers(value: &OsStr) -> Result<(u32, u32), String> {
     )
 }
 
-/// `NAME=VALUE`. The value may hold a password and is not repeated.
-fn proxy(value: &OsStr) -> Result<(String, OsString), String> {
-    let bytes = value.as_bytes();
-    let at = bytes.iter().position(|byte| *byte == b'=');
-    let at = at.ok_or("--proxy needs NAME=VALUE")?;
-    let name = String::from_utf8_lossy(&bytes[..at]).to_ascii_lowercase();
-    if !PROXIES.contains(&name.as_str()) {
-        return Err(format!("--proxy \"{name}\" is none of {}", PROXIES.join(", ")));
-    }
-    Ok((name, OsStr::from_bytes(&bytes[at + 1..]).to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::parse;
@@ -124,18 +152,25 @@ mod tests {
 
     #[test]
     fn init_has_what_it_is_told_and_a_home() {
-        let more = "--ca-bundle=/c --proxy HTTP_PROXY=http://u:p@h:1 --proxy=no_proxy=a,b=c";
+        let more = "--ca-bundle=/c --volume /v --mounted=/m";
         let Ok(Wish::Init(init)) = wish(&format!("{LEAST} {more}")) else { panic!() };
         assert_eq!((init.uid, init.gid, init.ttl), (7, 8, Some(Duration::from_secs(60))));
         assert_eq!((init.home, init.ca_bundle), ("/home/sandbox".into(), Some("/c".into())));
-        let proxies = [("http_proxy", "http://u:p@h:1"), ("no_proxy", "a,b=c")];
-        assert_eq!(init.proxies, proxies.map(|(name, value)| (name.to_owned(), value.into())));
+        let mounts = [("/v", true), ("/m", false)];
+        let mounts = mounts.map(|(target, is_volume)| Mounted { target: target.into(), is_volume });
+        assert_eq!(init.mounts, mounts);
         let Ok(Wish::Init(init)) = wish("init --user 0:0 --root /w --shared /s --ttl 0 --home /h")
         else {
             panic!()
         };
         assert_eq!((init.ttl, init.home), (None, "/h".into()));
         assert_eq!(wish("connect --shared /s"), Ok(Wish::Connect("/s".into())));
+        let Ok(Wish::Init(init)) = wish("init --wait /p --user 7:8 --shared /s --ttl 60") else {
+            panic!()
+        };
+        assert_eq!((init.wait, init.root), (Some("/p".into()), PathBuf::new()));
+        let Ok(Wish::Keep(keep)) = wish("keep --socket /s --owner 7 --ttl 60") else { panic!() };
+        assert_eq!((keep.socket, keep.owner), ("/s".into(), 7));
     }
 
     #[test]
@@ -148,9 +183,16 @@ mod tests {
             ("init --user 1:1 --root w", "absolute"),
             ("init --user 1:1 --root /w", "--shared"),
             ("init --user 1:1 --root /w --shared /s", "--ttl"),
-            ("init --proxy x", "NAME=VALUE"),
-            ("init --proxy LD_PRELOAD=/x", "ld_preload"),
+            ("init --proxy http_proxy=x", "--proxy"),
             ("init --listen stdio", "--listen"),
+            ("init --user 1:1 --root /w --wait /p --shared /s --ttl 1", "--wait"),
+            ("init --wait p", "absolute"),
+            ("init --volume v", "absolute"),
+            ("keep --owner 7 --ttl 1", "--socket"),
+            ("keep --socket /s --ttl 1", "--owner"),
+            ("keep --socket /s --owner 7", "--ttl"),
+            ("keep --socket s", "absolute"),
+            ("keep --root /w", "--root"),
             ("connect", "--shared"),
             ("connect --root /w", "--root"),
             ("--root /w init", "init"),
@@ -158,7 +200,5 @@ mod tests {
             let error = wish(line).unwrap_err();
             assert!(error.contains(names), "{line}: {error}");
         }
-        let error = wish("init --proxy https_proxyy=secret").unwrap_err();
-        assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -9,6 +9,7 @@
 //! program leaves in the workspace is then given to the caller. Process 1 only takes connections in:
 //! what is said on them is read by a child.
 
+mod clean_up;
 mod hand_back;
 mod programs;
 mod request;
@@ -19,10 +20,11 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use crate::arguments::Init;
 use crate::container::signals::Signals;
@@ -43,8 +45,23 @@ const MAX_CHILDREN: usize = 32;
 pub(crate) struct Broker {
     listener: UnixListener,
     owner: Owner,
-    children: Vec<Pid>,
+    children: Vec<Child>,
+    /// The child that cleans up, if one does.
+    cleaner: Option<Pid>,
+    /// Since when there is to be cleaned up after children that were killed.
+    unclean: Option<SystemTime>,
 }
+
+/// A child that looks after a package manager.
+#[derive(Clone, Copy)]
+struct Child {
+    pid: Pid,
+    began: SystemTime,
+}
+
+/// Exit codes of children.
+const DONE: i32 = 0;
+const FAILED: i32 = 1;
 
 /// Whose the workspace is.
 struct Owner {
@@ -54,12 +71,12 @@ struct Owner {
 }
 
 impl Broker {
-    /// Listens; nothing if this is not root.
+    /// Listens; nothing if this is not root, or the image has no package manager.
     ///
     /// # Errors
     /// What the file system says.
     pub(crate) fn listen(wanted: &Init) -> io::Result<Option<Self>> {
-        if !rustix::process::geteuid().is_root() {
+        if !rustix::process::geteuid().is_root() || !programs::has_any() {
             return Ok(None);
         }
         if let Some(directory) = Path::new(SOCKET).parent() {
@@ -74,52 +91,115 @@ impl Broker {
         fs::set_permissions(SOCKET, Permissions::from_mode(0o666))?;
         listener.set_nonblocking(true)?;
         let owner = Owner { uid: wanted.uid, gid: wanted.gid, root: wanted.root.clone() };
-        Ok(Some(Self { listener, owner, children: Vec::new() }))
+        Ok(Some(Self { listener, owner, children: Vec::new(), cleaner: None, unclean: None }))
     }
 
-    /// What becomes readable when somebody asks; nothing while there are as many as there may be.
+    /// Names the workspace, whose files are given back to the caller.
+    pub(crate) fn work_in(&mut self, root: &Path) {
+        self.owner.root = root.to_owned();
+    }
+
+    /// What becomes readable when somebody asks; nothing while there are as many as there may be, or
+    /// it is being cleaned up, which would take new ones for what was left.
     pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
-        (self.children.len() < MAX_CHILDREN).then(|| self.listener.as_fd())
+        self.takes_in().then(|| self.listener.as_fd())
+    }
+
+    fn takes_in(&self) -> bool {
+        self.children.len() < MAX_CHILDREN && self.cleaner.is_none() && self.unclean.is_none()
     }
 
     /// Takes in whoever asks. Does not wait.
     pub(crate) fn accept(&mut self, signals: &Signals) {
-        while self.children.len() < MAX_CHILDREN {
+        while self.takes_in() {
             let Ok((connection, _)) = self.listener.accept() else { return };
-            self.fork(connection, signals);
-        }
-    }
-
-    fn fork(&mut self, connection: UnixStream, signals: &Signals) {
-        // SAFETY: there is one thread, so the child is a whole copy.
-        match unsafe { libc::fork() } {
+            let began = SystemTime::now();
             // Out of processes: the shim sees its connection close.
-            -1 => {}
-            0 => {
-                // A panic must not unwind into process 1's own stack.
-                let serve = || serve::serve(connection, &self.owner, signals);
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve));
-                // SAFETY: `_exit` takes a number and does not return.
-                unsafe { libc::_exit(0) }
-            }
-            pid => self.children.extend(Pid::from_raw(pid)),
+            let child = fork(|| serve::serve(connection, &self.owner, signals));
+            self.children.extend(child.map(|pid| Child { pid, began }));
         }
     }
 
-    /// Notes that a child has ended, if it is one of these.
-    pub(crate) fn ended(&mut self, pid: Pid) {
-        self.children.retain(|child| *child != pid);
+    /// Notes that a child has ended, if it is one of these. One that was killed has not ended what it
+    /// looked after.
+    ///
+    /// # Errors
+    /// In words, if that cannot be made good: the container has to end.
+    pub(crate) fn ended(&mut self, pid: Pid, status: WaitStatus) -> Result<(), &'static str> {
+        let is_done = status.exit_status() == Some(DONE);
+        if self.cleaner == Some(pid) {
+            self.cleaner = None;
+            return if is_done {
+                Ok(())
+            } else {
+                Err("what a package manager left cannot be ended")
+            };
+        }
+        let Some(at) = self.children.iter().position(|child| child.pid == pid) else {
+            return Ok(());
+        };
+        let child = self.children.swap_remove(at);
+        if !is_done {
+            let before = self.unclean.unwrap_or(child.began);
+            self.unclean = Some(before.min(child.began));
+        }
+        Ok(())
+    }
+
+    /// Kills a child that is stopped: nobody looks after what it looked after.
+    pub(crate) fn stopped(&self, pid: Pid) {
+        if self.cleaner == Some(pid) || self.children.iter().any(|child| child.pid == pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Has what a killed child left cleaned up, one child at a time.
+    ///
+    /// # Errors
+    /// In words, if there can be no such child: the container has to end.
+    pub(crate) fn clean_up(&mut self, server: Option<Pid>) -> Result<(), &'static str> {
+        let Some(since) = self.unclean.filter(|_| self.cleaner.is_none()) else { return Ok(()) };
+        self.unclean = None;
+        let process_1 = rustix::process::getpid();
+        let mut spared: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
+        spared.extend(server);
+        self.cleaner = fork(|| {
+            let _ = rustix::thread::set_name(c"stigmer-cleaner");
+            spared.push(rustix::process::getpid());
+            let is_clean = clean_up::kill_strangers(process_1, self.owner.uid, &spared);
+            hand_back::hand_back(&self.owner, since);
+            is_clean
+        });
+        let out = "what a package manager left cannot be ended: there are too many processes";
+        self.cleaner.map(drop).ok_or(out)
     }
 
     /// Ends all that run.
     pub(crate) fn end(&self) {
         for child in &self.children {
-            let _ = kill_process(*child, Signal::TERM);
+            let _ = kill_process(child.pid, Signal::TERM);
         }
     }
 
     /// Whether any runs.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.children.is_empty()
+        !self.children.is_empty() || self.cleaner.is_some() || self.unclean.is_some()
+    }
+}
+
+/// Has a child do something and end, with a code that says whether it did; nothing if there can be
+/// none.
+fn fork(work: impl FnOnce() -> bool) -> Option<Pid> {
+    // SAFETY: there is one thread, so the child is a whole copy.
+    match unsafe { libc::fork() } {
+        -1 => None,
+        0 => {
+            // A panic must not unwind into process 1's own stack.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let code = if matches!(done, Ok(true)) { DONE } else { FAILED };
+            // SAFETY: `_exit` takes a number and does not return.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Pid::from_raw(pid),
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -27,7 +26,7 @@ use crate::container::signals::Signals;
 /// How long a shim may take to say what it wants: it has it ready.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the answer may take to be taken: it is one byte.
+/// How long the answer may take to be taken: it is one byte, and a line if nothing was run.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Exit codes of a shell: for a program that cannot be executed, one that is not there, and of what
@@ -43,26 +42,28 @@ struct Asked {
     directory: OwnedFd,
 }
 
-/// Serves one connection. Everything that it starts is gone when this returns.
-pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals) {
+/// Serves one connection. Everything that it starts is gone when this returns, or it says that it is
+/// not.
+pub(super) fn serve(mut connection: UnixStream, owner: &Owner, signals: &Signals) -> bool {
     let own = rustix::process::getpid();
     let _ = rustix::thread::set_name(c"stigmer-broker");
     // A group of its own, which is spared when all beneath is killed.
-    let _ = rustix::process::setsid();
+    let _ = stigmer_host::new_session();
     if rustix::process::set_child_subreaper(Some(own)).is_err()
         || connection.set_nonblocking(false).is_err()
         || connection.set_write_timeout(Some(ANSWER_LIMIT)).is_err()
     {
-        return;
+        return true;
     }
-    let Some(asked) = receive(&mut connection) else { return };
+    let Some(asked) = receive(&mut connection) else { return true };
     let began = SystemTime::now();
-    let code = run(asked, &mut connection, signals);
-    kill_descendants();
+    let answer = run(asked, &mut connection, signals);
+    let is_clean = kill_descendants();
     hand_back::hand_back(owner, began);
-    if let Some(code) = code {
-        let _ = connection.write_all(&[code]);
+    if let Some((code, why)) = answer {
+        let _ = connection.write_all(&[&[code], why.as_bytes()].concat());
     }
+    is_clean
 }
 
 /// Reads the request; nothing if it is none, or takes too long.
@@ -119,30 +120,20 @@ fn receive_descriptors(
     (received.bytes == 1).then_some(())
 }
 
-/// Runs the program. Nothing if the shim went away meanwhile, or everything is to end.
-fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u8> {
+/// Runs the program: its exit code, or that of a shell and why it did not run. The shim says that: what
+/// is written to the command's own streams could hold this up. Nothing if the shim went away meanwhile,
+/// or everything is to end.
+fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<(u8, String)> {
     let Asked { request, stdio, directory } = asked;
     let [stdin, stdout, stderr] = stdio;
     let name = request.arguments.first().cloned().unwrap_or_default();
-    let mut last_words = File::from(stderr.try_clone().ok()?);
-    let mut refuse = |text: &str, code: u8| {
-        // The stream is the shim's; what is written there must not hold this up.
-        let text = format!("stigmer: {}: {text}\n", name.display());
-        let mut polled = [PollFd::new(&last_words, PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if matches!(poll(&mut polled, Some(&now)), Ok(1..)) {
-            let _ = last_words.write_all(text.as_bytes());
-        }
-        Some(code)
-    };
     if !PROGRAMS.iter().any(|program| OsStr::new(program) == name) {
-        return refuse("no package manager that runs as root", NOT_EXECUTABLE);
+        return Some((NOT_EXECUTABLE, "no package manager that runs as root".to_owned()));
     }
     let environment = environment(request.environment, rustix::termios::isatty(&stdin));
-    let path = environment.iter().find(|(name, _)| *name == "PATH");
-    let path = path.map(|(_, value)| value.clone()).unwrap_or_default();
-    let Some(program) = find_program(&name, &path) else {
-        return refuse("command not found: this image has no such package manager", NOT_FOUND);
+    let Some(program) = find_program(&name) else {
+        let why = "command not found: this image has no such package manager";
+        return Some((NOT_FOUND, why.to_owned()));
     };
     let mut command = Command::new(program);
     command.arg0(&name).args(&request.arguments[1..]).env_clear().envs(environment);
@@ -150,7 +141,7 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
     let score = OOM_SCORE.to_string();
     let (mask, parent) = (signals.before(), rustix::process::getpid());
     let prepare = move || {
-        rustix::process::setsid()?;
+        stigmer_host::new_session()?;
         rustix::process::fchdir(&directory)?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(parent) {
@@ -164,19 +155,17 @@ fn run(asked: Asked, connection: &mut UnixStream, signals: &Signals) -> Option<u
     unsafe { command.pre_exec(prepare) };
     let child = match command.spawn() {
         Ok(child) => Pid::from_raw(child.id().cast_signed())?,
-        Err(error) => return refuse(&format!("cannot be executed: {error}"), NOT_EXECUTABLE),
+        Err(error) => return Some((NOT_EXECUTABLE, format!("cannot be executed: {error}"))),
     };
     // The descriptors are the program's alone now: whoever reads what it writes sees its end.
-    drop((command, last_words));
-    follow(child, connection, signals)
+    drop(command);
+    follow(child, connection, signals).map(|code| (code, String::new()))
 }
 
 /// The caller's environment as root has it.
 fn environment(given: Vec<(OsString, OsString)>, terminal: bool) -> BTreeMap<OsString, OsString> {
     let mut all: BTreeMap<OsString, OsString> = given.into_iter().collect();
-    let home = all.get(OsStr::new("HOME")).cloned().unwrap_or_default();
-    let path = all.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-    all.insert("PATH".into(), system_path(&path, &home));
+    all.insert("PATH".into(), system_path());
     // What it keeps for its user must not be root's in the caller's home.
     for (name, value) in [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")] {
         all.insert(name.into(), value.into());
@@ -235,10 +224,17 @@ mod tests {
 
     #[test]
     fn root_has_a_home_of_its_own_and_nobody_to_ask() {
-        let given = || vec![("HOME".into(), "/home/x".into()), ("A".into(), "b".into())];
+        let given = || {
+            vec![
+                ("HOME".into(), "/home/x".into()),
+                ("PATH".into(), "/x".into()),
+                ("A".into(), "b".into()),
+            ]
+        };
         let silent = environment(given(), false);
         assert_eq!(silent[OsStr::new("HOME")], "/root");
         assert_eq!(silent[OsStr::new("A")], "b");
+        assert_eq!(silent[OsStr::new("PATH")], system_path(), "not the caller's");
         assert_eq!(silent[OsStr::new("DEBIAN_FRONTEND")], "noninteractive");
         assert!(!environment(given(), true).contains_key(OsStr::new("DEBIAN_FRONTEND")));
     }

@@ -20,6 +20,9 @@ use crate::container::signals::Signals;
 /// Exit code when the real program cannot be reached: what a shell says of what cannot be executed.
 const UNREACHABLE: u8 = 126;
 
+/// The most bytes in which it is said why nothing was run: a line.
+const MAX_REASON: u64 = 1024;
+
 /// Signals that are passed on.
 const PASSED_ON: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
@@ -35,7 +38,7 @@ pub(crate) fn run(name: &str) -> ExitCode {
     match ask(name) {
         Ok(Some(code)) => ExitCode::from(code),
         Ok(None) => {
-            say(name, "it ended with the container's process 1");
+            say(name, "whoever ran it was killed, and it ended with that");
             ExitCode::from(UNREACHABLE)
         }
         Err(error) => {
@@ -83,10 +86,15 @@ fn ask(name: &str) -> io::Result<Option<u8>> {
         }
         if !polled[0].revents().is_empty() {
             let mut code = [0];
-            return match connection.read(&mut code) {
-                Ok(1) => Ok(Some(code[0])),
-                _ => Ok(None),
-            };
+            if !matches!(connection.read(&mut code), Ok(1)) {
+                return Ok(None);
+            }
+            let mut why = Vec::new();
+            let _ = connection.take(MAX_REASON).read_to_end(&mut why);
+            if !why.is_empty() {
+                say(name, &String::from_utf8_lossy(&why));
+            }
+            return Ok(Some(code[0]));
         }
         for signal in signals.take() {
             // Each is one byte. If nobody reads them any more, the answer is on its way.

@@ -35,18 +35,24 @@ pub(super) struct Parts<'a> {
     /// Whether package managers are asked for by shims.
     pub(super) shims: bool,
     pub(super) ca_bundle: Option<&'a Path>,
-    pub(super) proxies: &'a [(String, OsString)],
 }
 
 /// The environment of every command. What was declared is kept, but for who and where the caller is.
 pub(super) fn environment(parts: Parts<'_>) -> BTreeMap<OsString, OsString> {
-    let Parts { own, name, home, shims, ca_bundle, proxies } = parts;
+    let Parts { own, name, home, shims, ca_bundle } = parts;
     let mut all: BTreeMap<OsString, OsString> = own.into_iter().collect();
     let path = all.remove(OsStr::new("PATH")).filter(|path| !path.is_empty());
     let mut places = Vec::new();
     places.extend(shims.then(|| OsString::from(SHIMS)));
     places.extend(BINARIES.map(|directory| home.join(directory).into_os_string()));
-    places.push(path.unwrap_or_else(|| PATH.into()));
+    let path = path.unwrap_or_else(|| PATH.into());
+    // An image of ours has them by itself.
+    let more = std::env::split_paths(&path).map(std::path::PathBuf::into_os_string);
+    for place in more {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
     let who = [("HOME", home.as_os_str()), ("USER", name.as_ref()), ("LOGNAME", name.as_ref())];
     all.extend(who.map(|(name, value)| (name.into(), value.to_owned())));
     all.insert("PATH".into(), places.join(OsStr::new(":")));
@@ -62,11 +68,6 @@ pub(super) fn environment(parts: Parts<'_>) -> BTreeMap<OsString, OsString> {
             unless_declared(name, bundle.as_os_str());
         }
     }
-    for (name, value) in proxies {
-        // Some programs know the one case only, some the other.
-        unless_declared(name, value);
-        unless_declared(&name.to_ascii_uppercase(), value);
-    }
     all
 }
 
@@ -81,7 +82,6 @@ mod tests {
             home: Path::new("/h"),
             shims,
             ca_bundle: Some(Path::new("/ca")),
-            proxies: &[("http_proxy".to_owned(), "http://p".into())],
         })
     }
 
@@ -90,6 +90,7 @@ mod tests {
         let path = |own: &[(&str, &str)], shims| made(own, shims)[OsStr::new("PATH")].clone();
         let ours = "/.stigmer/bin:/h/.local/bin:/h/.npm-global/bin:/x";
         assert_eq!(path(&[("PATH", "/x")], true), ours);
+        assert_eq!(path(&[("PATH", "/h/.local/bin:/x:/x")], true), ours, "each once");
         assert!(path(&[], false).to_string_lossy().starts_with("/h/.local/bin:/h/.npm"));
         assert!(path(&[("PATH", "")], true).to_string_lossy().ends_with("/sbin:/bin"));
     }
@@ -104,7 +105,6 @@ mod tests {
             ("PIP_CERT", "/mine"),
             ("SSL_CERT_FILE", "/ca"),
             ("HTTP_PROXY", "p"),
-            ("http_proxy", "http://p"),
             ("NPM_CONFIG_PREFIX", "/h/.npm-global"),
             ("X", "=y"),
         ] {

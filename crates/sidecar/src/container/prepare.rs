@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::arguments::Init;
 use crate::broker::{Broker, PROGRAMS, SHIMS, find_program};
+use crate::say;
 
 /// Under this name the workspace is known to people and to older set-ups.
 const WORKSPACE: &str = "/workspace";
@@ -33,16 +34,30 @@ impl Trouble {
             self.0.push(format!("cannot {what}: {error}"));
         }
     }
+
+    /// Says it.
+    pub(super) fn tell(&self) {
+        for reason in &self.0 {
+            say(&format!("{reason}; it goes on without"));
+        }
+    }
 }
 
-/// Makes the home, the usual directory for temporary files, and the link to the workspace.
+/// Makes the home and the usual directory for temporary files, and has mounts be usable.
 pub(super) fn places(wanted: &Init, trouble: &mut Trouble) {
     let home = &wanted.home;
     let what = format!("make the home {} for user {}", home.display(), wanted.uid);
     trouble.note(&what, make_home(home, wanted.uid, wanted.gid));
     trouble.note(&format!("make {TEMPORARY} everybody's"), make_temporary());
-    let what = format!("link {WORKSPACE} to {}", wanted.root.display());
-    trouble.note(&what, link_workspace(&wanted.root));
+    for mounted in &wanted.mounts {
+        let what = format!("give user {} what {} needs", wanted.uid, mounted.target.display());
+        trouble.note(&what, super::mounts::give(mounted, wanted));
+    }
+}
+
+/// Makes the link to the workspace.
+pub(super) fn workspace(root: &Path, trouble: &mut Trouble) {
+    trouble.note(&format!("link {WORKSPACE} to {}", root.display()), link_workspace(root));
 }
 
 /// An image may have none, and an engine that mounts something beneath it makes one for root alone.
@@ -81,7 +96,6 @@ pub(super) fn shims(broker: Option<&Broker>, trouble: &mut Trouble) -> bool {
     if broker.is_none() {
         return false;
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let made = DirBuilder::new().recursive(true).mode(0o755).create(SHIMS).and_then(|()| {
         let program = fs::read_link(SIDECAR)?;
         for name in PROGRAMS {
@@ -90,7 +104,7 @@ pub(super) fn shims(broker: Option<&Broker>, trouble: &mut Trouble) -> bool {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            if find_program(name.as_ref(), &path).is_some() {
+            if find_program(name.as_ref()).is_some() {
                 symlink(&program, shim)?;
             }
         }

@@ -84,7 +84,7 @@ impl<'a> Server<'a> {
         let (uid, gid, mask) = (wanted.uid, wanted.gid, self.mask);
         let prepare = move || {
             mask.set();
-            rustix::process::setsid()?;
+            stigmer_host::new_session()?;
             identity::become_user(uid, gid)
         };
         // SAFETY: the closure makes system calls only and allocates nothing.

@@ -33,6 +33,9 @@ async fn an_image_with_nothing_will_do() {
     assert_eq!(executed.exit.code, 0);
     assert!(executed.stdout.head.as_bytes().starts_with(b"stigmer-sidecar "));
     assert_eq!(run(&executor, shell("true")).await.exit.code, 127);
+    // Where there is no package manager, nobody is asked to run one.
+    let made = docker(&["diff", &container.name].map(str::to_owned));
+    assert!(made.contains("/home/sandbox") && !made.contains("broker"), "{made}");
     std::fs::write(container.root.join("from outside"), "x").unwrap();
     let read = executor
         .read_file(ReadFile { path: "from outside".into(), first_line: None, last_line: None })

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use stigmer_api::client::Endpoint;
 use stigmer_core::ToolExecutor;
 use stigmer_core::file::WriteFile;
-use stigmer_core::process::{EndReason, ProcessState};
+use stigmer_core::process::{EndReason, ProcessState, SignalRequest};
 
 use super::support::*;
 
@@ -37,6 +37,26 @@ async fn a_command_is_the_callers_and_has_no_capability() {
         container.root.display().to_string()
     );
     assert!(is("echo $PATH").await.starts_with("/.stigmer/bin:/home/sandbox/.local/bin:"));
+}
+
+#[tokio::test]
+async fn a_volume_and_what_lies_above_it_are_the_callers_and_nothing_else_is() {
+    if !engine() {
+        return;
+    }
+    let volume = new_name();
+    let mut wanted = Wanted::new(BASE);
+    for target in ["/home/sandbox/.cache/deep/pip", "/srv/cache"] {
+        wanted = wanted.engine(format!("--volume={volume}:{target}"));
+        wanted = wanted.init(format!("--volume={target}"));
+    }
+    // What has something in it, and what is no volume of the engine's.
+    let container = wanted.init("--volume=/etc").init("--mounted=/opt").start();
+    let executor = container.executor().await;
+    line(&executor, "cd ~/.cache && touch x deep/x deep/pip/x && ls /srv/cache/x").await;
+    assert_eq!(line(&executor, "stat -c %u /etc /opt /srv").await, "0\n0\n0");
+    drop((executor, container));
+    docker(&["volume", "rm", &volume].map(str::to_owned));
 }
 
 #[tokio::test]
@@ -96,6 +116,55 @@ async fn an_idle_container_ends_and_not_before_its_commands() {
     until("the container is gone", || !container.is_there()).await;
     let exit = container.exit(&started);
     assert_eq!((exit.code, exit.reason), (0, EndReason::Exited));
+}
+
+#[tokio::test]
+async fn a_container_that_is_asked_to_give_way_ends_if_nothing_runs_in_it() {
+    if !engine() {
+        return;
+    }
+    let container = Wanted::new(BASE).start();
+    let executor = container.executor().await;
+    let left = executor.start_process(detached(shell("sleep 1000 & echo left"))).await.unwrap();
+    executor.wait(&left.id).await.unwrap();
+    let ask = || docker(&["kill", "--signal=USR1", &container.name].map(str::to_owned));
+    ask();
+    for _ in 0..10 {
+        assert_eq!(line(&executor, "echo here").await, "here");
+    }
+    // It takes no container that has ended.
+    ask();
+    executor.signal(&left.id, SignalRequest::Cancel).await.unwrap();
+    drop(executor);
+    until("the container is gone", || {
+        let _ = Command::new("docker").args(["kill", "--signal=USR1", &container.name]).output();
+        !container.is_there()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_command_keeps_a_container_once_it_has_ended() {
+    if !engine() {
+        return;
+    }
+    let ahead = "cd /.stigmer/shared/state/processes; for e in */exit.json; do \
+                 sed -i 's/\"ended_ms\":[0-9]*/\"ended_ms\":99999999999999/' $e; done";
+    for line in [
+        "rm -rf /.stigmer/shared/state/processes; touch /.stigmer/shared/state/processes",
+        ahead,
+        "cd /.stigmer/shared/state/processes; for d in *; do rm $d/exit.json; mkdir -p $d/x; \
+         rm -f $d/control; mv $d/x $d/control; done",
+        "for p in /proc/[0-9]*; do [ \"$(cut -d' ' -f4 $p/stat)\" != 1 ] || \
+         kill -STOP ${p#/proc/}; done",
+    ] {
+        let container = Wanted::new(BASE).ttl(1).start();
+        let executor = container.executor().await;
+        let _ = run(&executor, shell("true")).await;
+        let _ = executor.start_process(detached(shell(line))).await;
+        drop(executor);
+        until(line, || !container.is_there()).await;
+    }
 }
 
 #[tokio::test]

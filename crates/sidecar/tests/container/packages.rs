@@ -96,6 +96,26 @@ async fn nothing_of_a_package_manager_outlives_its_caller() {
         .await;
         std::fs::remove_file(&begun).unwrap();
     }
+    // Root can end who looks after it, and gains no time by that.
+    for signal in ["KILL", "STOP"] {
+        let name = format!("turns-{}", signal.to_lowercase());
+        let script = format!(
+            "cp /bin/sh kept; chmod 6755 kept; setsid sleep 7777 &
+for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" != stigmer-broker ] || kill -{signal} ${{p#/proc/}}; done
+touch kept; sleep 7777"
+        );
+        package(&executor, &name, &script).await;
+        let done = run(&executor, shell(&format!("dpkg -i /tmp/{name}.deb"))).await;
+        assert_eq!(done.exit.code, 126, "{signal}: {:?}", done.stderr.head);
+        until("all of it is gone", || sleeps() == 0).await;
+        until("what it made is the caller's", || {
+            not_mine(&container.root, container.uid).is_empty()
+        })
+        .await;
+        let kept = std::fs::metadata(container.root.join("kept")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&kept) & 0o6000, 0, "{signal}");
+        std::fs::remove_file(container.root.join("kept")).unwrap();
+    }
     // What it leaves in the background when it ends by itself goes, too.
     package(&executor, "daemon", "setsid sleep 7777 > /dev/null 2>&1 < /dev/null &").await;
     line(&executor, "dpkg -i /tmp/daemon.deb").await;
@@ -144,6 +164,7 @@ four = [null, null, null, here]
 assert answer(request([b"sh", b"-c", b"touch evil"], four)) == b"\x7e", "not on the list"
 assert answer(request([b"/bin/sh"], four)) == b"\x7e", "a path"
 assert answer(request([b"../bin/dpkg"], four)) == b"\x7e", "a path to one"
+assert answer(request([b"dpkg", b"--version"], four, b"PATH=/tmp/roots\0")) == b"\0", "the system's"
 assert answer(request([b"dpkg", b"--version"], [])) == b"", "no descriptors"
 assert answer(request([b"dpkg", b"--version"], four * 20)) == b"\0", "too many: the first four count"
 assert answer(request([b"dpkg", b"--version"], [null, null, null, null])) == b"\x7e", "no directory"
@@ -166,6 +187,9 @@ async fn nobody_gets_more_than_a_package_manager() {
     let container = Container::new(BASE);
     let executor = container.executor().await;
     std::fs::write(container.root.join("hostile.py"), HOSTILE).unwrap();
+    // What is root's by itself, and not what it lies in.
+    let planted = "mkdir /tmp/roots; printf '#!/bin/sh\\ntouch evil' > /tmp/roots/dpkg; chmod 755 /tmp/roots/dpkg";
+    docker(&["exec", "--user=0:0", &container.name, "sh", "-c", planted].map(str::to_owned));
     line(&executor, "python3 hostile.py").await;
     assert!(!container.root.join("evil").exists());
     // All others are served as before, several at once.

@@ -110,6 +110,7 @@ mod tests {
             duration_ms: 1,
             output_bytes: 5,
             memory_limit: None,
+            cause: None,
             survivors: Vec::new(),
         })
     }

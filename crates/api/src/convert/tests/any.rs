@@ -272,13 +272,13 @@ pub(super) fn exit() -> impl Strategy<Value = ExitStatus> {
         uid,
     });
     let signal = of(any::<i32>());
-    let times = (any::<[u64; 3]>(), of(any::<u64>()));
+    let times = (any::<[u64; 3]>(), of(any::<u64>()), of(".{1,8}"));
     (any::<i32>(), reason, signal, times, vec(survivor, 0..3)).prop_map(
         |(
             code,
             reason,
             signal,
-            ([ended_ms, duration_ms, output_bytes], memory_limit),
+            ([ended_ms, duration_ms, output_bytes], memory_limit, cause),
             survivors,
         )| ExitStatus {
             code,
@@ -288,6 +288,7 @@ pub(super) fn exit() -> impl Strategy<Value = ExitStatus> {
             duration_ms,
             output_bytes,
             memory_limit,
+            cause,
             survivors,
         },
     )

@@ -122,7 +122,7 @@ fn what_is_unknown_or_out_of_range_is_refused_and_named() {
     );
     refused::<_, (OpenWorkspace, Preparation)>(wire::PrepareRequest::default(), "open");
     let open = Some(wire::OpenWorkspaceRequest::default());
-    let message = wire::PrepareRequest { open, preparation: 4 };
+    let message = wire::PrepareRequest { open, preparation: 5 };
     refused::<_, (OpenWorkspace, Preparation)>(message, "preparation");
     let mode = Some(0o10000);
     refused::<_, Upload>(wire::UploadBegin { mode, ..Default::default() }, "mode");

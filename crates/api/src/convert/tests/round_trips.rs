@@ -173,6 +173,7 @@ proptest! {
         let settings = workspace.server_settings.clone();
         let open = OpenWorkspace { path, mode, settings };
         same::<wire::OpenWorkspaceRequest, _>(&open);
+        same::<wire::PrepareRequest, _>(&(open.clone(), Preparation::Create));
         same::<wire::PrepareRequest, _>(&(open.clone(), Preparation::Start));
         same::<wire::PrepareRequest, _>(&(open, Preparation::Recover));
         same::<wire::Preparing, _>(&preparing);
@@ -276,6 +277,7 @@ fn the_end_of_a_command_does_not_move_its_reader() {
         duration_ms: 1,
         output_bytes,
         memory_limit: None,
+        cause: None,
         survivors: Vec::new(),
     };
     assert_eq!(position.event(output(5, "abc")).next, 8);

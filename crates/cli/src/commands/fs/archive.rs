@@ -12,11 +12,14 @@ use tokio::sync::mpsc;
 
 use crate::context::io as failed;
 
-/// Bytes handed over at once: a pipe's capacity.
-pub(super) const PIECE: usize = 64 << 10;
+/// Bytes handed over at once: what goes into one message.
+pub(super) const PIECE: usize = 256 << 10;
 
-/// Pieces that may wait on their way: half a mebibyte between a fast side and a slow one.
-const WAITING: usize = 8;
+/// Pieces that may wait on their way: a mebibyte between a fast side and a slow one.
+const WAITING: usize = 4;
+
+/// What an archive is made of (`tar(5)`).
+const BLOCK: usize = 512;
 
 /// An archive of what a directory holds, its entries named relative to it. Sockets, FIFOs and
 /// devices are left out.
@@ -66,10 +69,15 @@ fn append_file(builder: &mut Builder<Sending>, path: &Path, name: &Path) -> io::
     let metadata = file.metadata()?;
     let mut header = Header::new_gnu();
     header.set_metadata_in_mode(&metadata, HeaderMode::Complete);
-    let mut content = file.take(metadata.len());
-    builder.append_data(&mut header, name, &mut content)?;
-    if content.limit() > 0 {
+    // The content goes past the builder, which would copy it in small pieces.
+    builder.append_data(&mut header, name, io::empty())?;
+    let sending = builder.get_mut();
+    if sending.take(&file, metadata.len())? < metadata.len() {
         return Err(io::Error::other(format!("{} shrank while it was read", path.display())));
+    }
+    let over = usize::try_from(metadata.len() % BLOCK as u64).unwrap_or_default();
+    if over > 0 {
+        sending.write_all(&[0; BLOCK][over..])?;
     }
     Ok(())
 }
@@ -78,6 +86,31 @@ fn append_file(builder: &mut Builder<Sending>, path: &Path, name: &Path) -> io::
 struct Sending {
     sender: mpsc::Sender<Result<Bytes, ToolError>>,
     piece: Vec<u8>,
+}
+
+impl Sending {
+    /// Sends a file, at most so many bytes of it; returns how many it had.
+    fn take(&mut self, mut file: &File, most: u64) -> io::Result<u64> {
+        let mut left = most;
+        while left > 0 {
+            let begin = self.piece.len();
+            let room = u64::try_from(PIECE - begin).unwrap_or(u64::MAX).min(left);
+            self.piece.resize(begin + usize::try_from(room).unwrap_or(PIECE), 0);
+            let read = file.read(&mut self.piece[begin..]);
+            let count = read.as_ref().copied().unwrap_or_default();
+            self.piece.truncate(begin + count);
+            match read {
+                Ok(0) => break,
+                Ok(count) => left -= count as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if self.piece.len() == PIECE {
+                self.flush()?;
+            }
+        }
+        Ok(most - left)
+    }
 }
 
 impl Write for Sending {

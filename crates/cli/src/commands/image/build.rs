@@ -1,28 +1,26 @@
 //! `stigmer image build`.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command as Program, Stdio};
 
 use clap::Args;
 use serde_json::json;
 use stigmer_core::{ErrorCode, ToolError};
 
-use super::{configured, docker, no_docker};
+use stigmer_engine::LOCAL_IMAGE;
+
+use super::{configured, docker, for_engine, no_docker};
 use crate::arguments::Globals;
 use crate::output::{Failure, Output};
 
-/// The file that says what is in the image, in a checkout.
-const DOCKERFILE: &str = "images/Dockerfile.sandbox.basic";
-
-/// What the image is called where no flag says so; it is no name of a registry's, so that it is
-/// never mistaken for one that was pulled.
-const TAG: &str = "stigmer-sandbox-basic:local";
+/// What builds the image, in a checkout.
+const SCRIPT: &str = "images/build";
 
 /// Builds the sandbox image in a checkout of stigmer.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Docker's own command line does it, with images/Dockerfile.sandbox.basic of the checkout that the
-current directory is in.
+images/build does it, of the checkout that the current directory is in: it builds on Debian's packages
+where no base can be pulled, and trusts what this machine trusts. With -f it is `docker build` alone.
 
 Examples:
   stigmer image build
@@ -42,24 +40,27 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
         let (configuration, _) = configured(globals)?;
-        let file = match self.file {
-            Some(file) => file,
-            None => find()?,
-        };
         let tag = self.tag.or_else(|| globals.sandbox_image.clone());
-        let tag = tag.unwrap_or_else(|| TAG.to_owned());
-        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let tag = tag.unwrap_or_else(|| LOCAL_IMAGE.to_owned());
         let mut program = docker(&configuration);
-        program.arg("build").arg("--tag").arg(&tag).arg("--file").arg(&file);
+        if let Some(file) = &self.file {
+            program.arg("build").arg("--tag").arg(&tag).arg("--file").arg(file);
+        } else {
+            program = for_engine(&configuration, Program::new(find()?));
+            program.arg("basic").arg("--tag").arg(&tag);
+        }
         for argument in &self.build_arg {
             program.arg("--build-arg").arg(argument);
         }
-        program.arg(parent.unwrap_or(Path::new(".")));
+        if let Some(file) = &self.file {
+            let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+            program.arg(parent.unwrap_or(Path::new(".")));
+        }
         // Standard output is for our result.
         program.stdin(Stdio::null()).stdout(std::io::stderr());
         let status = program.status().map_err(|error| no_docker(&error))?;
         if !status.success() {
-            let message = format!("docker build: {status}");
+            let message = format!("the build of {tag}: {status}");
             let error = ToolError::new(ErrorCode::Io, message)
                 .with_hint("what it says above is why; `stigmer doctor` looks at the engine");
             return Err(error.into());
@@ -74,13 +75,13 @@ impl Build {
     }
 }
 
-/// The file in the checkout that the current directory is in.
+/// The script in the checkout that the current directory is in.
 fn find() -> Result<PathBuf, ToolError> {
     let current = std::env::current_dir()
         .map_err(|error| crate::context::io("open", "the current directory", &error))?;
-    let found = current.ancestors().map(|above| above.join(DOCKERFILE)).find(|path| path.is_file());
+    let found = current.ancestors().map(|above| above.join(SCRIPT)).find(|path| path.is_file());
     found.ok_or_else(|| {
-        ToolError::new(ErrorCode::NotFound, format!("there is no {DOCKERFILE} here or above"))
+        ToolError::new(ErrorCode::NotFound, format!("there is no {SCRIPT} here or above"))
             .with_hint("run it in a checkout of stigmer, or name a file with -f")
     })
 }

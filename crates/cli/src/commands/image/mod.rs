@@ -57,7 +57,11 @@ fn configured(globals: &Globals) -> Result<(Configuration, String), ToolError> {
 
 /// The engine's own program, for what only it can do, and for the engine that the settings name.
 fn docker(configuration: &Configuration) -> Program {
-    let mut program = Program::new("docker");
+    for_engine(configuration, Program::new("docker"))
+}
+
+/// The program, for the engine that the settings name.
+fn for_engine(configuration: &Configuration, mut program: Program) -> Program {
     if let Some(found) = configuration.get(Key::SandboxEngine) {
         program.env("DOCKER_HOST", found.value.to_string());
     }

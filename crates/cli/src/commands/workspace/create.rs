@@ -13,7 +13,8 @@ use crate::output::{Failure, Output};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 One that is there stays as it is, unless the settings ask for another; it is replaced then if no
-command runs in it. What flags and environment say of it is kept with the workspace.
+command runs in it. What flags and environment say of it is kept with the workspace until `rm`, except
+what may be secret; `status` shows it.
 
 Examples:
   stigmer workspace create
@@ -26,6 +27,6 @@ pub(crate) struct Create {
 
 impl Create {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
-        prepare(self.directory.as_deref(), Preparation::Open, globals, output)
+        prepare(self.directory.as_deref(), Preparation::Create, globals, output)
     }
 }

@@ -3,6 +3,7 @@
 mod create;
 mod list;
 mod recover;
+pub(crate) mod refill;
 mod rm;
 mod start;
 mod status;
@@ -18,7 +19,7 @@ use stigmer_core::workspace::Preparation;
 use crate::arguments::Globals;
 use crate::context::runtime;
 use crate::output::{Failure, Output};
-use crate::places::Access;
+use crate::places::{Access, Places};
 use crate::progress::{Shown, Telling};
 
 /// Makes, looks at and removes sandboxes.
@@ -52,6 +53,8 @@ enum Command {
     Rm(rm::Rm),
     /// Remove a sandbox that failed and make another
     Recover(recover::Recover),
+    #[command(hide = true)]
+    Refill(refill::Refill),
 }
 
 impl Workspace {
@@ -64,6 +67,7 @@ impl Workspace {
             Command::Start(command) => command.run(globals, output),
             Command::Rm(command) => command.run(globals, output),
             Command::Recover(command) => command.run(globals, output),
+            Command::Refill(command) => command.run(globals),
         }
     }
 }
@@ -79,7 +83,11 @@ fn prepare(
     let workspace = access.directory(directory, globals)?;
     let shown = Shown::new(if globals.json { Telling::Nothing } else { Telling::All });
     let status = runtime()?.block_on(async {
-        access.prepare(&workspace, preparation, &|event| shown.show(&event)).await?;
+        let prepared = access.prepare(&workspace, preparation, &|event| shown.show(&event)).await;
+        if let Places::Here(engine) = &access.places {
+            refill::in_background(engine, &workspace, globals);
+        }
+        prepared?;
         let name = access.name(workspace.root().to_str(), globals)?;
         access.status(&name).await
     })?;

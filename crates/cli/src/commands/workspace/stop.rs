@@ -9,7 +9,8 @@ use crate::output::{Failure, Output};
 /// Ends the commands of a sandbox and keeps it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is installed in it stays; `stigmer workspace start` makes it ready again.
+What is installed in it stays, and so does its memory; `stigmer workspace start`, or the next use, makes
+it ready again. A daemon removes one that was stopped for sandbox_ttl; without one it stays until `rm`.
 
 Examples:
   stigmer workspace stop")]

@@ -21,6 +21,10 @@ use std::path::PathBuf;
 
 const PREFIX: &str = "output.";
 
+/// A segment is an eighth of the cap, so that the kept beginning is an eighth and the kept end is
+/// more than half; and at most this large, so that finding an offset in one stays quick.
+const MAX_SEGMENT: u64 = 16 << 20;
+
 /// The file name of the segment that begins at `offset`.
 fn segment_name(offset: u64) -> PathBuf {
     PathBuf::from(format!("{PREFIX}{offset:016x}"))

@@ -4,17 +4,25 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::fs::Dir;
 use rustix::io::Errno;
 use stigmer_core::process::{GapReason, OutputEvent, OutputKind};
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 
 use super::frame::{FrameKind, HEADER_LENGTH, split_first};
-use super::{segment_name, segment_offset};
+use super::{MAX_SEGMENT, segment_name, segment_offset};
+use crate::supervisor::record::open_regular;
 
 /// Bytes read from disk at a time: large enough that system calls do not count, small enough for
 /// many followers at once.
 const READ_SIZE: usize = 256 << 10;
+
+/// The longest segment that is read. A writer begins another one long before; whoever else wrote it
+/// may have meant that its reader comes to no end.
+const LONGEST_SEGMENT: u64 = 2 * MAX_SEGMENT;
+
+/// The most names in a process's directory: the segments of two tebibytes of output.
+const MOST_NAMES: usize = 128 << 10;
 
 /// Reads a command's output from an offset on, as far as it is there.
 #[derive(Debug)]
@@ -122,6 +130,9 @@ impl LogReader {
             let damaged = |error| damaged(&self.offset, &error);
             let Some((frame, after)) = split_first(rest).map_err(damaged)? else { break };
             let length = u64::from(frame.header.length);
+            if segment.frame + length > LONGEST_SEGMENT {
+                return Err(damaged_log(self.offset, "a segment is longer than any writer's"));
+            }
             let payload = match segment.taken {
                 0 => frame.payload,
                 // The payload in the buffer begins behind what was taken, so cut the rest anew.
@@ -197,10 +208,9 @@ impl LogReader {
 
     /// Opens the segment that begins at `start`; false if there is none.
     fn enter(&mut self, start: u64) -> Result<bool> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match openat(self.directory.as_fd(), segment_name(start), flags, Mode::empty()) {
+        match open_regular(self.directory.as_fd(), segment_name(start)) {
             Ok(file) => {
-                self.segment = Some(Segment { file: file.into(), start, frame: 0, taken: 0 });
+                self.segment = Some(Segment { file, start, frame: 0, taken: 0 });
                 self.offset = start;
                 Ok(true)
             }
@@ -211,7 +221,11 @@ impl LogReader {
 
     fn segments(&self) -> Result<Vec<u64>> {
         let mut starts = Vec::new();
-        for entry in Dir::read_from(&*self.directory).map_err(|error| unreadable(&error))? {
+        let names = Dir::read_from(&*self.directory).map_err(|error| unreadable(&error))?;
+        for (count, entry) in names.enumerate() {
+            if count > MOST_NAMES {
+                return Err(damaged_log(self.offset, "its directory has more names than any log"));
+            }
             let entry = entry.map_err(|error| unreadable(&error))?;
             starts.extend(segment_offset(entry.file_name().to_bytes()));
         }
@@ -277,6 +291,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn directory(path: &std::path::Path) -> OwnedFd {
+        use rustix::fs::{Mode, OFlags};
         rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap()
     }
 
@@ -371,6 +386,54 @@ mod tests {
         let error =
             LogReader::open(Arc::new(directory(home.path())), 0).unwrap().read().unwrap_err();
         assert_eq!(error.code, ErrorCode::Io);
+    }
+
+    /// What a command that is shut in may put there for whoever reads its log from outside.
+    fn planted(plant: impl FnOnce(&std::path::Path)) -> Vec<ErrorCode> {
+        let home = tempfile::tempdir().unwrap();
+        plant(home.path());
+        let directory = Arc::new(directory(home.path()));
+        let read = LogReader::open(Arc::clone(&directory), 0).and_then(|mut reader| {
+            while !reader.read()?.is_empty() {}
+            Ok(())
+        });
+        let end = LogReader::end_of(&directory).map(drop);
+        [read, end].into_iter().filter_map(|done| done.err().map(|error| error.code)).collect()
+    }
+
+    #[test]
+    fn a_planted_log_is_read_in_bounded_time() {
+        let both = [ErrorCode::Io, ErrorCode::Io];
+        let first = "output.0000000000000000";
+        let frame =
+            |length| Header { kind: FrameKind::Output(OutputKind::Stdout), length }.encode();
+        let sparse = |path: &std::path::Path, length| {
+            std::fs::write(path.join(first), frame(length)).unwrap();
+            let file = File::options().write(true).open(path.join(first)).unwrap();
+            file.set_len(8 << 40).unwrap();
+        };
+        assert_eq!(planted(|path| sparse(path, u32::MAX)), both, "one frame of gigabytes");
+        assert_eq!(planted(|path| sparse(path, 1)), both, "holes where frames should be");
+        let fifo = |path: &std::path::Path| {
+            let kind = rustix::fs::FileType::Fifo;
+            let mode = rustix::fs::Mode::RWXU;
+            rustix::fs::mknodat(rustix::fs::CWD, path.join(first), kind, mode, 0).unwrap();
+        };
+        assert_eq!(planted(fifo), both, "nobody writes into it");
+        let link = |path: &std::path::Path| {
+            std::os::unix::fs::symlink("/dev/zero", path.join(first)).unwrap();
+        };
+        assert_eq!(planted(link), both);
+        let many = |path: &std::path::Path| {
+            let one = path.join("one");
+            std::fs::write(&one, "").unwrap();
+            for number in 0..=MOST_NAMES as u64 {
+                if std::fs::hard_link(&one, path.join(segment_name(2 * number + 1))).is_err() {
+                    std::fs::write(path.join(segment_name(2 * number + 1)), "").unwrap();
+                }
+            }
+        };
+        assert_eq!(planted(many), both, "more names than can be");
     }
 
     #[test]

@@ -11,11 +11,7 @@ use rustix::io::Errno;
 use stigmer_core::process::OutputKind;
 
 use super::frame::{FrameKind, GAP_LENGTH, HEADER_LENGTH, Header};
-use super::segment_name;
-
-/// A segment is an eighth of the cap, so that the kept beginning is an eighth and the kept end is
-/// more than half; and at most this large, so that finding an offset in one stays quick.
-const MAX_SEGMENT: u64 = 16 << 20;
+use super::{MAX_SEGMENT, segment_name};
 
 /// Writes a command's output, within a cap.
 #[derive(Debug)]
