@@ -21,8 +21,8 @@ use stigmer_engine::configuration::parse::{Kind, Value};
 use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
 use crate::commands::{
-    attach, completions, config, doctor, find, fs, grep, image, kill, logs, ps, run, server,
-    version, wait, workspace,
+    attach, completions, config, doctor, explain, find, fs, grep, image, kill, logs, ps, run,
+    server, version, wait, workspace,
 };
 use crate::output::{Failure, Output};
 
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Workspace(workspace::Workspace),
     /// Build, pull and list images of sandboxes
     Image(image::Image),
+    /// Say where auto mode would run a command, and why
+    Explain(explain::Explain),
     /// Print shell completions
     Completions(completions::Completions),
     /// Print the version

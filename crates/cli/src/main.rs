@@ -45,6 +45,7 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
         Command::Server(command) => command.run(globals, output),
         Command::Workspace(command) => command.run(globals, output),
         Command::Image(command) => command.run(globals, output),
+        Command::Explain(command) => command.run(globals, output),
         Command::Completions(command) => command.run(output),
         Command::Version(command) => command.run(globals, output),
     }

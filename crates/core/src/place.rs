@@ -81,3 +81,13 @@ pub enum Lane {
     /// In the workspace's container.
     Sandbox,
 }
+
+impl fmt::Display for Lane {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::HostReadOnly => "host, read-only",
+            Self::HostWorkspace => "host, workspace",
+            Self::Sandbox => "sandbox",
+        })
+    }
+}

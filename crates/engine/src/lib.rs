@@ -8,6 +8,7 @@ mod cache;
 pub mod configuration;
 pub mod doctor;
 mod homeless;
+mod routing;
 mod sandbox;
 mod secret;
 mod store;
@@ -33,8 +34,10 @@ use store::Store;
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
 pub use configuration::{Configuration, Sources, Surroundings};
+pub use routing::Router;
 pub use sandbox::LOCAL_IMAGE;
 pub use secret::{REDACTED, Secret};
+pub use stigmer_route::Verdict;
 pub use workspace::Workspace;
 
 /// All execution modes, in the order in which they are shown.

@@ -1,0 +1,162 @@
+//! `stigmer explain`.
+
+use std::ffi::OsString;
+use std::io::{BufRead, Read as _};
+
+use clap::Args;
+use serde::Serialize;
+use stigmer_core::process::Command;
+use stigmer_core::{ByteString, FilePath, Result, ToolError};
+use stigmer_engine::{Configuration, Router, Verdict, Workspace};
+
+use crate::arguments::{Globals, bytes};
+use crate::context;
+use crate::output::{Failure, Output};
+
+/// Bytes of a line of standard input. No command may be so long (`MAX_ARG_STRLEN`, 128 KiB).
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// Says where auto mode would run a command, and why.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is run. One argument is a command line for the shell; several are a program and its arguments.
+A lane is `host, read-only`, `host, workspace` or `sandbox`; what no rule knows is for the sandbox.
+
+Rules of your own are in rules.toml in stigmer's home; a project's, in .stigmer/rules.toml, can only
+send more to the sandbox.
+
+Examples:
+  stigmer explain 'git status && ls | head'
+  stigmer explain --json 'pip install requests'
+  stigmer explain git log --oneline
+  stigmer explain --lines --json < commands.txt")]
+pub(crate) struct Explain {
+    /// The directory in which it would start [default: the workspace]
+    #[arg(long, value_name = "DIR", value_parser = bytes(), value_hint = clap::ValueHint::DirPath)]
+    cwd: Option<ByteString>,
+    /// Read command lines from standard input, one a line
+    #[arg(long)]
+    lines: bool,
+    /// One command line for the shell, or a program and its arguments
+    #[arg(
+        required_unless_present = "lines",
+        conflicts_with = "lines",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<OsString>,
+}
+
+/// A verdict, and in a batch what it is of.
+#[derive(Serialize)]
+struct Explained<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a ByteString>,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+impl Explain {
+    pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
+        let router = self.router(globals)?;
+        if self.lines {
+            each_line(std::io::stdin().lock(), |line| {
+                let command = Command::Shell(line.clone());
+                let explained = Explained { command: Some(line), verdict: router.decide(&command) };
+                say(&explained, output)
+            })?;
+            return Ok(0);
+        }
+        let words: Vec<ByteString> = self.command.into_iter().map(ByteString::from).collect();
+        let command = match <[ByteString; 1]>::try_from(words) {
+            Ok([line]) => Command::Shell(line),
+            Err(words) => Command::Argv(words),
+        };
+        say(&Explained { command: None, verdict: router.decide(&command) }, output)?;
+        Ok(0)
+    }
+
+    fn router(&self, globals: &Globals) -> Result<Router> {
+        let configuration = Configuration::load(&context::sources(globals))?;
+        let current = std::env::current_dir()
+            .map_err(|error| context::io("open", "the current directory", &error))?;
+        let named = globals.workspace.as_deref().or(configuration.workspace_directory());
+        let workspace = Workspace::choose(named, &current)?;
+        let cwd = match &self.cwd {
+            None => workspace.root().to_owned(),
+            Some(path) => {
+                let path = workspace.root().join(FilePath::from(path.clone()).as_path());
+                path.canonicalize()
+                    .map_err(|error| context::io("open", &path.display().to_string(), &error))?
+            }
+        };
+        if !cwd.starts_with(workspace.root()) {
+            let reason = format!("{} is not in the workspace", cwd.display());
+            return Err(ToolError::invalid_argument("--cwd", reason));
+        }
+        Router::read(&configuration, workspace.root(), &cwd)
+    }
+}
+
+fn say(explained: &Explained<'_>, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(explained);
+    }
+    let Verdict { lane, rule, token, reason } = &explained.verdict;
+    match explained.command {
+        // A line a command, for people and for `cut`.
+        Some(_) => output.line(format_args!("{lane}\t{rule}\t{token}\t{reason}")),
+        None => {
+            output.line(format_args!("lane    {lane}"))?;
+            output.line(format_args!("rule    {rule}"))?;
+            output.line(format_args!("token   {token}"))?;
+            output.line(format_args!("reason  {reason}"))
+        }
+    }
+}
+
+/// Hands over each line, without its end.
+fn each_line(
+    mut input: impl BufRead,
+    mut each: impl FnMut(&ByteString) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let read = (&mut input).take(LONGEST_LINE + 1).read_until(b'\n', &mut line);
+        read.map_err(|error| context::io("read", "standard input", &error))?;
+        if line.is_empty() {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() as u64 > LONGEST_LINE {
+            let reason = format!("line {number} has more than {LONGEST_LINE} bytes");
+            return Err(ToolError::invalid_argument("--lines", reason).into());
+        }
+        each(&ByteString::from(line.as_slice()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[u8]) -> Result<Vec<String>, Failure> {
+        let mut all = Vec::new();
+        each_line(text, |line| {
+            all.push(line.to_string());
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    #[test]
+    fn a_line_is_what_is_before_its_end() {
+        assert_eq!(lines(b"a\n\nb c").unwrap(), ["a", "", "b c"]);
+        assert!(lines(b"").unwrap().is_empty());
+        assert!(lines(&vec![b'a'; 1 << 20]).is_ok());
+        assert!(lines(&vec![b'a'; (1 << 20) + 1]).is_err());
+    }
+}
