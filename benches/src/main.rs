@@ -119,6 +119,8 @@ fn all(bench: Bench) -> Outcome<bool> {
             continue;
         }
         eprintln!("measuring: {name}");
+        // What the one before has written is not paid for by this one.
+        rustix::fs::sync();
         match benchmark(&bench) {
             Ok(more) => rows.extend(more),
             Err(error) => {

@@ -8,13 +8,14 @@ use futures_util::future::join_all;
 use stigmer_core::manager::{Listener, Progress, Site};
 use stigmer_core::process::SignalRequest;
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError, ToolExecutor, WorkspaceId};
+use tokio::time::sleep;
 
 use crate::create::user;
 use crate::engine::{Found, GIVE_WAY, State};
 use crate::executor::ContainerExecutor;
 use crate::judge::{Verdict, judge};
 use crate::lock::{Lock, PATIENCE};
-use crate::make::{Made, arrive};
+use crate::make::{Made, START, arrive};
 use crate::manager::DockerManager;
 use crate::names::{FILES, POOL, pool_fingerprint, volumes};
 use crate::record::{Files, Record, Way};
@@ -22,8 +23,12 @@ use crate::root::Root;
 use crate::shared::Place;
 use crate::transport::has_no_socket;
 
-/// How often a container is looked for and made: more often means that somebody else makes it, too,
-/// and does not hold our lock.
+/// How long a container is looked for and made anew because its name is taken, or it ends while it is
+/// looked at. An engine goes on to make one whose maker was killed, and shows it once that is done,
+/// which takes seconds on a busy machine; longer means that somebody who does not hold our lock makes it.
+const SETTLING: Duration = START;
+
+/// How often at least: an image may have been pulled meanwhile.
 const TRIES: usize = 3;
 
 /// How often commands are ended before a container is paused, while others start new ones.
@@ -69,14 +74,20 @@ impl DockerManager {
         let name = self.home.container(&site.workspace);
         self.clear_claim(place).await?;
         let root = Root::open(&site.root)?;
-        for _ in 0..TRIES {
+        let began = Instant::now();
+        let mut tries = 0;
+        while tries < TRIES || began.elapsed() < SETTLING {
+            tries += 1;
             if let Some(found) = self.engine.container(&name).await? {
                 let fingerprint = self.expected(site, place, &found)?;
                 let verdict = self.judged(site, &root, place, &found, &fingerprint)?;
                 match verdict {
                     Verdict::Adopt => match self.adopt(site, &root, place, &found).await {
                         // It ended while it was looked at.
-                        Err(error) if is_gone(&error) => continue,
+                        Err(error) if is_gone(&error) => {
+                            sleep(LOOK).await;
+                            continue;
+                        }
                         Err(error) if has_no_socket(&error) => {
                             if !self.gives_way(&found).await? {
                                 return Err(error);
@@ -103,7 +114,7 @@ impl DockerManager {
             Record::forget(place.path())?;
             match self.make(site, &root, place, listener).await? {
                 Made::Ready(executor) => return Ok(executor),
-                Made::NameTaken => {}
+                Made::NameTaken => sleep(LOOK).await,
             }
         }
         let message = format!("another program keeps making the container {name}");
@@ -263,7 +274,7 @@ impl DockerManager {
             // One that ends does not answer any more.
             if let Ok(Ok(all)) = tokio::time::timeout(LOOK, running(&remote)).await {
                 refuse_if_used(&found.name, all.len(), why)?;
-                tokio::time::sleep(LOOK).await;
+                sleep(LOOK).await;
             }
             if began.elapsed() > ENDING {
                 let message = format!("the container {} does not end", found.name);
@@ -280,7 +291,7 @@ impl DockerManager {
         let began = Instant::now();
         while began.elapsed() < GIVING_WAY {
             match self.engine.container(&found.id).await? {
-                Some(Found { state: State::Running, .. }) => tokio::time::sleep(LOOK).await,
+                Some(Found { state: State::Running, .. }) => sleep(LOOK).await,
                 _ => return Ok(true),
             }
         }
