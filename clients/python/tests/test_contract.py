@@ -141,6 +141,22 @@ def test_a_reply_has_every_field_and_no_other(call):
         check_reply(call.reply, (first.get("oneOf") or first.get("anyOf"))[0], set())
 
 
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("CaseRule", types.files.CaseRule),
+        ("EndReason", types.processes.EndReason),
+        ("ExecutionMode", types.workspaces.ExecutionMode),
+        ("FileKind", types.files.FileKind),
+        ("Follow", types.processes.Follow),
+        ("Preparation", types.workspaces.Preparation),
+        ("TransferFormat", transfers.TransferFormat),
+    ],
+)
+def test_what_can_be_said_is_what_the_contract_lists(name, ours):
+    assert {*typing.get_args(ours), "unspecified"} == set(SCHEMAS[name]["enum"])
+
+
 def test_every_code_has_its_exception():
     codes = SCHEMAS["Error"]["properties"]["code"]["enum"]
     kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind)]

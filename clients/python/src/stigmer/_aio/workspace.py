@@ -186,6 +186,11 @@ class AsyncWorkspace(AsyncFiles):
 
         Whoever works in a workspace need not ask for it, but is told nothing while an image is
         pulled.
+
+        Args:
+            preparation: ``open`` makes or starts it, as a use does; ``start`` starts one that was
+                stopped; ``recover`` replaces one that failed; ``create`` is ``open``, and keeps the
+                settings with the workspace for whoever uses it later and says nothing.
         """
         mode: Any = self.mode
         settings = self._settings if mode == "sandbox" else {}
