@@ -50,10 +50,22 @@ def test_what_the_program_says_is_in_the_error(other_home, monkeypatch):
 def test_a_program_that_is_missing_is_named(other_home, monkeypatch):
     monkeypatch.delenv("STIGMER_BIN", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(_discovery, "__file__", "/nowhere/x")
+    monkeypatch.setattr(_discovery, "_scripts", list)
     with pytest.raises(errors.NotAvailableError, match="not installed") as caught:
         stigmer.Client().info()
     assert "STIGMER_BIN" in caught.value.hint
+
+
+def test_the_program_of_the_environment_comes_before_others(monkeypatch, tmp_path):
+    monkeypatch.delenv("STIGMER_BIN", raising=False)
+    for name in ("environment", "path"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stigmer").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(_discovery, "_scripts", lambda: [str(tmp_path / "none")])
+    assert _discovery.binary() == str(tmp_path / "path/stigmer")
+    monkeypatch.setattr(_discovery, "_scripts", lambda: [str(tmp_path / "environment")])
+    assert _discovery.binary() == str(tmp_path / "environment/stigmer")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sysconfig
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,28 @@ def binary() -> str:
         if not os.access(named, os.X_OK):
             raise BadConfigurationError(f"STIGMER_BIN: {named}: no executable file")
         return named
-    own = Path(__file__).parent / "_bin" / "stigmer"
-    if os.access(own, os.X_OK):
-        return str(own)
+    for directory in _scripts():
+        own = os.path.join(directory, "stigmer")
+        if os.access(own, os.X_OK):
+            return own
     found = shutil.which("stigmer")
     if found is None:
         raise NotAvailableError(
-            "stigmer: the program is not installed",
-            hint="install a wheel that has it, put it on PATH, or name it with STIGMER_BIN",
+            "stigmer: the program is not installed: this package came without it",
+            hint="install a wheel for this platform (`make wheel` builds one), or build the "
+            "program (`make install`) and put it on PATH, or name it with STIGMER_BIN",
         )
     return found
+
+
+def _scripts() -> list[str]:
+    """Return where a wheel's programs are: its environment's, `pip --target`'s, the user's."""
+    user = sysconfig.get_preferred_scheme("user")
+    return [
+        sysconfig.get_path("scripts"),
+        str(Path(__file__).parents[1] / "bin"),
+        sysconfig.get_path("scripts", user),
+    ]
 
 
 def find(endpoint: str | None, token: str | None, *, autostart: bool) -> Address:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
@@ -27,10 +29,19 @@ class AsyncTransport:
 
     def __init__(self, endpoint: str | None, token: str | None, autostart: bool) -> None:
         self._find = functools.partial(_discovery.find, endpoint, token, autostart=autostart)
-        self._lock = _runtime.Lock()
-        self._http: _runtime.HttpClient | None = None
         self._address: _discovery.Address | None = None
         self._closed = False
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        """Begin without a connection: a new transport, or one in a process that was forked.
+
+        A forked process has its parent's connections, and locks that nobody in it will release.
+        """
+        self._lock = _runtime.Lock()
+        self._http: _runtime.HttpClient | None = None
+        self._process = os.getpid()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -85,6 +96,7 @@ class AsyncTransport:
     async def stream(self, asked: Stream[T]) -> AsyncIterator[T]:
         """Send a request and give the answers; go on where a connection broke."""
         body: Mapping[str, Any] = asked.body
+        process = self._process
         delays = _resilience.delays()
         failed: _runtime.HttpClient | None = None
         while True:
@@ -113,11 +125,16 @@ class AsyncTransport:
                                 body = asked.since(getattr(value, "next"))  # noqa: B009
                                 delays = _resilience.delays()
                             yield value
+                            if self._process != process:
+                                raise UnavailableError(
+                                    "the stream was begun before a fork, and is the parent's",
+                                    hint="ask for it anew in the process that reads it",
+                                )
                 raise httpx.RemoteProtocolError("the stream ended before its end")
             except (httpx.TransportError, StigmerError) as error:
                 failed = self._http
                 delay = next(delays, None)
-                again = asked.resumable or not begun
+                again = (asked.resumable or not begun) and self._process == process
                 if isinstance(error, StigmerError):
                     again = again and isinstance(error, UnavailableError)
                 if delay is None or not again:
@@ -165,6 +182,18 @@ class AsyncTransport:
         if isinstance(error, StigmerError):
             return error
         return _resilience.verdict(error, repeatable, str(self._address), reading=reading)
+
+
+_ALL: weakref.WeakSet[AsyncTransport] = weakref.WeakSet()
+"""Every transport there is."""
+
+
+def _after_fork() -> None:
+    for transport in list(_ALL):
+        transport._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _client(address: _discovery.Address) -> _runtime.HttpClient:

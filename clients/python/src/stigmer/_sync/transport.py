@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -28,10 +30,19 @@ class Transport:
 
     def __init__(self, endpoint: str | None, token: str | None, autostart: bool) -> None:
         self._find = functools.partial(_discovery.find, endpoint, token, autostart=autostart)
-        self._lock = _runtime.Lock()
-        self._http: _runtime.HttpClient | None = None
         self._address: _discovery.Address | None = None
         self._closed = False
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        """Begin without a connection: a new transport, or one in a process that was forked.
+
+        A forked process has its parent's connections, and locks that nobody in it will release.
+        """
+        self._lock = _runtime.Lock()
+        self._http: _runtime.HttpClient | None = None
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close all connections."""
@@ -86,6 +97,7 @@ class Transport:
     def stream(self, asked: Stream[T]) -> Iterator[T]:
         """Send a request and give the answers; go on where a connection broke."""
         body: Mapping[str, Any] = asked.body
+        process = self._process
         delays = _resilience.delays()
         failed: _runtime.HttpClient | None = None
         while True:
@@ -114,11 +126,16 @@ class Transport:
                                 body = asked.since(getattr(value, "next"))  # noqa: B009
                                 delays = _resilience.delays()
                             yield value
+                            if self._process != process:
+                                raise UnavailableError(
+                                    "the stream was begun before a fork, and is the parent's",
+                                    hint="ask for it anew in the process that reads it",
+                                )
                 raise httpx.RemoteProtocolError("the stream ended before its end")
             except (httpx.TransportError, StigmerError) as error:
                 failed = self._http
                 delay = next(delays, None)
-                again = asked.resumable or not begun
+                again = (asked.resumable or not begun) and self._process == process
                 if isinstance(error, StigmerError):
                     again = again and isinstance(error, UnavailableError)
                 if delay is None or not again:
@@ -166,6 +183,18 @@ class Transport:
         if isinstance(error, StigmerError):
             return error
         return _resilience.verdict(error, repeatable, str(self._address), reading=reading)
+
+
+_ALL: weakref.WeakSet[Transport] = weakref.WeakSet()
+"""Every transport there is."""
+
+
+def _after_fork() -> None:
+    for transport in list(_ALL):
+        transport._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _client(address: _discovery.Address) -> _runtime.HttpClient:
