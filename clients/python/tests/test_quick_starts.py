@@ -11,8 +11,8 @@ from sandbox_image import IMAGE, needs_image
 
 DOCUMENTS = ("docs/python.md", "clients/python/README.md")
 
-# A model needs a key and a network. This one is the package's own class for it, but for what would be
-# sent: it calls one tool, and then says what that returned.
+# A model needs a key and a network. This one is the real class for it, but for what would be sent:
+# it calls one tool, and then says what that returned.
 SCRIPTED_MODEL = """
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, ToolMessage
@@ -81,5 +81,3 @@ def test_a_block_runs_as_it_stands(code, output, tmp_path):
     assert done.returncode == 0, done.stderr
     assert output is not None, "the document says what it prints"
     assert done.stdout == output
-
-

@@ -1,7 +1,7 @@
-"""A wheel with the programs in it, in an environment of its own that knows nothing of the checkout.
+"""A wheel with the programs in it, in an environment that knows nothing of the checkout.
 
-The programs are those that STIGMER_WHEEL_BINARY and STIGMER_SIDECAR name. Without the first it is the
-debug build without its symbols (STIGMER_BIN): a release build takes minutes, and is the same program.
+The programs are those that STIGMER_WHEEL_BINARY and STIGMER_WHEEL_SIDECAR name, else those of the
+suites, the debug build without its symbols: a release build takes minutes.
 """
 
 import importlib.util
