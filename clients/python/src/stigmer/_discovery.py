@@ -182,17 +182,26 @@ def answers(path: str) -> bool:
     Raises:
         UnauthenticatedError: Somebody else listens there, who is not told anything.
     """
+    return serves(path) is not None
+
+
+def serves(path: str) -> int | None:
+    """Return the process that listens on a unix socket, if one of this user's, or root's, does.
+
+    Raises:
+        UnauthenticatedError: Somebody else listens there, who is not told anything.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(5)
         try:
             probe.connect(path)
         except (OSError, ValueError):
-            return False
+            return None
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, uid, _ = struct.unpack("3i", credentials)
+    pid, uid, _ = struct.unpack("3i", credentials)
     if uid not in (os.geteuid(), 0):
         raise UnauthenticatedError(f"{path}: belongs to another user, {uid}")
-    return True
+    return int(pid)
 
 
 def start_daemon() -> None:

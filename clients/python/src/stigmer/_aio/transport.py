@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -55,6 +55,16 @@ class AsyncTransport:
         assert self._address is not None
         return self._address
 
+    async def server(self) -> int | None:
+        """Return which server answers, one after the other of the same place told apart.
+
+        None if that cannot be known or none answers. That of another machine is always the same.
+        """
+        socket = (await self.address()).socket
+        if socket is None:
+            return 0
+        return await _runtime.in_thread(functools.partial(_discovery.serves, socket))
+
     async def _connected(self, failed: _runtime.HttpClient | None) -> _runtime.HttpClient:
         """Return a client; another one if this one failed."""
         http = self._http
@@ -93,7 +103,7 @@ class AsyncTransport:
                     raise self._verdict(error, call.repeatable) from error
             await _runtime.sleep(delay)
 
-    async def stream(self, asked: Stream[T]) -> AsyncIterator[T]:
+    async def stream(self, asked: Stream[T]) -> AsyncGenerator[T, None]:
         """Send a request and give the answers; go on where a connection broke."""
         body: Mapping[str, Any] = asked.body
         process = self._process
@@ -141,7 +151,7 @@ class AsyncTransport:
                     raise self._verdict(error, repeatable=True, reading=True) from error
             await _runtime.sleep(delay)
 
-    async def download(self, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def download(self, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """Give the bytes of a download."""
         http = await self._connected(None)
         try:

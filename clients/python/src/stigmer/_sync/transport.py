@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -56,6 +56,16 @@ class Transport:
         assert self._address is not None
         return self._address
 
+    def server(self) -> int | None:
+        """Return which server answers, one after the other of the same place told apart.
+
+        None if that cannot be known or none answers. That of another machine is always the same.
+        """
+        socket = (self.address()).socket
+        if socket is None:
+            return 0
+        return _runtime.in_thread(functools.partial(_discovery.serves, socket))
+
     def _connected(self, failed: _runtime.HttpClient | None) -> _runtime.HttpClient:
         """Return a client; another one if this one failed."""
         http = self._http
@@ -94,7 +104,7 @@ class Transport:
                     raise self._verdict(error, call.repeatable) from error
             _runtime.sleep(delay)
 
-    def stream(self, asked: Stream[T]) -> Iterator[T]:
+    def stream(self, asked: Stream[T]) -> Generator[T, None, None]:
         """Send a request and give the answers; go on where a connection broke."""
         body: Mapping[str, Any] = asked.body
         process = self._process
@@ -142,7 +152,7 @@ class Transport:
                     raise self._verdict(error, repeatable=True, reading=True) from error
             _runtime.sleep(delay)
 
-    def download(self, body: Mapping[str, Any]) -> Iterator[bytes]:
+    def download(self, body: Mapping[str, Any]) -> Generator[bytes, None, None]:
         """Give the bytes of a download."""
         http = self._connected(None)
         try:
