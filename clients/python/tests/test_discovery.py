@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -66,6 +67,15 @@ def test_the_program_of_the_environment_comes_before_others(monkeypatch, tmp_pat
     assert _discovery.binary() == str(tmp_path / "path/stigmer")
     monkeypatch.setattr(_discovery, "_scripts", lambda: [str(tmp_path / "environment")])
     assert _discovery.binary() == str(tmp_path / "environment/stigmer")
+
+
+def test_programs_are_looked_for_where_the_package_was_installed(monkeypatch):
+    user = sysconfig.get_preferred_scheme("user")
+    site = sysconfig.get_path("purelib", user)
+    monkeypatch.setattr(_discovery, "__file__", f"{site}/stigmer/_discovery.py")
+    assert _discovery._scripts() == [sysconfig.get_path("scripts", user)]
+    monkeypatch.setattr(_discovery, "__file__", "/there/stigmer/_discovery.py")
+    assert _discovery._scripts() == ["/there/bin", sysconfig.get_path("scripts")]
 
 
 @pytest.fixture

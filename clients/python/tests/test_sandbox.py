@@ -59,6 +59,25 @@ def test_one_that_cannot_be_had_is_never_another(client, tmp_path):
     assert not (tmp_path / "was-run").exists()
 
 
+def test_what_is_kept_is_everybodys_and_what_is_said_is_not(client, tmp_path):
+    first = client.workspace(tmp_path, mode="sandbox", settings={"sandbox_image": IMAGE})
+    assert list(first.prepare("create"))[-1].status.image == IMAGE
+    client.workspace(tmp_path, mode="sandbox", settings=SETTINGS)
+    other = client.workspace(tmp_path, mode="sandbox")
+    assert other.execute(MARK).stdout.text == "none\n"
+    assert other.status().image == IMAGE
+    other.remove()
+
+
+def test_a_setting_that_is_none_is_refused(client, tmp_path):
+    with pytest.raises(errors.BadConfigurationError, match="sandbox_colour"):
+        client.workspace(tmp_path, mode="sandbox", settings={"sandbox_colour": "red"}).execute(
+            "true"
+        )
+    with pytest.raises(errors.StigmerError, match="sandbox_image"):
+        client.workspace(tmp_path, mode="local", settings={"sandbox_image": IMAGE})
+
+
 def test_to_ask_how_it_is_makes_none(client, tmp_path):
     workspace = client.workspace(tmp_path, mode="sandbox", settings={"sandbox_image": IMAGE})
     assert workspace.status().state == "gone"

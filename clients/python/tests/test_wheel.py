@@ -104,6 +104,14 @@ def test_the_environment_has_the_command(installed, clean):
     assert run(scripts / "python", "-c", found, env=clean) == f"{scripts}/stigmer\n"
 
 
+def test_it_may_lie_in_a_directory_of_its_own(wheel, clean, tmp_path):
+    command = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps")
+    run(*command, "--target", tmp_path, wheel, env=clean)
+    found = "import stigmer._discovery as found; print(found.binary())"
+    said = run(sys.executable, "-c", found, env={**clean, "PYTHONPATH": str(tmp_path)})
+    assert said == f"{tmp_path}/bin/stigmer\n"
+
+
 @needs_image
 def test_its_sidecar_serves_a_container(installed, clean):
     directory, _, _ = installed

@@ -83,13 +83,13 @@ def binary() -> str:
 
 
 def _scripts() -> list[str]:
-    """Return where a wheel's programs are: its environment's, `pip --target`'s, the user's."""
+    """Return where the programs of this wheel are: as it was installed, for all or for the user."""
+    package = Path(__file__).parents[1]
     user = sysconfig.get_preferred_scheme("user")
-    return [
-        sysconfig.get_path("scripts"),
-        str(Path(__file__).parents[1] / "bin"),
-        sysconfig.get_path("scripts", user),
-    ]
+    if package == Path(sysconfig.get_path("purelib", user)):
+        return [sysconfig.get_path("scripts", user)]
+    # `pip install --target` makes a directory for them beside the packages.
+    return [str(package / "bin"), sysconfig.get_path("scripts")]
 
 
 def find(endpoint: str | None, token: str | None, *, autostart: bool) -> Address:
