@@ -1,6 +1,6 @@
 # What one does with this repository. `make help` lists it.
 
-.PHONY: help run build install test test-local-mode test-sandbox-mode lint fmt openapi bench soak \
+.PHONY: help run build install test test-local-mode test-sandbox-mode lint fmt openapi bench wheel python-docs soak \
 	sandbox-build-basic sandbox-build-full sandbox-test dev-full
 .DEFAULT_GOAL := help
 
@@ -16,6 +16,12 @@ run: ## build stigmer and run a first command under its supervision
 build: ## build the release binary, target/release/stigmer, and the sidecar for containers
 	cargo build --release --locked -p stigmer
 	scripts/build-sidecar
+
+wheel: build ## build the Python package with the programs in it, into target/wheels
+	@scripts/build-wheel
+
+python-docs: ## write the reference of the Python package, into target/python-reference
+	@scripts/python-reference
 
 install: build ## install both into PREFIX/bin (default ~/.local)
 	install -D -t $(or $(PREFIX),$(HOME)/.local)/bin target/release/stigmer \
@@ -44,8 +50,10 @@ openapi: ## write docs/openapi.json, after a change of the contract
 	mv docs/openapi.json.new docs/openapi.json
 
 bench: build ## measure the budgets and write docs/benchmarks.md
+	scripts/test-python prepare
 	STIGMER_BIN=target/release/stigmer \
 		STIGMER_SIDECAR_BIN=target/$$(uname -m)-unknown-linux-gnu/sidecar/stigmer-sidecar \
+		STIGMER_BENCH_PYTHON=$(or $(CARGO_TARGET_DIR),target)/python/bin/python \
 		cargo run --release --locked -p stigmer-benches -- --write docs/benchmarks.md
 
 soak: ## a million race tries, a thousand kills, 10 GiB of output, 50 sandboxes at once, ten minutes of each fuzz target

@@ -1,6 +1,5 @@
 //! Running commands.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -47,45 +46,6 @@ pub(crate) fn execute(bench: &Bench) -> Outcome<Vec<Row>> {
         rows.push(against_bare("execute `true`, embedded, state in memory", &executor)?);
     }
     Ok(rows)
-}
-
-/// Runs `subprocess.run` whenever a line comes, and says how many seconds it took.
-const PYTHON: &str = "
-import subprocess, sys, time
-for line in sys.stdin:
-    begin = time.perf_counter()
-    subprocess.run(['true'])
-    print(time.perf_counter() - begin, flush=True)
-";
-
-/// The same against what most agents use.
-pub(crate) fn python(bench: &Bench) -> Outcome<Vec<Row>> {
-    let started = Command::new("python3")
-        .args(["-c", PYTHON])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut python = started.map_err(|error| format!("yardstick missing: python3: {error}"))?;
-    let (Some(mut input), Some(output)) = (python.stdin.take(), python.stdout.take()) else {
-        return Err("python3 has no pipes".into());
-    };
-    let mut output = BufReader::new(output);
-    let row = compare(
-        "execute `true`, embedded",
-        "Python `subprocess.run`",
-        Budget::None,
-        (bench.options.runs, bench.repeat(100)),
-        || time(|| run_true(bench, &bench.executor)),
-        || {
-            input.write_all(b"\n")?;
-            let mut line = String::new();
-            output.read_line(&mut line)?;
-            Ok(line.trim().parse::<f64>()? * 1000.0)
-        },
-    );
-    drop(input);
-    python.wait()?;
-    Ok(vec![row?])
 }
 
 /// The CLI as a whole process.

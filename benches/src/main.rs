@@ -11,6 +11,7 @@ mod copies;
 mod files;
 mod footprint;
 mod measure;
+mod python;
 mod report;
 mod sandbox;
 mod scratch;
@@ -47,7 +48,8 @@ const HELP: &str = "usage: stigmer-bench [options] [part of a name]...
   --write FILE    update the table in a Markdown file
   --strict        fail if a budget is missed
 Sandbox mode needs a container engine and an image: stigmer-sandbox-basic:local, or what
-STIGMER_TEST_IMAGE names. STIGMER_BENCH_COPY_BYTES says how much is copied (default 1 GiB).";
+STIGMER_TEST_IMAGE names. STIGMER_BENCH_PYTHON is a Python with the package stigmer,
+for its client. STIGMER_BENCH_COPY_BYTES says how much is copied (default 1 GiB).";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -90,11 +92,12 @@ fn main() -> ExitCode {
 }
 
 fn all(bench: Bench) -> Outcome<bool> {
-    let benchmarks: [(&str, Benchmark); 20] = [
+    let benchmarks: [(&str, Benchmark); 21] = [
         ("execute", commands::execute),
         ("daemon-execute", served::execute),
         ("sidecar-execute", served::execute_in_sidecar),
-        ("python", commands::python),
+        ("python", python::yardstick),
+        ("python-client", python::client),
         ("run", commands::run),
         ("daemon-run", served::run),
         ("thousand", commands::thousand),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import stigmer
+from broken_upstream import broken_now
 
 KEPT = ("STIGMER_BIN", "STIGMER_SIDECAR", "STIGMER_TEST_IMAGE")
 """What the suite is told of its surroundings; nothing else of the caller's counts."""
@@ -40,3 +41,38 @@ def client():
 @pytest.fixture
 def workspace(client, tmp_path):
     return client.workspace(tmp_path)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--exactly", type=int, help="fail unless so many cases ran, and none was skipped"
+    )
+
+
+def pytest_collection_modifyitems(items):
+    cases = broken_now()
+    for item in items:
+        if item.path.name == "test_langchain_suite.py" and item.originalname in cases:
+            item.add_marker(pytest.mark.xfail(reason=cases[item.originalname], strict=True))
+
+
+def _count(session, *outcomes):
+    stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
+    return sum(len(stats.get(outcome, ())) for outcome in outcomes)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    wanted = session.config.getoption("--exactly")
+    ran, skipped = _count(session, "passed", "failed", "xfailed"), _count(session, "skipped")
+    good, bad = _count(session, "passed", "xfailed"), _count(session, "failed", "error")
+    session.config._said = [f"{good} passed, {bad} failed"]
+    if wanted is not None and (ran != wanted or skipped):
+        session.exitstatus = 1
+        session.config._said.insert(0, f"{ran} cases ran of {wanted}, {skipped} were skipped")
+
+
+def pytest_unconfigure(config):
+    """Says last what scripts/test counts."""
+    for line in getattr(config, "_said", ()):
+        print(line)

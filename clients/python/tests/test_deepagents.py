@@ -11,6 +11,7 @@ from deepagents.backends import CompositeBackend
 from deepagents.backends.protocol import SandboxBackendProtocol, execute_accepts_timeout
 from deepagents.middleware.filesystem import supports_execution
 
+from broken_upstream import broken
 from stigmer.deepagents import StigmerSandbox
 
 
@@ -143,3 +144,10 @@ def test_what_deepagents_puts_aside_is_in_the_workspace(sandbox):
     assert backend.artifacts_root == f"{sandbox.root}/.deepagents"
     assert backend.write(f"{backend.artifacts_root}/large_tool_results/1", "x").error is None
     assert supports_execution(backend)
+
+
+def test_a_case_is_broken_by_a_version_and_the_later_ones():
+    text = "# none\n0.7.0, test_one: it asks for what is gone: see there\n0.10.2, test_two: why\n"
+    assert broken(text, "0.6.12") == {}
+    assert broken(text, "0.7.32") == {"test_one": "it asks for what is gone: see there"}
+    assert set(broken(text, "0.10.2")) == {"test_one", "test_two"}

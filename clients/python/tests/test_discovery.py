@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -50,10 +51,31 @@ def test_what_the_program_says_is_in_the_error(other_home, monkeypatch):
 def test_a_program_that_is_missing_is_named(other_home, monkeypatch):
     monkeypatch.delenv("STIGMER_BIN", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(_discovery, "__file__", "/nowhere/x")
+    monkeypatch.setattr(_discovery, "_scripts", list)
     with pytest.raises(errors.NotAvailableError, match="not installed") as caught:
         stigmer.Client().info()
     assert "STIGMER_BIN" in caught.value.hint
+
+
+def test_the_program_of_the_environment_comes_before_others(monkeypatch, tmp_path):
+    monkeypatch.delenv("STIGMER_BIN", raising=False)
+    for name in ("environment", "path"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stigmer").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(_discovery, "_scripts", lambda: [str(tmp_path / "none")])
+    assert _discovery.binary() == str(tmp_path / "path/stigmer")
+    monkeypatch.setattr(_discovery, "_scripts", lambda: [str(tmp_path / "environment")])
+    assert _discovery.binary() == str(tmp_path / "environment/stigmer")
+
+
+def test_programs_are_looked_for_where_the_package_was_installed(monkeypatch):
+    user = sysconfig.get_preferred_scheme("user")
+    site = sysconfig.get_path("purelib", user)
+    monkeypatch.setattr(_discovery, "__file__", f"{site}/stigmer/_discovery.py")
+    assert _discovery._scripts() == [sysconfig.get_path("scripts", user)]
+    monkeypatch.setattr(_discovery, "__file__", "/there/stigmer/_discovery.py")
+    assert _discovery._scripts() == ["/there/bin", sysconfig.get_path("scripts")]
 
 
 @pytest.fixture

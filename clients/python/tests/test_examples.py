@@ -28,13 +28,3 @@ def test_a_deep_agent_with_a_scripted_model(mode, monkeypatch):
     assert "execute: Hello, world" in lines[1]
     assert "execute: Bye, world" in "\n".join(lines)
     assert lines[-1] == "The script says good-bye now."
-
-
-def test_the_quick_start_of_the_readme(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    readme = (EXAMPLES.parent / "README.md").read_text()
-    first = readme.split("```python\n")[1].split("```")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", first], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert done.stdout == "0 Bye\n\n"

@@ -8,9 +8,11 @@ with stigmer.Client() as client:
 """
 
 from stigmer import errors, types
+from stigmer._aio._files import AsyncFiles
 from stigmer._aio.client import AsyncClient
 from stigmer._aio.process import AsyncProcess
 from stigmer._aio.workspace import AsyncWorkspace
+from stigmer._sync._files import Files
 from stigmer._sync.client import Client
 from stigmer._sync.process import Process
 from stigmer._sync.workspace import Workspace
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncClient",
+    "AsyncFiles",
     "AsyncProcess",
     "AsyncWorkspace",
     "Client",
@@ -35,6 +38,7 @@ __all__ = [
     "DockerBackend",
     "Edit",
     "ExecutionResult",
+    "Files",
     "FilesystemBackend",
     "Process",
     "ResourceLimits",

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sysconfig
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,28 @@ def binary() -> str:
         if not os.access(named, os.X_OK):
             raise BadConfigurationError(f"STIGMER_BIN: {named}: no executable file")
         return named
-    own = Path(__file__).parent / "_bin" / "stigmer"
-    if os.access(own, os.X_OK):
-        return str(own)
+    for directory in _scripts():
+        own = os.path.join(directory, "stigmer")
+        if os.access(own, os.X_OK):
+            return own
     found = shutil.which("stigmer")
     if found is None:
         raise NotAvailableError(
-            "stigmer: the program is not installed",
-            hint="install a wheel that has it, put it on PATH, or name it with STIGMER_BIN",
+            "stigmer: the program is not installed: this package came without it",
+            hint="install a wheel for this platform (`make wheel` builds one), or build the "
+            "program (`make install`) and put it on PATH, or name it with STIGMER_BIN",
         )
     return found
+
+
+def _scripts() -> list[str]:
+    """Return where the programs of this wheel are: as it was installed, for all or for the user."""
+    package = Path(__file__).parents[1]
+    user = sysconfig.get_preferred_scheme("user")
+    if package == Path(sysconfig.get_path("purelib", user)):
+        return [sysconfig.get_path("scripts", user)]
+    # `pip install --target` makes a directory for them beside the packages.
+    return [str(package / "bin"), sysconfig.get_path("scripts")]
 
 
 def find(endpoint: str | None, token: str | None, *, autostart: bool) -> Address:
@@ -169,17 +182,26 @@ def answers(path: str) -> bool:
     Raises:
         UnauthenticatedError: Somebody else listens there, who is not told anything.
     """
+    return serves(path) is not None
+
+
+def serves(path: str) -> int | None:
+    """Return the process that listens on a unix socket, if one of this user's, or root's, does.
+
+    Raises:
+        UnauthenticatedError: Somebody else listens there, who is not told anything.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(5)
         try:
             probe.connect(path)
         except (OSError, ValueError):
-            return False
+            return None
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, uid, _ = struct.unpack("3i", credentials)
+    pid, uid, _ = struct.unpack("3i", credentials)
     if uid not in (os.geteuid(), 0):
         raise UnauthenticatedError(f"{path}: belongs to another user, {uid}")
-    return True
+    return int(pid)
 
 
 def start_daemon() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 
 from stigmer._aio import _runtime
-from stigmer._aio.transport import AsyncTransport
+from stigmer._aio.place import AsyncPlace
 from stigmer._operations import files as operations
 from stigmer._operations import transfers
 from stigmer._operations.transfers import TransferFormat
@@ -29,21 +29,19 @@ from stigmer.types.files import CaseRule
 class AsyncFiles:
     """File operations. Paths are relative to the workspace's root, or absolute beneath it."""
 
-    def __init__(self, transport: AsyncTransport, id: str) -> None:
-        self._transport = transport
+    def __init__(self, place: AsyncPlace, id: str) -> None:
+        self._place = place
         self._id = id
 
     async def read_file(
         self, path: StrPath, *, first_line: int | None = None, last_line: int | None = None
     ) -> FileContent:
         """Read a file, whole or by lines, which are counted from 1. The limit is 10 MiB."""
-        return await self._transport.call(
-            operations.read_file(self._id, path, first_line, last_line)
-        )
+        return await self._place.call(operations.read_file(self._id, path, first_line, last_line))
 
     async def stat_file(self, path: StrPath) -> FileStat:
         """Describe a path; a symbolic link is described itself."""
-        return await self._transport.call(operations.stat_file(self._id, path))
+        return await self._place.call(operations.stat_file(self._id, path))
 
     async def write_file(
         self,
@@ -61,7 +59,7 @@ class AsyncFiles:
             expected_sha256: Write only if the file has this SHA-256 now (`StaleError`).
             create_only: Write only if nothing is there (`ExistsError`).
         """
-        return await self._transport.call(
+        return await self._place.call(
             operations.write_file(self._id, path, content, expected_sha256, create_only)
         )
 
@@ -88,21 +86,21 @@ class AsyncFiles:
         if (old is None) != (new is None):
             raise TypeError("edit_file needs `old` and `new`, or `edits`")
         first = [] if old is None or new is None else [Edit(old, new, replace_all)]
-        return await self._transport.call(
+        return await self._place.call(
             operations.edit_file(self._id, path, [*first, *edits], expected_sha256)
         )
 
     async def delete_file(self, path: StrPath, *, recursive: bool = False) -> DeleteSummary:
         """Delete a path; one that is not there is a success."""
-        return await self._transport.call(operations.delete_file(self._id, path, recursive))
+        return await self._place.call(operations.delete_file(self._id, path, recursive))
 
     async def move_path(self, source: StrPath, to: StrPath, *, replace: bool = False) -> None:
         """Move or rename a path. ``replace`` allows to replace a file that is there."""
-        await self._transport.call(operations.move_path(self._id, source, to, replace))
+        await self._place.call(operations.move_path(self._id, source, to, replace))
 
     async def make_directory(self, path: StrPath, *, parents: bool = False) -> None:
         """Make a directory; with ``parents`` missing ones too, and one that exists will do."""
-        await self._transport.call(operations.make_directory(self._id, path, parents))
+        await self._place.call(operations.make_directory(self._id, path, parents))
 
     async def list_directory(
         self,
@@ -120,7 +118,7 @@ class AsyncFiles:
             ignore_rules: Leave out what .gitignore and its like name, and hidden files.
             limit: The most entries to return (default 10,000, at most 100,000).
         """
-        return await self._transport.call(
+        return await self._place.call(
             operations.list_directory(self._id, path, depth, ignore_rules, limit)
         )
 
@@ -143,7 +141,7 @@ class AsyncFiles:
             limit: The most paths to return (default 100, at most 100,000).
         """
         kind = "glob" if glob else "fuzzy"
-        return await self._transport.call(
+        return await self._place.call(
             operations.find(self._id, query, kind, directories, ignore_rules, limit)
         )
 
@@ -175,7 +173,7 @@ class AsyncFiles:
             after: Lines shown after each match.
             limit: The most matches in all (default 1,000).
         """
-        return await self._transport.call(
+        return await self._place.call(
             operations.grep(
                 self._id,
                 pattern,
@@ -208,11 +206,11 @@ class AsyncFiles:
             format: ``file`` or ``tar``.
             mode: Permission bits for a file that is not there yet.
         """
-        return await self._transport.upload(transfers.upload(self._id, path, format, mode), content)
+        return await self._place.upload(transfers.upload(self._id, path, format, mode), content)
 
     def download(self, path: StrPath, *, format: TransferFormat = "file") -> AsyncIterator[bytes]:
         """Give the bytes of a file of any size, or a tar archive of a file or directory."""
-        return self._transport.download(transfers.download(self._id, path, format))
+        return self._place.download(transfers.download(self._id, path, format))
 
     async def download_bytes(self, path: StrPath, *, format: TransferFormat = "file") -> bytes:
         """Return the bytes of a file of any size, or a tar archive of a file or directory."""
@@ -227,7 +225,7 @@ class AsyncFiles:
             directories: What to watch, each with all beneath it; the whole workspace if empty.
             ignore_rules: Leave out what .gitignore and its like name, and hidden files.
         """
-        events = self._transport.stream(transfers.watch(self._id, directories, ignore_rules))
+        events = self._place.stream(transfers.watch(self._id, directories, ignore_rules))
         await anext(events)  # the first says that the watch is in place
 
         async def changes() -> AsyncIterator[Change]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Lock, sleep
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import IO, TypeVar, Union
+from typing import IO, TypeVar
 
 import httpx
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 HttpClient = httpx.AsyncClient
 HttpTransport = httpx.AsyncHTTPTransport
-Content = Union[bytes, "Iterable[bytes]", "AsyncIterable[bytes]", "IO[bytes]"]
+Content = bytes | Iterable[bytes] | AsyncIterable[bytes] | IO[bytes]
 """What can be uploaded."""
 
 __all__ = ["Content", "HttpClient", "HttpTransport", "Lock", "body", "in_thread", "sleep"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Mapping
+import os
+import weakref
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -27,10 +29,19 @@ class AsyncTransport:
 
     def __init__(self, endpoint: str | None, token: str | None, autostart: bool) -> None:
         self._find = functools.partial(_discovery.find, endpoint, token, autostart=autostart)
-        self._lock = _runtime.Lock()
-        self._http: _runtime.HttpClient | None = None
         self._address: _discovery.Address | None = None
         self._closed = False
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        """Begin without a connection: a new transport, or one in a process that was forked.
+
+        A forked process has its parent's connections, and locks that nobody in it will release.
+        """
+        self._lock = _runtime.Lock()
+        self._http: _runtime.HttpClient | None = None
+        self._process = os.getpid()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -43,6 +54,16 @@ class AsyncTransport:
         await self._connected(None)
         assert self._address is not None
         return self._address
+
+    async def server(self) -> int | None:
+        """Return which server answers, one after the other of the same place told apart.
+
+        None if that cannot be known or none answers. That of another machine is always the same.
+        """
+        socket = (await self.address()).socket
+        if socket is None:
+            return 0
+        return await _runtime.in_thread(functools.partial(_discovery.serves, socket))
 
     async def _connected(self, failed: _runtime.HttpClient | None) -> _runtime.HttpClient:
         """Return a client; another one if this one failed."""
@@ -82,9 +103,10 @@ class AsyncTransport:
                     raise self._verdict(error, call.repeatable) from error
             await _runtime.sleep(delay)
 
-    async def stream(self, asked: Stream[T]) -> AsyncIterator[T]:
+    async def stream(self, asked: Stream[T]) -> AsyncGenerator[T, None]:
         """Send a request and give the answers; go on where a connection broke."""
         body: Mapping[str, Any] = asked.body
+        process = self._process
         delays = _resilience.delays()
         failed: _runtime.HttpClient | None = None
         while True:
@@ -113,18 +135,23 @@ class AsyncTransport:
                                 body = asked.since(getattr(value, "next"))  # noqa: B009
                                 delays = _resilience.delays()
                             yield value
+                            if self._process != process:
+                                raise UnavailableError(
+                                    "the stream was begun before a fork, and is the parent's",
+                                    hint="ask for it anew in the process that reads it",
+                                )
                 raise httpx.RemoteProtocolError("the stream ended before its end")
             except (httpx.TransportError, StigmerError) as error:
                 failed = self._http
                 delay = next(delays, None)
-                again = asked.resumable or not begun
+                again = (asked.resumable or not begun) and self._process == process
                 if isinstance(error, StigmerError):
                     again = again and isinstance(error, UnavailableError)
                 if delay is None or not again:
                     raise self._verdict(error, repeatable=True, reading=True) from error
             await _runtime.sleep(delay)
 
-    async def download(self, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def download(self, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """Give the bytes of a download."""
         http = await self._connected(None)
         try:
@@ -165,6 +192,18 @@ class AsyncTransport:
         if isinstance(error, StigmerError):
             return error
         return _resilience.verdict(error, repeatable, str(self._address), reading=reading)
+
+
+_ALL: weakref.WeakSet[AsyncTransport] = weakref.WeakSet()
+"""Every transport there is."""
+
+
+def _after_fork() -> None:
+    for transport in list(_ALL):
+        transport._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _client(address: _discovery.Address) -> _runtime.HttpClient:

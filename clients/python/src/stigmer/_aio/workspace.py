@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stigmer._aio._files import AsyncFiles
+from stigmer._aio.place import AsyncPlace
 from stigmer._aio.process import AsyncProcess
 from stigmer._aio.transport import AsyncTransport
+from stigmer._operations import Stream, workspaces
 from stigmer._operations import processes as operations
-from stigmer._operations import workspaces
 from stigmer._operations.processes import DEFAULT_TIMEOUT, Command, Start
 from stigmer._wire import StrPath
 from stigmer.errors import StigmerError
@@ -36,11 +37,13 @@ class AsyncWorkspace(AsyncFiles):
         settings: Mapping[str, str],
         on_this_machine: bool,
     ) -> None:
-        super().__init__(transport, info.id)
-        self._settings = dict(settings)
-        self._hands_on = on_this_machine and "caller_environment" in info.capabilities
         self.info = info
         """What was known of it when it was opened."""
+        self._transport = transport
+        self._settings = dict(settings) if info.mode == "sandbox" else {}
+        said = self._preparing("open") if self._settings else None
+        super().__init__(AsyncPlace(transport, said), info.id)
+        self._hands_on = on_this_machine and "caller_environment" in info.capabilities
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.root!r}, mode={self.mode!r})"
@@ -110,9 +113,7 @@ class AsyncWorkspace(AsyncFiles):
             output_cap=output_cap,
         )
         try:
-            return await self._transport.call(
-                operations.execute(self._id, asked, stdin, capture_bytes)
-            )
+            return await self._place.call(operations.execute(self._id, asked, stdin, capture_bytes))
         except BaseException as error:
             if not isinstance(error, Exception):
                 await self._end(asked.id)
@@ -168,7 +169,7 @@ class AsyncWorkspace(AsyncFiles):
             user=user,
             output_cap=output_cap,
         )
-        started = await self._transport.call(operations.start(self._id, asked))
+        started = await self._place.call(operations.start(self._id, asked))
         return AsyncProcess(
             self._transport, self._id, started.id, started=started, detached=detached
         )
@@ -186,10 +187,13 @@ class AsyncWorkspace(AsyncFiles):
 
         Whoever works in a workspace need not ask for it, but is told nothing while an image is
         pulled.
+
+        Args:
+            preparation: ``open`` makes or starts it, as a use does; ``start`` starts one that was
+                stopped; ``recover`` replaces one that failed; ``create`` is ``open``, and keeps the
+                settings with the workspace for whoever uses it later and says nothing.
         """
-        mode: Any = self.mode
-        settings = self._settings if mode == "sandbox" else {}
-        return self._transport.stream(workspaces.prepare(self.root, mode, settings, preparation))
+        return self._transport.stream(self._preparing(preparation))
 
     async def status(self) -> PlaceStatus:
         """Return how far the place where its commands run is."""
@@ -201,11 +205,17 @@ class AsyncWorkspace(AsyncFiles):
 
     async def remove(self) -> PlaceStatus:
         """End its commands and remove its place, with what they wrote. The directory stays."""
+        self._place.is_gone()
         return await self._transport.call(workspaces.remove(self._id))
 
     async def forget(self) -> ForgetSummary:
         """Forget it. Its directory and its commands stay."""
+        self._place.is_gone()
         return await self._transport.call(workspaces.forget(self._id))
+
+    def _preparing(self, preparation: Preparation) -> Stream[Preparing]:
+        mode: Any = self.mode
+        return workspaces.prepare(self.root, mode, self._settings, preparation)
 
     def _caller(self, inherit: bool) -> dict[str, Any] | None:
         return operations.caller() if inherit and self._hands_on else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from threading import Lock
 from time import sleep
-from typing import IO, TypeVar, Union
+from typing import IO, TypeVar
 
 import httpx
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 HttpClient = httpx.Client
 HttpTransport = httpx.HTTPTransport
-Content = Union[bytes, "Iterable[bytes]", "IO[bytes]"]
+Content = bytes | Iterable[bytes] | IO[bytes]
 """What can be uploaded."""
 
 __all__ = ["Content", "HttpClient", "HttpTransport", "Lock", "body", "in_thread", "sleep"]

@@ -26,7 +26,8 @@ from stigmer.types.workspaces import ExecutionMode
 class Client:
     """Speaks to the daemon of this home, which is started if it must, or to one that is named.
 
-    Nothing is done before the first operation. It may be used by many at once.
+    Nothing is done before the first operation. It may be used by many at once, and goes on in a
+    process that was forked, with connections of its own.
 
     Args:
         endpoint: ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:/path``; else
@@ -87,16 +88,18 @@ class Client:
             mode: Where its commands run; else STIGMER_EXECUTION_MODE; else the server's settings
                 decide.
             settings: What its sandbox is made like (``sandbox_image`` …), with the names of the
-                configuration file; they overrule the variables STIGMER_SANDBOX_….
+                configuration file; they overrule the variables STIGMER_SANDBOX_…. The first
+                operation refuses one that is wrong.
         """
         address = self._transport.address()
         root = absolute(path, here=address.is_ours)
         said, places = mode_and_settings(mode, settings)
-        # Settings of sandboxes are refused elsewhere, and whoever named some wants them obeyed.
-        sent = places if said == "sandbox" else dict(settings or {})
-        info = self._transport.call(workspaces.open_workspace(root, said, sent))
-        if info.mode == "sandbox" and sent != places:
-            info = self._transport.call(workspaces.open_workspace(root, "sandbox", places))
+        # What is done in it says the settings; here they would be said for whoever comes next.
+        info = self._transport.call(workspaces.open_workspace(root, said, {}))
+        if info.mode != "sandbox" and settings:
+            # They are refused there, and whoever named some wants them obeyed.
+            asked = workspaces.open_workspace(root, said, dict(settings))
+            info = self._transport.call(asked)
         return Workspace(self._transport, info, places, address.is_ours)
 
     def get_workspace(self, workspace: str) -> WorkspaceInfo:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+import os
+import weakref
+from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -28,10 +30,19 @@ class Transport:
 
     def __init__(self, endpoint: str | None, token: str | None, autostart: bool) -> None:
         self._find = functools.partial(_discovery.find, endpoint, token, autostart=autostart)
-        self._lock = _runtime.Lock()
-        self._http: _runtime.HttpClient | None = None
         self._address: _discovery.Address | None = None
         self._closed = False
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        """Begin without a connection: a new transport, or one in a process that was forked.
+
+        A forked process has its parent's connections, and locks that nobody in it will release.
+        """
+        self._lock = _runtime.Lock()
+        self._http: _runtime.HttpClient | None = None
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close all connections."""
@@ -44,6 +55,16 @@ class Transport:
         self._connected(None)
         assert self._address is not None
         return self._address
+
+    def server(self) -> int | None:
+        """Return which server answers, one after the other of the same place told apart.
+
+        None if that cannot be known or none answers. That of another machine is always the same.
+        """
+        socket = (self.address()).socket
+        if socket is None:
+            return 0
+        return _runtime.in_thread(functools.partial(_discovery.serves, socket))
 
     def _connected(self, failed: _runtime.HttpClient | None) -> _runtime.HttpClient:
         """Return a client; another one if this one failed."""
@@ -83,9 +104,10 @@ class Transport:
                     raise self._verdict(error, call.repeatable) from error
             _runtime.sleep(delay)
 
-    def stream(self, asked: Stream[T]) -> Iterator[T]:
+    def stream(self, asked: Stream[T]) -> Generator[T, None, None]:
         """Send a request and give the answers; go on where a connection broke."""
         body: Mapping[str, Any] = asked.body
+        process = self._process
         delays = _resilience.delays()
         failed: _runtime.HttpClient | None = None
         while True:
@@ -114,18 +136,23 @@ class Transport:
                                 body = asked.since(getattr(value, "next"))  # noqa: B009
                                 delays = _resilience.delays()
                             yield value
+                            if self._process != process:
+                                raise UnavailableError(
+                                    "the stream was begun before a fork, and is the parent's",
+                                    hint="ask for it anew in the process that reads it",
+                                )
                 raise httpx.RemoteProtocolError("the stream ended before its end")
             except (httpx.TransportError, StigmerError) as error:
                 failed = self._http
                 delay = next(delays, None)
-                again = asked.resumable or not begun
+                again = (asked.resumable or not begun) and self._process == process
                 if isinstance(error, StigmerError):
                     again = again and isinstance(error, UnavailableError)
                 if delay is None or not again:
                     raise self._verdict(error, repeatable=True, reading=True) from error
             _runtime.sleep(delay)
 
-    def download(self, body: Mapping[str, Any]) -> Iterator[bytes]:
+    def download(self, body: Mapping[str, Any]) -> Generator[bytes, None, None]:
         """Give the bytes of a download."""
         http = self._connected(None)
         try:
@@ -166,6 +193,18 @@ class Transport:
         if isinstance(error, StigmerError):
             return error
         return _resilience.verdict(error, repeatable, str(self._address), reading=reading)
+
+
+_ALL: weakref.WeakSet[Transport] = weakref.WeakSet()
+"""Every transport there is."""
+
+
+def _after_fork() -> None:
+    for transport in list(_ALL):
+        transport._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _client(address: _discovery.Address) -> _runtime.HttpClient:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stigmer._sync._files import Files
+from stigmer._sync.place import Place
 from stigmer._sync.process import Process
 from stigmer._sync.transport import Transport
+from stigmer._operations import Stream, workspaces
 from stigmer._operations import processes as operations
-from stigmer._operations import workspaces
 from stigmer._operations.processes import DEFAULT_TIMEOUT, Command, Start
 from stigmer._wire import StrPath
 from stigmer.errors import StigmerError
@@ -37,11 +38,13 @@ class Workspace(Files):
         settings: Mapping[str, str],
         on_this_machine: bool,
     ) -> None:
-        super().__init__(transport, info.id)
-        self._settings = dict(settings)
-        self._hands_on = on_this_machine and "caller_environment" in info.capabilities
         self.info = info
         """What was known of it when it was opened."""
+        self._transport = transport
+        self._settings = dict(settings) if info.mode == "sandbox" else {}
+        said = self._preparing("open") if self._settings else None
+        super().__init__(Place(transport, said), info.id)
+        self._hands_on = on_this_machine and "caller_environment" in info.capabilities
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.root!r}, mode={self.mode!r})"
@@ -111,9 +114,7 @@ class Workspace(Files):
             output_cap=output_cap,
         )
         try:
-            return self._transport.call(
-                operations.execute(self._id, asked, stdin, capture_bytes)
-            )
+            return self._place.call(operations.execute(self._id, asked, stdin, capture_bytes))
         except BaseException as error:
             if not isinstance(error, Exception):
                 self._end(asked.id)
@@ -169,7 +170,7 @@ class Workspace(Files):
             user=user,
             output_cap=output_cap,
         )
-        started = self._transport.call(operations.start(self._id, asked))
+        started = self._place.call(operations.start(self._id, asked))
         return Process(
             self._transport, self._id, started.id, started=started, detached=detached
         )
@@ -187,10 +188,13 @@ class Workspace(Files):
 
         Whoever works in a workspace need not ask for it, but is told nothing while an image is
         pulled.
+
+        Args:
+            preparation: ``open`` makes or starts it, as a use does; ``start`` starts one that was
+                stopped; ``recover`` replaces one that failed; ``create`` is ``open``, and keeps the
+                settings with the workspace for whoever uses it later and says nothing.
         """
-        mode: Any = self.mode
-        settings = self._settings if mode == "sandbox" else {}
-        return self._transport.stream(workspaces.prepare(self.root, mode, settings, preparation))
+        return self._transport.stream(self._preparing(preparation))
 
     def status(self) -> PlaceStatus:
         """Return how far the place where its commands run is."""
@@ -202,11 +206,17 @@ class Workspace(Files):
 
     def remove(self) -> PlaceStatus:
         """End its commands and remove its place, with what they wrote. The directory stays."""
+        self._place.is_gone()
         return self._transport.call(workspaces.remove(self._id))
 
     def forget(self) -> ForgetSummary:
         """Forget it. Its directory and its commands stay."""
+        self._place.is_gone()
         return self._transport.call(workspaces.forget(self._id))
+
+    def _preparing(self, preparation: Preparation) -> Stream[Preparing]:
+        mode: Any = self.mode
+        return workspaces.prepare(self.root, mode, self._settings, preparation)
 
     def _caller(self, inherit: bool) -> dict[str, Any] | None:
         return operations.caller() if inherit and self._hands_on else None

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from stigmer._aio.transport import AsyncTransport
+from stigmer._aio.place import AsyncPlace
 from stigmer._operations import Call, Stream
-from stigmer._sync.transport import Transport
+from stigmer._sync.place import Place
 from stigmer.deepagents._plans import Plan, Sending, Step
 from stigmer.errors import StigmerError
 
 R = TypeVar("R")
 
 
-def run(plan: Plan[R], transport: Transport) -> R:
+def run(plan: Plan[R], place: Place) -> R:
     """Carry out a plan."""
 
     def ask(step: Step) -> Any:
         if isinstance(step, Call):
-            return transport.call(step)
+            return place.call(step)
         if isinstance(step, Stream):
-            return list(transport.stream(step))
+            return list(place.stream(step))
         if isinstance(step, Sending):
-            return transport.upload(step.asked, step.content)
-        return b"".join(transport.download(step.body))
+            return place.upload(step.asked, step.content)
+        return b"".join(place.download(step.body))
 
     try:
         step = next(plan)
@@ -39,17 +39,17 @@ def run(plan: Plan[R], transport: Transport) -> R:
         return result
 
 
-async def arun(plan: Plan[R], transport: AsyncTransport) -> R:
+async def arun(plan: Plan[R], place: AsyncPlace) -> R:
     """Carry out a plan in an event loop."""
 
     async def ask(step: Step) -> Any:
         if isinstance(step, Call):
-            return await transport.call(step)
+            return await place.call(step)
         if isinstance(step, Stream):
-            return [event async for event in transport.stream(step)]
+            return [event async for event in place.stream(step)]
         if isinstance(step, Sending):
-            return await transport.upload(step.asked, step.content)
-        return b"".join([piece async for piece in transport.download(step.body)])
+            return await place.upload(step.asked, step.content)
+        return b"".join([piece async for piece in place.download(step.body)])
 
     try:
         step = next(plan)

@@ -270,10 +270,10 @@ class StigmerSandbox(SandboxBackendProtocol):
         return workspace
 
     def _run(self, plan: Plan[R]) -> R:
-        return run(plan, self._workspace._transport)
+        return run(plan, self._workspace._place)
 
     async def _arun(self, plan: Plan[R]) -> R:
-        return await arun(plan, (await self._here())._transport)
+        return await arun(plan, (await self._here())._place)
 
 
 def _respond(paths: Paths, done: Executed, timeout: int) -> Plan[ExecuteResponse]:

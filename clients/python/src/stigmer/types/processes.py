@@ -43,6 +43,8 @@ class ExitStatus:
     """Processes of the command that could not be ended with it."""
     memory_limit: int | None = None
     """The bytes of memory it could have, if it ran out of them and the limit is known."""
+    cause: str | None = None
+    """What became of its place, if it is lost with that and the reason is known."""
 
     @property
     def timed_out(self) -> bool:

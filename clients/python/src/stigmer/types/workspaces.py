@@ -7,8 +7,8 @@ from typing import Literal
 
 ExecutionMode = Literal["local", "sandbox", "auto", "firecracker", "kubernetes", "cloud"]
 """How the place of a command is chosen."""
-Preparation = Literal["open", "start", "recover"]
-"""What to do that a place be ready."""
+Preparation = Literal["open", "start", "recover", "create"]
+"""What to do that a place be ready; ``create`` is ``open``, and keeps the settings given."""
 
 
 @dataclass(frozen=True)
