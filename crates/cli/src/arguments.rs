@@ -21,7 +21,7 @@ use stigmer_engine::configuration::parse::{Kind, Value};
 use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
 use crate::commands::{
-    attach, completions, config, doctor, explain, find, fs, grep, image, kill, logs, ps, run,
+    attach, completions, config, doctor, explain, find, fs, grep, image, kill, logs, mcp, ps, run,
     server, version, wait, workspace,
 };
 use crate::output::{Failure, Output};
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Start, stop and look at the daemon
     Server(server::Server),
+    /// Serve the Model Context Protocol to the agent that starts it
+    Mcp(mcp::Mcp),
     /// Make, look at and remove sandboxes
     Workspace(workspace::Workspace),
     /// Build, pull and list images of sandboxes

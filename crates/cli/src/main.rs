@@ -43,6 +43,7 @@ fn run(globals: &Globals, command: Command, output: &mut Output) -> Result<u8, F
         Command::Config(command) => command.run(globals, output),
         Command::Doctor(command) => command.run(globals, output),
         Command::Server(command) => command.run(globals, output),
+        Command::Mcp(command) => command.run(globals, output),
         Command::Workspace(command) => command.run(globals, output),
         Command::Image(command) => command.run(globals, output),
         Command::Explain(command) => command.run(globals, output),

@@ -6,6 +6,8 @@
 
 #[path = "files.rs"]
 mod files;
+#[path = "mcp.rs"]
+mod mcp;
 #[path = "processes.rs"]
 mod processes;
 #[path = "search.rs"]

@@ -20,9 +20,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "stigmer-engine",
         &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
     ),
-    ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine"]),
+    ("stigmer-mcp", &["stigmer-core", "stigmer-api"]),
+    ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-mcp"]),
     ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
-    ("stigmer", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-daemon"]),
+    (
+        "stigmer",
+        &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-mcp", "stigmer-daemon"],
+    ),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host"]),
     ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
 ];

@@ -113,7 +113,10 @@ fn filter<S: Subscriber>(
 }
 
 fn is_safe(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with("stigmer") || *metadata.level() <= Level::WARN
+    let target = metadata.target();
+    // The protocol's library warns with what a client sent, which may be anything.
+    !target.starts_with("rmcp")
+        && (target.starts_with("stigmer") || *metadata.level() <= Level::WARN)
 }
 
 /// Logs to the file, and to standard error for who started the daemon in the foreground. `traces`

@@ -11,6 +11,7 @@ use stigmer_api::Provider;
 use stigmer_api::serve::{Access, Limits, Server, SocketFile, Token, bind_unix};
 use stigmer_core::{ErrorCode, Result, ToolError};
 use stigmer_engine::{Configuration, Engine, Launcher, ProcessScope, Surroundings};
+use stigmer_mcp::{CommandSettings, Scope, Served};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -178,7 +179,9 @@ impl Daemon {
         tokio::spawn(keep_pool(Arc::clone(provider.engine())));
 
         let uid = rustix::process::geteuid().as_raw();
-        let router = router(Arc::clone(&provider), metrics);
+        let (draining, at_once) = (CancellationToken::new(), CancellationToken::new());
+        let mcp = mcp(&provider, draining.clone())?;
+        let router = router(Arc::clone(&provider), metrics).merge(mcp);
         let mut server = Server::new(router, Limits::default()).unix(sockets.api, uid);
         if let Some(listener) = tcp {
             server = server
@@ -196,7 +199,6 @@ impl Daemon {
             "serving"
         );
 
-        let (draining, at_once) = (CancellationToken::new(), CancellationToken::new());
         let (drain, abandon) = (draining.clone(), at_once.clone());
         let ending = tokio::spawn(async move {
             let signal = signals.ending().await;
@@ -282,6 +284,22 @@ fn router(provider: Arc<DaemonProvider>, metrics: Metrics) -> Router {
             ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render(&*counted).await)
         }),
     )
+}
+
+/// The Model Context Protocol. Its commands have the daemon's own environment: what calls over HTTP
+/// has none here.
+fn mcp(provider: &Arc<DaemonProvider>, draining: CancellationToken) -> Result<Router> {
+    let engine = provider.engine();
+    let configuration = engine.configuration();
+    let commands = CommandSettings {
+        timeout: configuration.timeout(),
+        termination_grace: configuration.termination_grace(),
+        caller: None,
+    };
+    let scope = Scope { mode: engine.mode(None)?, workspace: None };
+    let workspaces = Arc::new(Served(Arc::clone(provider)));
+    let server = stigmer_mcp::Server::new(workspaces, commands, scope);
+    Ok(stigmer_mcp::http::router(server, configuration.client_grace(), draining))
 }
 
 /// The signals that mean something to a daemon.

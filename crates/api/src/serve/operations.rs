@@ -68,6 +68,10 @@ const OTHERS: &[(&str, Class, bool, bool)] = &[
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Class::Waiting, true, false),
 ];
 
+/// Where the Model Context Protocol is served, if the router has it. A call may run a command, and an
+/// answer is a stream for as long as that takes.
+const MCP_PATH: &str = "/mcp";
+
 /// Where a plain HTTP client asks whether the server lives.
 pub(super) const HEALTH_PATH: &str = "/healthz";
 
@@ -107,6 +111,17 @@ static OPERATIONS: LazyLock<Operations> = LazyLock::new(|| {
     }
     by_path.insert(HEALTH_PATH.to_owned(), other("healthz", Class::Free, false, true));
     by_path.insert(METRICS_PATH.to_owned(), other("metrics", Class::Quick, false, false));
+    by_path.insert(
+        MCP_PATH.to_owned(),
+        Box::leak(Box::new(Operation {
+            name: "mcp".to_owned(),
+            class: Class::Waiting,
+            streams_in: false,
+            streams_out: true,
+            repeatable: false,
+            open: false,
+        })),
+    );
     Operations { by_path, unknown: other("unknown", Class::Quick, false, false) }
 });
 
@@ -156,6 +171,7 @@ mod tests {
             ("/v1/server/info", Class::Free),
             ("/healthz", Class::Free),
             ("/grpc.health.v1.Health/Watch", Class::Waiting),
+            ("/mcp", Class::Waiting),
             ("/anything", Class::Quick),
         ] {
             assert_eq!(operation_of(path).class, class, "{path}");

@@ -11,6 +11,7 @@ pub(crate) mod grep;
 pub(crate) mod image;
 pub(crate) mod kill;
 pub(crate) mod logs;
+pub(crate) mod mcp;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod server;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests; clippy knows only the functions marked so")]
 
 pub(crate) mod daemon;
+pub(crate) mod mcp;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use crate::arguments::Globals;
 use crate::context::sources;
 use crate::output::{Failure, Output};
 
-pub(crate) use start::serve_if_reserve;
+pub(crate) use start::{launcher, serve_if_reserve};
 
 /// Starts, stops and looks at the daemon.
 #[derive(Debug, Args)]

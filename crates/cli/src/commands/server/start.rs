@@ -39,6 +39,13 @@ pub(crate) fn serve_if_reserve() {
 /// This program, whatever its file is called by now.
 const ITSELF: &str = "/proc/self/exe";
 
+/// Supervisors for a program that lives long. Must be called before it has a second thread.
+pub(crate) fn launcher() -> Result<Launcher, ToolError> {
+    let launcher =
+        Launcher::fork(RESERVE).map_err(|error| io("fork", "the supervisors", &error))?;
+    Ok(launcher.with_program(ITSELF, [SERVE_AS_RESERVE]))
+}
+
 /// How long a daemon may take until it serves. It needs a tenth of a second, and more only on a
 /// machine that hardly moves.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,9 +99,7 @@ impl Start {
             let _ = rustix::process::setsid();
         }
         // Supervisors are forked before this process has a second thread or a runtime.
-        let launcher = Launcher::fork(RESERVE)
-            .map_err(|error| io("fork", "the supervisors", &error))?
-            .with_program(ITSELF, [SERVE_AS_RESERVE]);
+        let launcher = launcher()?;
         let (configuration, place) = place(globals)?;
         let options = Options {
             listen: self.listen.unwrap_or_else(|| Listen::of(&configuration)),
