@@ -17,11 +17,15 @@ SETTINGS = {"sandbox_image": IMAGE, "sandbox_environment": "MARK=ours"}
 MARK = "echo ${MARK-none}"
 
 
+@pytest.fixture(autouse=True)
+def no_container_stays(client, tmp_path):
+    yield
+    client.workspace(tmp_path, mode="sandbox").remove()
+
+
 @pytest.fixture
 def sandbox(client, tmp_path):
-    workspace = client.workspace(tmp_path, mode="sandbox", settings=SETTINGS)
-    yield workspace
-    workspace.remove()
+    return client.workspace(tmp_path, mode="sandbox", settings=SETTINGS)
 
 
 def stop_daemon():
@@ -47,7 +51,6 @@ async def test_with_async_too(tmp_path):
         await workspace.write_file("a", "x")
         stop_daemon()
         assert (await workspace.execute(MARK)).stdout.text == "ours\n"
-        await workspace.remove()
 
 
 def test_one_that_cannot_be_had_is_never_another(client, tmp_path):
@@ -66,7 +69,6 @@ def test_what_is_kept_is_everybodys_and_what_is_said_is_not(client, tmp_path):
     other = client.workspace(tmp_path, mode="sandbox")
     assert other.execute(MARK).stdout.text == "none\n"
     assert other.status().image == IMAGE
-    other.remove()
 
 
 def test_a_setting_that_is_none_is_refused(client, tmp_path):
