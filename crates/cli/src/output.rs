@@ -5,7 +5,7 @@
 //! tells them apart. `NO_COLOR` is honoured, and colour never carries meaning alone.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -58,13 +58,14 @@ impl Failure {
 
 /// Where results and remarks go.
 pub(crate) struct Output {
-    stdout: BufWriter<StdoutLock<'static>>,
+    // Not locked: what has standard output for itself writes to it from another thread.
+    stdout: BufWriter<Stdout>,
     json: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { stdout: BufWriter::with_capacity(BUFFER, io::stdout().lock()), json }
+        Self { stdout: BufWriter::with_capacity(BUFFER, io::stdout()), json }
     }
 
     /// Whether results are wanted as JSON.

@@ -54,6 +54,19 @@ fn an_agent_is_told_what_there_is() {
 }
 
 #[test]
+fn an_agent_that_speaks_over_sockets_is_served() {
+    let place = Place::new();
+    let mut agent = Agent::over_sockets(&place);
+    agent.ask("initialize", support::mcp::hello());
+    agent.tell("notifications/initialized", json!({}));
+    assert_eq!(agent.call("run", json!({ "command": "echo hi" }))["stdout"], "hi\n");
+    agent.request("tools/call", json!({ "name": "run", "arguments": { "command": STUBBORN } }));
+    let pids = stubborn(&place);
+    assert!(agent.close().success());
+    gone(&place, pids);
+}
+
+#[test]
 fn a_client_without_handshake_is_served() {
     let place = Place::new();
     let mut agent = Agent::bare(&place, &[]);

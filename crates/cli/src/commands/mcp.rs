@@ -29,8 +29,8 @@ the commands that it waited for are ended, and those in the background go on. Th
 same at http://127.0.0.1:50051/mcp. docs/mcp.md tells how agents are set up.
 
 Examples:
-  claude mcp add stigmer -- stigmer mcp
-  codex mcp add stigmer -- stigmer mcp --workspace .
+  stigmer mcp
+  stigmer mcp --workspace ~/project
   stigmer mcp --workspace ~/project --mode sandbox")]
 pub(crate) struct Mcp {}
 

@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use rustix::process::Pid;
@@ -20,7 +22,7 @@ pub(crate) const WITHOUT_SESSIONS: &str = "2026-07-28";
 /// One that has started `stigmer mcp`.
 pub(crate) struct Agent {
     pub(crate) child: Child,
-    stdin: Option<ChildStdin>,
+    stdin: Option<Box<dyn Write + Send>>,
     messages: Receiver<Value>,
     last: u64,
     /// Notifications that came while something else was waited for.
@@ -40,12 +42,32 @@ impl Agent {
 
     /// Starts it, and says nothing yet.
     pub(crate) fn bare(place: &Place, arguments: &[&str]) -> Self {
+        let mut child = Self::spawn(place, arguments, Stdio::piped(), Stdio::piped());
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self::with(child, stdin, stdout)
+    }
+
+    /// The same over sockets, as programs that run on Node.js start it.
+    pub(crate) fn over_sockets(place: &Place) -> Self {
+        let (stdin, input) = UnixStream::pair().unwrap();
+        let (stdout, output) = UnixStream::pair().unwrap();
+        let [input, output] = [input, output].map(|end| Stdio::from(OwnedFd::from(end)));
+        let child = Self::spawn(place, &[], input, output);
+        Self::with(child, stdin, stdout)
+    }
+
+    fn spawn(place: &Place, arguments: &[&str], input: Stdio, output: Stdio) -> Child {
         let words = [&["mcp"], arguments].concat();
-        let mut command = place.command(&words);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        place.command(&words).stdin(input).stdout(output).spawn().unwrap()
+    }
+
+    fn with(
+        child: Child,
+        stdin: impl Write + Send + 'static,
+        stdout: impl Read + Send + 'static,
+    ) -> Self {
         let (sender, messages) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = BufReader::new(stdout);
         std::thread::spawn(move || {
             for line in stdout.lines() {
                 let message = serde_json::from_str(&line.unwrap()).expect("one message a line");
@@ -54,7 +76,7 @@ impl Agent {
                 }
             }
         });
-        let stdin = child.stdin.take();
+        let stdin: Option<Box<dyn Write + Send>> = Some(Box::new(stdin));
         Self { child, stdin, messages, last: 0, notifications: Vec::new() }
     }
 

@@ -1,7 +1,11 @@
 //! A stigmer of its own for each test: scratch workspace, scratch home, empty environment.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "tests; clippy knows only the functions marked so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests; clippy knows only the functions marked so"
+)]
 
 pub(crate) mod daemon;
 pub(crate) mod mcp;
