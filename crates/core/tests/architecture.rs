@@ -14,16 +14,20 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-core", &[]),
     ("stigmer-host", &["stigmer-core"]),
     ("stigmer-route", &["stigmer-core"]),
+    ("stigmer-skills", &["stigmer-core"]),
     ("stigmer-api", &["stigmer-core"]),
     ("stigmer-docker", &["stigmer-core", "stigmer-api"]),
     (
         "stigmer-engine",
         &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
     ),
-    ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine"]),
+    ("stigmer-daemon", &["stigmer-core", "stigmer-skills", "stigmer-api", "stigmer-engine"]),
     ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
-    ("stigmer", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-daemon"]),
-    ("stigmer-conformance", &["stigmer-core", "stigmer-host"]),
+    (
+        "stigmer",
+        &["stigmer-core", "stigmer-skills", "stigmer-api", "stigmer-engine", "stigmer-daemon"],
+    ),
+    ("stigmer-conformance", &["stigmer-core", "stigmer-host", "stigmer-skills"]),
     ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
 ];
 
