@@ -21,7 +21,7 @@ use stigmer_engine::configuration::parse::{Kind, Value};
 use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
 use crate::commands::{
-    attach, completions, config, doctor, find, fs, grep, image, kill, logs, ps, run, server,
+    attach, completions, config, doctor, find, fs, grep, image, kill, logs, ps, run, server, skill,
     version, wait, workspace,
 };
 use crate::output::{Failure, Output};
@@ -106,6 +106,8 @@ pub(crate) enum WorkspaceCommand {
     Find(find::Find),
     /// Find lines by content, as ripgrep does
     Grep(grep::Grep),
+    /// Add, list and remove skills
+    Skill(skill::Skill),
 }
 
 /// Reads the command line. What ends there (help, version, a wrong word) is printed.

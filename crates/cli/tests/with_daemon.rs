@@ -10,3 +10,5 @@ mod files;
 mod processes;
 #[path = "search.rs"]
 mod search;
+#[path = "skills.rs"]
+mod skills;

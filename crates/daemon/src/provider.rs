@@ -9,9 +9,11 @@ use stigmer_api::{
     EventStream, Preparing, PreparingStream, Provider, RequestContext, ServerInfo, ServerKind,
 };
 use stigmer_core::manager::{PlaceStatus, Progress};
+use stigmer_core::skill::{AddedSkill, Skill};
 use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
-use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor};
+use stigmer_core::{ByteStream, ErrorCode, Result, ToolError, ToolExecutor};
 use stigmer_engine::Engine;
+use stigmer_skills::Skills;
 use tokio::sync::mpsc;
 
 use crate::descriptors::Descriptors;
@@ -45,6 +47,13 @@ impl DaemonProvider {
         tokio::task::spawn_blocking(move || question(&engine)).await.unwrap_or_else(|error| {
             Err(ToolError::new(ErrorCode::Io, format!("a request broke off: {error}")))
         })
+    }
+
+    /// The skills of a workspace, with its directory as its commands see it.
+    async fn skills_of(&self, workspace: &str, context: &RequestContext) -> Result<Skills> {
+        // It opens the workspace, if it is named by its path; only then is it known.
+        let executor = self.executor(workspace, context).await?;
+        Ok(Skills::new(executor, self.get(workspace).await?.root))
     }
 }
 
@@ -128,6 +137,28 @@ impl Provider for DaemonProvider {
 
     async fn remove_place(&self, workspace: &str) -> Result<PlaceStatus> {
         self.engine.remove_place(workspace).await
+    }
+
+    async fn add_skill(
+        &self,
+        workspace: &str,
+        archive: ByteStream,
+        context: &RequestContext,
+    ) -> Result<AddedSkill> {
+        self.skills_of(workspace, context).await?.add(archive).await
+    }
+
+    async fn skills(&self, workspace: &str, context: &RequestContext) -> Result<Vec<Skill>> {
+        self.skills_of(workspace, context).await?.list().await
+    }
+
+    async fn remove_skill(
+        &self,
+        workspace: &str,
+        name: &str,
+        context: &RequestContext,
+    ) -> Result<bool> {
+        self.skills_of(workspace, context).await?.remove(name).await
     }
 
     async fn events(&self, since: Option<u64>, follow: bool) -> Result<EventStream> {

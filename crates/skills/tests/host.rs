@@ -81,7 +81,7 @@ async fn a_skill_is_added_once_replaced_and_removed() {
     assert_eq!(path.file_name().unwrap(), "demo");
     assert_eq!(read(&place.root.join(".stigmer/skills/.gitignore")), "*\n");
     let listed = place.skills.list().await.unwrap();
-    assert_eq!(listed, [first.skill.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&first.skill));
     assert_eq!((listed[0].files, &*listed[0].description), (2, "Says one"));
 
     let again = place.skills.add(content("demo", "one")).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_skill_is_added_once_replaced_and_removed() {
 
     let second = place.skills.add(content("demo", "two")).await.unwrap();
     assert_eq!(second.change, SkillChange::Replaced);
-    assert_eq!(place.skills.list().await.unwrap(), [second.skill.clone()]);
+    assert_eq!(place.skills.list().await.unwrap(), std::slice::from_ref(&second.skill));
     // Whoever was told the first path goes on with it.
     assert_eq!(read(&path.join("sub/body")), "one");
 

@@ -13,6 +13,7 @@ pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod skill;
 pub(crate) mod version;
 pub(crate) mod wait;
 pub(crate) mod workspace;
