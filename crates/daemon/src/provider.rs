@@ -17,6 +17,7 @@ use stigmer_skills::Skills;
 use tokio::sync::mpsc;
 
 use crate::descriptors::Descriptors;
+use crate::idle::Work;
 use crate::record::Record;
 
 /// The engine, and what the daemon has beside it.
@@ -25,6 +26,7 @@ pub(crate) struct DaemonProvider {
     engine: Arc<Engine>,
     descriptors: Descriptors,
     record: Record,
+    work: Work,
 }
 
 impl DaemonProvider {
@@ -33,8 +35,13 @@ impl DaemonProvider {
         &self.engine
     }
 
+    /// What is being made for somebody who may have gone.
+    pub(crate) fn work(&self) -> &Work {
+        &self.work
+    }
+
     pub(crate) fn new(engine: Engine, descriptors: Descriptors, record: Record) -> Self {
-        Self { engine: Arc::new(engine), descriptors, record }
+        Self { engine: Arc::new(engine), descriptors, record, work: Work::default() }
     }
 
     /// Asks the engine off the asynchronous threads, of which there are few: it looks at the disk,
@@ -110,12 +117,14 @@ impl Provider for DaemonProvider {
     ) -> Result<PreparingStream> {
         let (engine, context) = (Arc::clone(&self.engine), context.clone());
         let (sender, receiver) = mpsc::unbounded_channel();
+        let working = self.work.begin();
         // It goes on if the client goes away: what is made is made for whoever comes next.
         tokio::spawn(async move {
             let told = sender.clone();
             let tell = move |event: Progress| drop(told.send(Ok(Preparing::Progress(event))));
             let done = engine.prepare(request, preparation, &context, &tell).await;
             drop(sender.send(done.map(Preparing::Done)));
+            drop(working);
         });
         Ok(Box::pin(unfold(receiver, async |mut receiver| {
             let event = receiver.recv().await?;
