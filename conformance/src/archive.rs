@@ -41,6 +41,12 @@ impl Archive {
         self
     }
 
+    /// Adds a file with permission bits and content.
+    pub(crate) fn file_with_mode(mut self, name: &str, mode: u32, content: &str) -> Self {
+        self.append(EntryType::Regular, name.as_bytes(), b"", mode, content.as_bytes());
+        self
+    }
+
     /// Adds a directory.
     pub(crate) fn directory(mut self, name: &str) -> Self {
         self.append(EntryType::Directory, name.as_bytes(), b"", 0o755, b"");

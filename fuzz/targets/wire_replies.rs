@@ -15,6 +15,7 @@ use stigmer_core::file::{
 };
 use stigmer_core::process::{Executed, ExitStatus, OutputEvent, ProcessInfo, StartedProcess};
 use stigmer_core::search::{FoundFiles, GrepMatches};
+use stigmer_core::skill::AddedSkill;
 use stigmer_core::transfer::Change;
 use stigmer_core::workspace::WorkspaceInfo;
 
@@ -56,7 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
         FoundFiles as FoundFiles, GrepMatches as GrepMatches, WatchEvent as Change,
         StartedProcess as StartedProcess, Executed as Executed, ExitStatus as ExitStatus,
         ProcessInfo as ProcessInfo, Workspace as WorkspaceInfo,
-        ServerInfo as ServerInfo, Event as Event,
+        ServerInfo as ServerInfo, Event as Event, AddedSkill as AddedSkill,
     }
     only_understand! { bytes:
         OutputEvent as OutputEvent, ProcessList as Vec<ProcessInfo>, WorkspaceList as Vec<WorkspaceInfo>,

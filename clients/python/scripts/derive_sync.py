@@ -11,7 +11,15 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "stigmer"
-MODULES = ("_files.py", "client.py", "place.py", "process.py", "transport.py", "workspace.py")
+MODULES = (
+    "_files.py",
+    "_skills.py",
+    "client.py",
+    "place.py",
+    "process.py",
+    "transport.py",
+    "workspace.py",
+)
 HEADER = "# Derived by scripts/derive_sync.py. Change stigmer/_aio and derive again.\n"
 
 RULES = [
@@ -19,7 +27,7 @@ RULES = [
     (r"\basync (for|with)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\banext\b", "next"),
-    (r"\bAsync(Client|Files|Place|Process|Transport|Workspace)\b", r"\1"),
+    (r"\bAsync(Client|Files|Place|Process|Skills|Transport|Workspace)\b", r"\1"),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
     (r"\bAsyncGenerator\b", "Generator"),

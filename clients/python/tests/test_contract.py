@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stigmer import errors, types
-from stigmer._operations import files, processes, server, transfers, workspaces
+from stigmer._operations import files, processes, server, skills, transfers, workspaces
 from stigmer._operations.processes import Start
 from stigmer.types import Edit, ResourceLimits, TerminalSize
 from stigmer.types.files import Done
@@ -50,6 +50,8 @@ CALLS = [
     processes.list_processes("w"),
     server.info(),
     server.events(0, True),
+    skills.list_skills("w"),
+    skills.remove("w", "n"),
     transfers.watch("w", ["d"], True),
     workspaces.open_workspace(*OPEN),
     workspaces.get("w"),
@@ -81,7 +83,11 @@ def test_every_operation_has_a_request():
         for path, methods in DOCUMENT["paths"].items()
         if path.startswith("/v1/") and "post" in methods
     }
-    ours = {call.method for call in CALLS} | {"transfers/upload", "transfers/download"}
+    ours = {call.method for call in CALLS} | {
+        "skills/add",
+        "transfers/upload",
+        "transfers/download",
+    }
     assert ours == there
 
 

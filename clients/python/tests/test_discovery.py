@@ -1,6 +1,7 @@
 """Finding, starting and naming servers."""
 
 import os
+import select
 import subprocess
 import sys
 import sysconfig
@@ -40,6 +41,36 @@ def test_a_daemon_that_we_start_has_no_port_and_no_mode_of_ours(other_home, monk
         assert "tcp" not in _discovery._record()
         monkeypatch.delenv("STIGMER_EXECUTION_MODE")
         assert client.workspace(tmp_path).mode == "local"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda workspace: workspace.write_file("a", "x"),
+        lambda workspace: workspace.upload("a", b"x"),
+        lambda workspace: workspace.download_bytes("b"),
+        lambda workspace: workspace.execute("true"),
+        lambda workspace: workspace.watch(),
+    ],
+    ids=["write", "upload", "download", "execute", "watch"],
+)
+def test_a_daemon_that_nobody_used_is_started_again(other_home, monkeypatch, tmp_path, work):
+    monkeypatch.setattr(_discovery, "IDLE_LIMIT", "50ms")
+    (tmp_path / "b").write_text("x")
+    with stigmer.Client() as client:
+        workspace = client.workspace(tmp_path)
+        daemon = os.pidfd_open(client.info().pid)
+        client._transport._http._transport.close()  # as the server does with one that is idle
+        assert select.select([daemon], [], [], 30)[0], "nobody is connected"
+        os.close(daemon)
+        work(workspace)
+
+
+def test_a_daemon_that_we_start_goes_on_as_long_as_the_caller_says(other_home, monkeypatch):
+    monkeypatch.setenv("STIGMER_SERVER_IDLE_LIMIT", "0")
+    assert _discovery._start_options() == ["--listen", "none"]
+    monkeypatch.delenv("STIGMER_SERVER_IDLE_LIMIT")
+    assert _discovery._start_options() == ["--listen", "none", "--idle-limit", "10m"]
 
 
 def test_what_the_program_says_is_in_the_error(other_home, monkeypatch):

@@ -9,6 +9,7 @@ mod kernel;
 mod output;
 mod processes;
 mod search;
+mod skills;
 mod steering;
 mod terminal;
 mod transfer;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         directories::cases(),
         search::cases(),
         transfer::cases(),
+        skills::cases(),
         watch::cases(),
         processes::cases(),
         identity::cases(),

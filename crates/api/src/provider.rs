@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use futures_core::Stream;
 use stigmer_core::event::Event;
 use stigmer_core::manager::{PlaceStatus, Progress};
+use stigmer_core::skill::{AddedSkill, Skill};
 use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
-use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor};
+use stigmer_core::{ByteStream, ErrorCode, Result, ToolError, ToolExecutor};
 
 /// A stream of what happens.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
@@ -153,6 +154,41 @@ pub trait Provider: Send + Sync + 'static {
         Err(no_places())
     }
 
+    /// Adds a skill to a workspace, from a tar archive.
+    ///
+    /// # Errors
+    /// As [`Provider::executor`]; `outside_workspace`, `too_large` and `invalid_argument` for what is
+    /// no skill; `unsupported` in a sidecar.
+    async fn add_skill(
+        &self,
+        _workspace: &str,
+        _archive: ByteStream,
+        _context: &RequestContext,
+    ) -> Result<AddedSkill> {
+        Err(no_skills())
+    }
+
+    /// The skills of a workspace, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Provider::executor`]; `unsupported` in a sidecar.
+    async fn skills(&self, _workspace: &str, _context: &RequestContext) -> Result<Vec<Skill>> {
+        Err(no_skills())
+    }
+
+    /// Removes a skill from a workspace; returns whether there was one.
+    ///
+    /// # Errors
+    /// As [`Provider::executor`]; `invalid_argument` for what is no name; `unsupported` in a sidecar.
+    async fn remove_skill(
+        &self,
+        _workspace: &str,
+        _name: &str,
+        _context: &RequestContext,
+    ) -> Result<bool> {
+        Err(no_skills())
+    }
+
     /// What happens from an offset on (`None`: from now), for ever if `follow`.
     ///
     /// # Errors
@@ -169,5 +205,11 @@ pub trait Provider: Send + Sync + 'static {
 /// The answer of a server that is itself in the one place that there is.
 fn no_places() -> ToolError {
     ToolError::new(ErrorCode::Unsupported, "this server looks after no places")
+        .with_hint("ask the daemon that made the place that this server is in")
+}
+
+/// The answer of a server whose workspace is looked after from outside.
+fn no_skills() -> ToolError {
+    ToolError::new(ErrorCode::Unsupported, "this server looks after no skills")
         .with_hint("ask the daemon that made the place that this server is in")
 }

@@ -22,7 +22,7 @@ use stigmer_engine::{EXECUTION_MODES, execution_mode_named};
 
 use crate::commands::{
     attach, completions, config, doctor, explain, find, fs, grep, image, kill, logs, mcp, ps, run,
-    server, version, wait, workspace,
+    server, skill, version, wait, workspace,
 };
 use crate::output::{Failure, Output};
 
@@ -110,6 +110,8 @@ pub(crate) enum WorkspaceCommand {
     Find(find::Find),
     /// Find lines by content, as ripgrep does
     Grep(grep::Grep),
+    /// Add, list and remove skills
+    Skill(skill::Skill),
 }
 
 /// Reads the command line. What ends there (help, version, a wrong word) is printed.

@@ -100,6 +100,7 @@ fn in_workspace(
             WorkspaceCommand::Fs(command) => command.run(&context, output).await,
             WorkspaceCommand::Find(command) => command.run(&context, output).await,
             WorkspaceCommand::Grep(command) => command.run(&context, output).await,
+            WorkspaceCommand::Skill(command) => command.run(&context, output).await,
         };
         context.clear_away(globals).await;
         result

@@ -12,3 +12,5 @@ mod mcp;
 mod processes;
 #[path = "search.rs"]
 mod search;
+#[path = "skills.rs"]
+mod skills;

@@ -17,6 +17,7 @@ pub mod manager;
 mod place;
 pub mod process;
 pub mod search;
+pub mod skill;
 mod trace;
 pub mod transfer;
 pub mod workspace;

@@ -14,6 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-core", &[]),
     ("stigmer-host", &["stigmer-core"]),
     ("stigmer-route", &["stigmer-core"]),
+    ("stigmer-skills", &["stigmer-core"]),
     ("stigmer-api", &["stigmer-core"]),
     ("stigmer-docker", &["stigmer-core", "stigmer-api"]),
     (
@@ -21,13 +22,23 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
     ),
     ("stigmer-mcp", &["stigmer-core", "stigmer-api"]),
-    ("stigmer-daemon", &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-mcp"]),
+    (
+        "stigmer-daemon",
+        &["stigmer-core", "stigmer-skills", "stigmer-api", "stigmer-engine", "stigmer-mcp"],
+    ),
     ("stigmer-sidecar", &["stigmer-core", "stigmer-host", "stigmer-api"]),
     (
         "stigmer",
-        &["stigmer-core", "stigmer-api", "stigmer-engine", "stigmer-mcp", "stigmer-daemon"],
+        &[
+            "stigmer-core",
+            "stigmer-skills",
+            "stigmer-api",
+            "stigmer-engine",
+            "stigmer-mcp",
+            "stigmer-daemon",
+        ],
     ),
-    ("stigmer-conformance", &["stigmer-core", "stigmer-host"]),
+    ("stigmer-conformance", &["stigmer-core", "stigmer-host", "stigmer-skills"]),
     ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
 ];
 

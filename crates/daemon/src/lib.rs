@@ -7,6 +7,7 @@
 mod ask;
 mod control;
 mod descriptors;
+mod idle;
 mod listen;
 mod lock;
 mod logging;

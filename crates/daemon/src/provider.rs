@@ -9,12 +9,15 @@ use stigmer_api::{
     EventStream, Preparing, PreparingStream, Provider, RequestContext, ServerInfo, ServerKind,
 };
 use stigmer_core::manager::{PlaceStatus, Progress};
+use stigmer_core::skill::{AddedSkill, Skill};
 use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
-use stigmer_core::{ErrorCode, Result, ToolError, ToolExecutor};
+use stigmer_core::{ByteStream, ErrorCode, Result, ToolError, ToolExecutor};
 use stigmer_engine::Engine;
+use stigmer_skills::Skills;
 use tokio::sync::mpsc;
 
 use crate::descriptors::Descriptors;
+use crate::idle::Work;
 use crate::record::Record;
 
 /// The engine, and what the daemon has beside it.
@@ -23,6 +26,7 @@ pub(crate) struct DaemonProvider {
     engine: Arc<Engine>,
     descriptors: Descriptors,
     record: Record,
+    work: Work,
 }
 
 impl DaemonProvider {
@@ -31,8 +35,13 @@ impl DaemonProvider {
         &self.engine
     }
 
+    /// What is being made for somebody who may have gone.
+    pub(crate) fn work(&self) -> &Work {
+        &self.work
+    }
+
     pub(crate) fn new(engine: Engine, descriptors: Descriptors, record: Record) -> Self {
-        Self { engine: Arc::new(engine), descriptors, record }
+        Self { engine: Arc::new(engine), descriptors, record, work: Work::default() }
     }
 
     /// Asks the engine off the asynchronous threads, of which there are few: it looks at the disk,
@@ -45,6 +54,13 @@ impl DaemonProvider {
         tokio::task::spawn_blocking(move || question(&engine)).await.unwrap_or_else(|error| {
             Err(ToolError::new(ErrorCode::Io, format!("a request broke off: {error}")))
         })
+    }
+
+    /// The skills of a workspace, with its directory as its commands see it.
+    async fn skills_of(&self, workspace: &str, context: &RequestContext) -> Result<Skills> {
+        // It opens the workspace, if it is named by its path; only then is it known.
+        let executor = self.executor(workspace, context).await?;
+        Ok(Skills::new(executor, self.get(workspace).await?.root))
     }
 }
 
@@ -101,12 +117,14 @@ impl Provider for DaemonProvider {
     ) -> Result<PreparingStream> {
         let (engine, context) = (Arc::clone(&self.engine), context.clone());
         let (sender, receiver) = mpsc::unbounded_channel();
+        let working = self.work.begin();
         // It goes on if the client goes away: what is made is made for whoever comes next.
         tokio::spawn(async move {
             let told = sender.clone();
             let tell = move |event: Progress| drop(told.send(Ok(Preparing::Progress(event))));
             let done = engine.prepare(request, preparation, &context, &tell).await;
             drop(sender.send(done.map(Preparing::Done)));
+            drop(working);
         });
         Ok(Box::pin(unfold(receiver, async |mut receiver| {
             let event = receiver.recv().await?;
@@ -128,6 +146,28 @@ impl Provider for DaemonProvider {
 
     async fn remove_place(&self, workspace: &str) -> Result<PlaceStatus> {
         self.engine.remove_place(workspace).await
+    }
+
+    async fn add_skill(
+        &self,
+        workspace: &str,
+        archive: ByteStream,
+        context: &RequestContext,
+    ) -> Result<AddedSkill> {
+        self.skills_of(workspace, context).await?.add(archive).await
+    }
+
+    async fn skills(&self, workspace: &str, context: &RequestContext) -> Result<Vec<Skill>> {
+        self.skills_of(workspace, context).await?.list().await
+    }
+
+    async fn remove_skill(
+        &self,
+        workspace: &str,
+        name: &str,
+        context: &RequestContext,
+    ) -> Result<bool> {
+        self.skills_of(workspace, context).await?.remove(name).await
     }
 
     async fn events(&self, since: Option<u64>, follow: bool) -> Result<EventStream> {

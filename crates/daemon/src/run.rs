@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::descriptors::Descriptors;
+use crate::idle::{Work, idle_for};
 use crate::listen::{self, Listen};
 use crate::lock::Lock;
 use crate::logging::{self, LogFile};
@@ -56,20 +57,30 @@ pub struct Options {
     pub listen: Listen,
     /// The unix socket, from `/`, if it is not the one in the daemon's directory.
     pub socket: Option<PathBuf>,
+    /// It ends itself when nobody has used it for so long; `None` is never.
+    pub idle_limit: Option<Duration>,
     /// Somebody looks on: log to standard error, too. Else standard error goes to the log.
     pub foreground: bool,
 }
 
-/// Serves until a signal says that it is enough: TERM or INT, or both again for at once. `ready` is
-/// told when everything listens.
+/// Serves until a signal says that it is enough: TERM or INT, or both again for at once; or until
+/// nobody has used it for as long as it may be idle. `ready` is told when everything listens.
 ///
 /// # Errors
 /// `exists` if a daemon runs in this place, `bad_configuration` for settings that cannot be had, and
 /// whatever keeps it from serving its socket. A TCP port that cannot be had keeps it from nothing:
 /// the record says why.
 pub fn run(options: Options, ready: impl FnOnce(&Record) -> Result<()>) -> Result<()> {
-    let Options { configuration, surroundings, place, launcher, listen, socket, foreground } =
-        options;
+    let Options {
+        configuration,
+        surroundings,
+        place,
+        launcher,
+        listen,
+        socket,
+        idle_limit,
+        foreground,
+    } = options;
     let socket = socket.unwrap_or_else(|| place.socket());
     check_socket_path(&socket)?;
     check_socket_path(&place.descriptors())?;
@@ -103,6 +114,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Record) -> Result<()>) -> Resul
         token,
         listen,
         socket,
+        idle_limit,
         traces: traces.clone(),
     };
     let result = runtime.block_on(daemon.serve(ready));
@@ -141,6 +153,7 @@ struct Daemon {
     token: Token,
     listen: Listen,
     socket: PathBuf,
+    idle_limit: Option<Duration>,
     traces: Option<Traces>,
 }
 
@@ -176,7 +189,7 @@ impl Daemon {
         tokio::spawn(descriptors.serve(sockets.descriptors));
         tokio::spawn(metrics.clone().keep_up());
         tokio::spawn(reap(Arc::clone(provider.engine())));
-        tokio::spawn(keep_pool(Arc::clone(provider.engine())));
+        tokio::spawn(keep_pool(Arc::clone(provider.engine()), provider.work().clone()));
 
         let uid = rustix::process::geteuid().as_raw();
         let (draining, at_once) = (CancellationToken::new(), CancellationToken::new());
@@ -188,6 +201,7 @@ impl Daemon {
                 .tcp(listener, Access::new(self.token))
                 .map_err(|error| io("listen on", "TCP", &error))?;
         }
+        let activity = server.activity();
         record.write(&self.place)?;
         ready(&record)?;
         tracing::info!(
@@ -200,9 +214,18 @@ impl Daemon {
         );
 
         let (drain, abandon) = (draining.clone(), at_once.clone());
+        let idle_limit = self.idle_limit;
         let ending = tokio::spawn(async move {
-            let signal = signals.ending().await;
-            tracing::info!(signal, "ending");
+            let unused = async {
+                match idle_limit {
+                    Some(limit) => idle_for(limit, &activity, &provider).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                signal = signals.ending() => tracing::info!(signal, "ending"),
+                () = unused => tracing::info!("ending: nobody has used it"),
+            }
             drain.cancel();
             signals.ending().await;
             abandon.cancel();
@@ -260,11 +283,13 @@ async fn reap(engine: Arc<Engine>) {
 
 /// Has as many sandboxes wait as shall, from the start and whenever one was made for a workspace.
 /// Those that waited in vain for their time to live are not made again before that.
-async fn keep_pool(engine: Arc<Engine>) {
+async fn keep_pool(engine: Arc<Engine>, work: Work) {
+    let filling = work.begin();
     let mut filled = match engine.has_pool() {
         true => engine.fill_pool().await,
         false => Ok(0),
     };
+    drop(filling);
     loop {
         match filled {
             Ok(0) => {}

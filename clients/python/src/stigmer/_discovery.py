@@ -25,6 +25,8 @@ PLACEHOLDER_KEY: Final = "dummy-local-key"
 """What stands in documented environments for "no key"."""
 STARTING: Final = 30.0
 """Seconds that a daemon may take to start; it takes some milliseconds."""
+IDLE_LIMIT: Final = "10m"
+"""How long a daemon that we started goes on when nobody uses it: an agent's pause for thought."""
 _ALREADY_RUNS: Final = 4
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SENT_BY_US: Final = ("STIGMER_EXECUTION_MODE", "STIGMER_SANDBOX_")
@@ -234,8 +236,10 @@ def start_daemon() -> None:
 
 
 def _start_options() -> list[str]:
-    """Return how a daemon is started that nobody asked for by hand: nobody asked for a port either.
+    """Return how a daemon is started that nobody asked for by hand.
 
-    A time after which an idle daemon goes by itself belongs here.
+    Nobody asked for a port either, and nobody will stop it.
     """
-    return [] if os.environ.get("STIGMER_BACKEND_ENDPOINT") else ["--listen", "none"]
+    listen = [] if os.environ.get("STIGMER_BACKEND_ENDPOINT") else ["--listen", "none"]
+    said = os.environ.get("STIGMER_SERVER_IDLE_LIMIT")
+    return listen if said else [*listen, "--idle-limit", IDLE_LIMIT]

@@ -11,6 +11,7 @@ mod output;
 mod processes;
 mod search;
 mod server;
+mod skills;
 mod start;
 #[cfg(test)]
 mod tests;

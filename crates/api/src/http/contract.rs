@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn the_contract_fits_the_mapping_and_every_word_of_it_is_explained() {
         let contract = Contract::compile(crate::DESCRIPTORS).unwrap();
-        assert!(contract.operations.len() > 20 && contract.services.len() == 6);
+        assert!(contract.operations.len() > 20 && contract.services.len() == 7);
         for message in &contract.messages {
             assert!(!message.comment.is_empty(), "{}", message.name);
             for field in &message.fields {
@@ -438,6 +438,7 @@ mod tests {
     fn streams_are_told_apart_by_what_they_carry() {
         let find = |path: &str| contract().operation(path).unwrap();
         assert!(find("/v1/transfers/upload").upload().is_some());
+        assert!(find("/v1/skills/add").upload().is_some());
         assert!(find("/v1/processes/attach").upload().is_none());
         assert!(find("/v1/transfers/download").download().is_some());
         assert!(find("/v1/processes/output").download().is_none());

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::activity::Open;
 use super::connection::{Connection, Connections};
 use super::shared::Shared;
 
@@ -24,6 +25,7 @@ pub(super) struct Stream {
     received: metrics::Counter,
     sent: metrics::Counter,
     _running: TaskTrackerToken,
+    _open: Open,
 }
 
 impl Stream {
@@ -44,6 +46,7 @@ impl Stream {
             received: bytes("received"),
             sent: bytes("sent"),
             _running: running,
+            _open: shared.activity.begin(),
         }
     }
 

@@ -16,6 +16,7 @@ use tokio_vsock::VsockListener;
 
 mod accept;
 mod access;
+mod activity;
 mod admission;
 mod bodies;
 mod connection;
@@ -30,6 +31,7 @@ mod shared;
 mod unix;
 
 use accept::Listener;
+pub use activity::Activity;
 use connection::Connections;
 use shared::Shared;
 
@@ -102,12 +104,18 @@ pub struct Server {
     router: Router,
     limits: Limits,
     listeners: Vec<Listener>,
+    activity: Activity,
 }
 
 impl Server {
     /// A server that listens on nothing yet.
     pub fn new(router: Router, limits: Limits) -> Self {
-        Self { router, limits, listeners: Vec::new() }
+        Self { router, limits, listeners: Vec::new(), activity: Activity::default() }
+    }
+
+    /// Says, now and later, whether anybody is connected.
+    pub fn activity(&self) -> Activity {
+        self.activity.clone()
     }
 
     /// Listens on a unix socket for `owner`, and root. See [`bind_unix`].
@@ -149,7 +157,8 @@ impl Server {
             .iter()
             .map(|_| Arc::new(Connections::new(self.limits.clone())))
             .collect();
-        let shared = Arc::new(Shared::new(self.limits, self.router, listeners.clone()));
+        let shared =
+            Arc::new(Shared::new(self.limits, self.router, self.activity, listeners.clone()));
         for (listener, connections) in self.listeners.into_iter().zip(listeners) {
             shared.running.spawn(accept::accept(listener, connections, Arc::clone(&shared)));
         }

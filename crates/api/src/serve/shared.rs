@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
+use super::activity::Activity;
 use super::admission::Admission;
 use super::connection::{Connection, Connections};
 use super::record::refused;
@@ -19,6 +20,7 @@ use super::{DRAIN_TICK, Drained, LAST_WORDS, UPGRADED_GRACE};
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) router: Router,
+    pub(super) activity: Activity,
     pub(super) admission: Arc<Admission>,
     /// Everything that must be gone before the server is.
     pub(super) running: TaskTracker,
@@ -40,11 +42,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits, router: Router, listeners: Vec<Arc<Connections>>) -> Self {
+    pub(super) fn new(
+        limits: Limits,
+        router: Router,
+        activity: Activity,
+        listeners: Vec<Arc<Connections>>,
+    ) -> Self {
         Self {
             admission: Admission::new(limits.clone()),
             limits,
             router,
+            activity,
             running: TaskTracker::new(),
             draining: CancellationToken::new(),
             ended: CancellationToken::new(),

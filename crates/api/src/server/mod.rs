@@ -10,6 +10,7 @@ mod files;
 mod guard;
 mod processes;
 mod search;
+mod skills;
 mod transfers;
 mod unknown;
 mod workspaces;
@@ -59,6 +60,7 @@ pub fn routes(provider: Arc<dyn Provider>) -> Routes {
         FilesServer in files_server takes MAX_REQUEST_BYTES;
         ProcessesServer in processes_server takes MAX_REQUEST_BYTES;
         SearchServer in search_server takes MAX_SMALL_REQUEST_BYTES;
+        SkillsServer in skills_server takes MAX_SMALL_REQUEST_BYTES;
         TransfersServer in transfers_server takes MAX_SMALL_REQUEST_BYTES;
         WorkspacesServer in workspaces_server takes MAX_SMALL_REQUEST_BYTES;
         ServerServer in server_server takes MAX_SMALL_REQUEST_BYTES;

@@ -12,7 +12,6 @@ use crate::convert;
 use crate::convert::{Fault, InWorkspace as _, errors};
 use crate::wire;
 use crate::wire::transfers_server::Transfers;
-use crate::wire::upload_request::Part;
 
 #[tonic::async_trait]
 impl Transfers for Api {
@@ -68,33 +67,70 @@ impl Transfers for Api {
     }
 }
 
+/// One message of an upload, whatever is uploaded.
+pub(super) enum Part<B> {
+    /// What is uploaded where.
+    Begin(B),
+    /// The next bytes.
+    Data(Bytes),
+    /// There are no more.
+    Finish,
+}
+
+/// A message that is a part of an upload.
+pub(super) trait Message: Send + 'static {
+    /// What is uploaded where.
+    type Begin;
+
+    /// What it says; `None` if nothing that this build knows.
+    fn part(self) -> Option<Part<Self::Begin>>;
+}
+
+impl Message for wire::UploadRequest {
+    type Begin = wire::UploadBegin;
+
+    fn part(self) -> Option<Part<wire::UploadBegin>> {
+        Some(match self.part? {
+            wire::upload_request::Part::Begin(begin) => Part::Begin(begin),
+            wire::upload_request::Part::Data(data) => Part::Data(data),
+            wire::upload_request::Part::Finish(_) => Part::Finish,
+        })
+    }
+}
+
 impl Api {
     async fn take(
         &self,
         asked: &Asked,
-        mut input: Streaming<wire::UploadRequest>,
+        input: Streaming<wire::UploadRequest>,
     ) -> Result<UploadSummary> {
-        let Some(Part::Begin(begin)) = next(&mut input).await? else {
-            return Err(Fault::new("begin", "must be the first message").in_request());
-        };
+        let (begin, content) = begun(input).await?;
         let executor = self.provider.executor(begin.workspace(), &asked.context).await?;
-        let request = convert::request(begin)?;
-        let input = Input { messages: input, finished: false };
-        let content: ByteStream = Box::pin(stream::unfold(input, |mut input| async {
-            let data = input.data().await.transpose()?;
-            Some((data, input))
-        }));
-        executor.upload(request, content).await
+        executor.upload(convert::request(begin)?, content).await
     }
 }
 
+/// What an upload begins with, and its bytes. They end with an error if the client does not say that
+/// there are no more, so that nothing half-written is left.
+pub(super) async fn begun<M: Message>(mut input: Streaming<M>) -> Result<(M::Begin, ByteStream)> {
+    let Some(Part::Begin(begin)) = next(&mut input).await? else {
+        return Err(Fault::new("begin", "must be the first message").in_request());
+    };
+    let input = Input { messages: input, finished: false };
+    let content: ByteStream = Box::pin(stream::unfold(input, |mut input| async {
+        let data = input.data().await.transpose()?;
+        Some((data, input))
+    }));
+    Ok((begin, content))
+}
+
 /// The messages after the first.
-struct Input {
-    messages: Streaming<wire::UploadRequest>,
+struct Input<M> {
+    messages: Streaming<M>,
     finished: bool,
 }
 
-impl Input {
+impl<M: Message> Input<M> {
     /// The next bytes; `None` once the client has said that there are no more.
     async fn data(&mut self) -> Result<Option<Bytes>> {
         if self.finished {
@@ -102,7 +138,7 @@ impl Input {
         }
         match next(&mut self.messages).await? {
             Some(Part::Data(data)) => Ok(Some(data)),
-            Some(Part::Finish(_)) => {
+            Some(Part::Finish) => {
                 self.finished = true;
                 Ok(None)
             }
@@ -113,10 +149,10 @@ impl Input {
     }
 }
 
-async fn next(messages: &mut Streaming<wire::UploadRequest>) -> Result<Option<Part>> {
+async fn next<M: Message>(messages: &mut Streaming<M>) -> Result<Option<Part<M::Begin>>> {
     // A fault of ours was said in the stream; anything else is the connection's.
     let message = messages.message().await.map_err(|status| errors::from_status(&status))?;
     let Some(message) = message else { return Ok(None) };
     let missing = || Fault::new("begin, data or finish", "is missing").in_request();
-    message.part.ok_or_else(missing).map(Some)
+    message.part().ok_or_else(missing).map(Some)
 }

@@ -63,6 +63,7 @@ kinds! {
     InfoRequest ServerInfo EventsRequest Event OpenWorkspaceRequest Workspace GetWorkspaceRequest
     ListWorkspacesRequest WorkspaceList ForgetWorkspaceRequest ForgetWorkspaceResponse
     PrepareRequest Preparing PlaceRequest PlaceStatus PlacesRequest PlaceList
+    AddSkillRequest AddedSkill ListSkillsRequest SkillList RemoveSkillRequest RemoveSkillResponse
 }
 
 static POOL: LazyLock<DescriptorPool> =

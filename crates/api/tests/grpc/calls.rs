@@ -35,7 +35,8 @@ trials! {
     reflection_names_every_service,
 }
 
-const SERVICES: [&str; 6] = ["Files", "Processes", "Search", "Server", "Transfers", "Workspaces"];
+const SERVICES: [&str; 7] =
+    ["Files", "Processes", "Search", "Server", "Skills", "Transfers", "Workspaces"];
 
 async fn an_answer_is_the_executors(place: Place) {
     let mut client = FilesClient::new(place.routes.clone());

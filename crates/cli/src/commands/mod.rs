@@ -15,6 +15,7 @@ pub(crate) mod mcp;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod skill;
 pub(crate) mod version;
 pub(crate) mod wait;
 pub(crate) mod workspace;

@@ -11,11 +11,12 @@ use super::{Configuration, Origin, check};
 
 /// Settings that are each program's own: where its files and its server are, and in which directory
 /// it works. A client that took over the daemon's would work elsewhere than it was told to.
-const OWN: [Key; 5] = [
+const OWN: [Key; 6] = [
     Key::Home,
     Key::WorkspaceDir,
     Key::SandboxRootDir,
     Key::BackendEndpoint,
+    Key::ServerIdleLimit,
     // The daemon's own copy fits the daemon.
     Key::Sidecar,
 ];

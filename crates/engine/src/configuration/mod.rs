@@ -293,6 +293,14 @@ impl Configuration {
         }
     }
 
+    /// How long the daemon goes on when nobody uses it; `None` is for ever.
+    pub fn server_idle_limit(&self) -> Option<Duration> {
+        match self.value(Key::ServerIdleLimit) {
+            Some(Value::Duration(limit)) => *limit,
+            _ => None,
+        }
+    }
+
     /// The daemon's address.
     pub fn backend_endpoint(&self) -> Option<&Endpoint> {
         match self.value(Key::BackendEndpoint) {

@@ -166,6 +166,9 @@ settings! {
     Log "log" "STIGMER_LOG"
         Kind::LogLevels, Some("info"),
         "What the daemon logs: a level, or levels for parts of it";
+    ServerIdleLimit "server_idle_limit" "STIGMER_SERVER_IDLE_LIMIT"
+        Kind::DurationOrNone, Some("0s"),
+        "How long the daemon goes on when nobody uses it; 0 is for ever";
     DaytonaApiKey "daytona_api_key" "DAYTONA_API_KEY"
         Kind::Secret, None,
         "Key for Daytona's cloud";
@@ -341,7 +344,7 @@ mod tests {
             STIGMER_SANDBOX_VOLUMES STIGMER_SANDBOX_ENVIRONMENT STIGMER_SANDBOX_PORTS \
             STIGMER_SANDBOX_HOST_GATEWAY STIGMER_SANDBOX_CREDENTIALS STIGMER_SANDBOX_CA_BUNDLE \
             STIGMER_SANDBOX_PROXY STIGMER_SANDBOX_RUNTIME STIGMER_SANDBOX_POOL \
-            STIGMER_SANDBOX_ENGINE STIGMER_SIDECAR";
+            STIGMER_SANDBOX_ENGINE STIGMER_SIDECAR STIGMER_SERVER_IDLE_LIMIT";
         let mut count = 0;
         for variable in documented.split_whitespace() {
             assert!(Key::of_variable(variable).is_some(), "{variable}");

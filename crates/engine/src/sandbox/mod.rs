@@ -59,6 +59,8 @@ pub(crate) struct Sandboxes {
 struct Low {
     managers: Mutex<Vec<Arc<dyn WorkspaceManager>>>,
     told: Notify,
+    /// Others are being made.
+    filling: AtomicBool,
 }
 
 impl Low {
@@ -426,17 +428,23 @@ impl Sandboxes {
 
     /// Whether a place was made, so that fewer may wait than should.
     pub(crate) fn pool_is_low(&self) -> bool {
-        !self.low.managers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.low.filling.load(Ordering::Acquire)
+            || !self.low.managers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Waits until that is so, and makes others wait.
     pub(crate) async fn refill_pool(&self) -> Result<usize> {
         self.low.told.notified().await;
-        let mut made = 0;
+        self.low.filling.store(true, Ordering::Release);
+        let mut made = Ok(0);
         for manager in self.low.take() {
-            made += manager.refill().await?;
+            made = match (made, manager.refill().await) {
+                (Ok(before), Ok(now)) => Ok(before + now),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
         }
-        Ok(made)
+        self.low.filling.store(false, Ordering::Release);
+        made
     }
 
     /// The sandboxes of which there are records of commands on disk, and whose workspace they are.

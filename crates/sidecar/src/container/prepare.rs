@@ -80,7 +80,7 @@ fn make_home(home: &Path, uid: u32, gid: u32) -> io::Result<()> {
 
 fn link_workspace(root: &Path) -> io::Result<()> {
     let link = Path::new(WORKSPACE);
-    if root.starts_with(link) || fs::read_link(link).is_ok_and(|leads| leads == root) {
+    if root.starts_with(link) || is_link_to(root) {
         return Ok(());
     }
     // Many images have it, empty, for something to be mounted there.
@@ -88,6 +88,16 @@ fn link_workspace(root: &Path) -> io::Result<()> {
         fs::remove_dir(link)?;
     }
     symlink(root, link)
+}
+
+fn is_link_to(root: &Path) -> bool {
+    fs::read_link(WORKSPACE).is_ok_and(|leads| leads == root)
+}
+
+/// The path to open the workspace by. Whoever opens it by the link knows both names, so that file
+/// operations take what commands do; where there is no such link, there is one name.
+pub(super) fn named(root: &Path) -> &Path {
+    if is_link_to(root) { Path::new(WORKSPACE) } else { root }
 }
 
 /// Makes the shims of the package managers that the image has. Without root, or where nothing can be

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
-use super::identity;
 use super::signals::Mask;
+use super::{identity, prepare};
 use crate::arguments::Init;
 use crate::{IDLE, ITSELF};
 
@@ -73,7 +73,7 @@ impl<'a> Server<'a> {
     pub(super) fn start(&mut self) -> io::Result<()> {
         let wanted = self.wanted;
         let mut command = Command::new(ITSELF);
-        command.arg0("stigmer-sidecar").arg("--root").arg(&wanted.root);
+        command.arg0("stigmer-sidecar").arg("--root").arg(prepare::named(&wanted.root));
         command.arg("--state").arg(wanted.shared.join("state"));
         let mut listen = OsString::from("unix:");
         listen.push(super::socket(&wanted.shared));

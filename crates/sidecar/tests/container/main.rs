@@ -4,6 +4,7 @@
 mod images;
 mod life;
 mod memory;
+mod names;
 mod packages;
 mod support;
 mod trial;

@@ -1,4 +1,4 @@
-"""A workspace: its commands. Its files are in `_files`."""
+"""A workspace: its commands. Its files are in `_files`, its skills in `_skills`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stigmer._aio._files import AsyncFiles
+from stigmer._aio._skills import AsyncSkills
 from stigmer._aio.place import AsyncPlace
 from stigmer._aio.process import AsyncProcess
 from stigmer._aio.transport import AsyncTransport
@@ -27,7 +28,7 @@ from stigmer.types import (
 from stigmer.types.workspaces import ExecutionMode, Preparation
 
 
-class AsyncWorkspace(AsyncFiles):
+class AsyncWorkspace(AsyncFiles, AsyncSkills):
     """Where an agent works: a directory, and where its commands run. Made by a client."""
 
     def __init__(

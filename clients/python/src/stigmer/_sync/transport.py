@@ -154,35 +154,49 @@ class Transport:
 
     def download(self, body: Mapping[str, Any]) -> Generator[bytes, None, None]:
         """Give the bytes of a download."""
-        http = self._connected(None)
-        try:
-            with http.stream(
-                "POST",
-                "/v1/transfers/download",
-                content=_wire.write_json(body),
-                headers={"accept": "application/octet-stream"},
-                timeout=httpx.Timeout(_CONNECTING, read=_SENDING, write=_SENDING),
-            ) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise _error(response, response.read())
-                for chunk in response.iter_bytes():
-                    yield chunk
-        except httpx.TransportError as error:
-            raise self._verdict(error, repeatable=True, reading=True) from error
+        failed: _runtime.HttpClient | None = None
+        while True:
+            http = self._connected(failed)
+            try:
+                with http.stream(
+                    "POST",
+                    "/v1/transfers/download",
+                    content=_wire.write_json(body),
+                    headers={"accept": "application/octet-stream"},
+                    timeout=httpx.Timeout(_CONNECTING, read=_SENDING, write=_SENDING),
+                ) as response:
+                    if response.status_code != httpx.codes.OK:
+                        raise _error(response, response.read())
+                    for chunk in response.iter_bytes():
+                        yield chunk
+                return
+            except httpx.TransportError as error:
+                # A daemon that nobody used is gone.
+                if failed is None and _resilience.was_not_sent(error):
+                    failed = http
+                    continue
+                raise self._verdict(error, repeatable=True, reading=True) from error
 
     def upload(self, asked: Upload[T], content: _runtime.Content) -> T:
         """Send bytes and return the answer. They are sent once: they may be gone when read."""
         self.address()
-        http = self._connected(None)
-        try:
-            response = http.post(
-                f"/v1/{asked.method}?{asked.query}",
-                content=_runtime.body(content),
-                headers={"content-type": "application/octet-stream"},
-                timeout=httpx.Timeout(_CONNECTING, read=_SENDING, write=_SENDING),
-            )
-        except httpx.TransportError as error:
-            raise self._verdict(error, repeatable=False) from error
+        failed: _runtime.HttpClient | None = None
+        while True:
+            http = self._connected(failed)
+            try:
+                response = http.post(
+                    f"/v1/{asked.method}?{asked.query}",
+                    content=_runtime.body(content),
+                    headers={"content-type": "application/octet-stream"},
+                    timeout=httpx.Timeout(_CONNECTING, read=_SENDING, write=_SENDING),
+                )
+                break
+            except httpx.TransportError as error:
+                # A daemon that nobody used is gone. Nothing was read of the content yet.
+                if failed is None and _resilience.was_not_sent(error):
+                    failed = http
+                    continue
+                raise self._verdict(error, repeatable=False) from error
         if response.status_code != httpx.codes.OK:
             raise _error(response, response.content)
         return asked.read(response.content)

@@ -1,5 +1,5 @@
 # Derived by scripts/derive_sync.py. Change stigmer/_aio and derive again.
-"""A workspace: its commands. Its files are in `_files`."""
+"""A workspace: its commands. Its files are in `_files`, its skills in `_skills`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stigmer._sync._files import Files
+from stigmer._sync._skills import Skills
 from stigmer._sync.place import Place
 from stigmer._sync.process import Process
 from stigmer._sync.transport import Transport
@@ -28,7 +29,7 @@ from stigmer.types import (
 from stigmer.types.workspaces import ExecutionMode, Preparation
 
 
-class Workspace(Files):
+class Workspace(Files, Skills):
     """Where an agent works: a directory, and where its commands run. Made by a client."""
 
     def __init__(

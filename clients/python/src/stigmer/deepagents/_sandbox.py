@@ -145,6 +145,13 @@ class StigmerSandbox(SandboxBackendProtocol):
             f"absolute paths, which begin with {self.root}/ and are the same that commands see."
         )
 
+    def skill_sources(self) -> list[str]:
+        """Return where deepagents finds the skills that were added to the workspace.
+
+        Each is a directory with one skill in it. ``workspace.add_skill(path)`` adds one.
+        """
+        return [skill.source for skill in self._workspace.skills() if skill.problem is None]
+
     def as_composite(self, artifacts: str = ".deepagents") -> CompositeBackend:
         """Return this backend with a directory in it for what deepagents puts aside.
 

@@ -38,6 +38,11 @@ from stigmer.types.server import (
     WorkspaceForgotten,
     WorkspaceOpened,
 )
+from stigmer.types.skills import (
+    AddedSkill,
+    RemovedSkill,
+    Skill,
+)
 from stigmer.types.workspaces import (
     ForgetSummary,
     LayerProgress,
@@ -49,6 +54,7 @@ from stigmer.types.workspaces import (
 )
 
 __all__ = [
+    "AddedSkill",
     "Captured",
     "Change",
     "Command",
@@ -77,9 +83,11 @@ __all__ = [
     "ProcessEnded",
     "ProcessInfo",
     "ProcessStarted",
+    "RemovedSkill",
     "ResourceLimits",
     "ServerInfo",
     "Setting",
+    "Skill",
     "StartedProcess",
     "Survivor",
     "TerminalSize",

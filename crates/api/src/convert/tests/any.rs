@@ -17,6 +17,7 @@ use stigmer_core::process::{
     ResourceLimits, SignalRequest, StartProcess, StartedProcess, Stdin, Survivor, TerminalSize,
 };
 use stigmer_core::search::{CaseRule, GrepMatch, GrepSearch, QueryKind, SearchFiles};
+use stigmer_core::skill::Skill;
 use stigmer_core::transfer::{Change, ChangeKind, TransferFormat, Upload};
 use stigmer_core::workspace::WorkspaceInfo;
 use stigmer_core::{
@@ -161,6 +162,21 @@ pub(super) fn upload() -> impl Strategy<Value = Upload> {
         format,
         mode,
     })
+}
+
+pub(super) fn skill() -> impl Strategy<Value = Skill> {
+    let problem = proptest::option::of(text());
+    (text(), text(), bytes(), text(), any::<[u64; 2]>(), problem).prop_map(
+        |(name, description, path, digest, [files, bytes], problem)| Skill {
+            name,
+            description,
+            path,
+            digest,
+            files,
+            bytes,
+            problem,
+        },
+    )
 }
 
 pub(super) fn change() -> impl Strategy<Value = Change> {

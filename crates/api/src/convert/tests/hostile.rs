@@ -13,6 +13,7 @@ use stigmer_core::process::{
     TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
+use stigmer_core::skill::{AddedSkill, Skill};
 use stigmer_core::transfer::{Change, Download, Upload, Watch};
 use stigmer_core::workspace::{OpenWorkspace, Preparation, WorkspaceInfo};
 use stigmer_core::{ErrorCode, ProcessId, ToolError};
@@ -53,7 +54,7 @@ fn convert_as_everything(bytes: &[u8]) {
         ProcessInfo as ProcessInfo, ProcessList as Vec<ProcessInfo>,
         SignalProcessRequest as (ProcessId, SignalRequest),
         SignalProcessResponse as Option<ExitStatus>, TerminalSize as TerminalSize,
-        Error as ToolError,
+        AddedSkill as AddedSkill, SkillList as Vec<Skill>, Error as ToolError,
     }
     let none = |_: &str| Err(ToolError::invalid_argument("stdin_ticket", "there is none"));
     if let Ok(message) = wire::StartProcessRequest::decode(bytes) {

@@ -148,6 +148,14 @@ proptest! {
     }
 
     #[test]
+    fn skills_survive(skill in any::skill(), change in 0..3_usize) {
+        use stigmer_core::skill::{AddedSkill, SkillChange::{Added, Replaced, Unchanged}};
+        same::<wire::SkillList, _>(&vec![skill.clone()]);
+        let change = [Added, Replaced, Unchanged][change];
+        same::<wire::AddedSkill, _>(&AddedSkill { skill, change });
+    }
+
+    #[test]
     fn steering_survives(
         id in any::id(), read in any::read_output(), signal in any::signal(),
         terminal in any::terminal(),

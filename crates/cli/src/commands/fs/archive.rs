@@ -23,7 +23,7 @@ const BLOCK: usize = 512;
 
 /// An archive of what a directory holds, its entries named relative to it. Sockets, FIFOs and
 /// devices are left out.
-pub(super) fn build(directory: PathBuf) -> ByteStream {
+pub(crate) fn build(directory: PathBuf) -> ByteStream {
     let (sender, receiver) = mpsc::channel(WAITING);
     std::thread::spawn(move || {
         let mut builder = Builder::new(Sending { sender: sender.clone(), piece: Vec::new() });

@@ -1,6 +1,6 @@
 //! `stigmer fs`.
 
-mod archive;
+pub(super) mod archive;
 mod download;
 mod edit;
 mod ls;
@@ -12,6 +12,8 @@ mod stat;
 mod upload;
 mod watch;
 mod write;
+
+pub(super) use upload::stream_of;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

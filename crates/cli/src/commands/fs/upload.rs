@@ -77,7 +77,7 @@ fn within(remote: ByteString, local: &Path) -> ByteString {
 }
 
 /// What a reader gives, piece by piece. Reading blocks this thread, which has nothing else to do.
-fn stream_of(reader: impl Read + Send + 'static, name: String) -> ByteStream {
+pub(crate) fn stream_of(reader: impl Read + Send + 'static, name: String) -> ByteStream {
     Box::pin(stream::unfold(Some((reader, name)), async |state| {
         let (mut reader, name) = state?;
         let mut piece = vec![0; archive::PIECE];

@@ -17,7 +17,7 @@ use stigmer_daemon::{Listen, Options, Record};
 use stigmer_engine::{Launcher, Reserve, configuration};
 
 use super::place;
-use crate::arguments::Globals;
+use crate::arguments::{Globals, TimeLimit, time_limit};
 use crate::context::{io, surroundings};
 use crate::output::{Failure, Output};
 
@@ -66,6 +66,7 @@ Examples:
   stigmer server start --listen 127.0.0.1:7000
   stigmer server start --listen none --socket /run/user/1000/stigmer.sock
   stigmer server start --foreground
+  stigmer server start --idle-limit 10m
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 stigmer server start")]
 pub(crate) struct Start {
     /// Stay in the foreground and log to standard error, too; Ctrl-C ends it
@@ -78,6 +79,10 @@ pub(crate) struct Start {
     /// The unix socket to serve, instead of the one in stigmer's home
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     socket: Option<PathBuf>,
+    /// End when nobody was connected and no command ran for so long; 0 is never [default:
+    /// STIGMER_SERVER_IDLE_LIMIT, else never]
+    #[arg(long, value_name = "TIME", value_parser = time_limit())]
+    idle_limit: Option<TimeLimit>,
     /// Leave the session of who started it, and tell on standard output how the start went
     #[arg(long, hide = true, requires = "foreground")]
     detached: bool,
@@ -104,6 +109,10 @@ impl Start {
         let options = Options {
             listen: self.listen.unwrap_or_else(|| Listen::of(&configuration)),
             socket: self.absolute_socket()?,
+            idle_limit: match self.idle_limit {
+                Some(TimeLimit(limit)) => limit,
+                None => configuration.server_idle_limit(),
+            },
             surroundings: surroundings(),
             configuration,
             place,
@@ -152,6 +161,10 @@ impl Start {
         command.args(["--listen", &listen.to_string()]);
         if let Some(socket) = self.absolute_socket()? {
             command.arg("--socket").arg(socket);
+        }
+        if let Some(TimeLimit(limit)) = self.idle_limit {
+            let millis = limit.unwrap_or_default().as_millis();
+            command.arg("--idle-limit").arg(format!("{millis}ms"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| io("start", "the daemon", &error))?;

@@ -1,0 +1,37 @@
+"""The skills of a workspace."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from stigmer import _packing
+from stigmer._aio import _runtime
+from stigmer._aio.transport import AsyncTransport
+from stigmer._operations import skills as operations
+from stigmer._wire import StrPath
+from stigmer.types.skills import AddedSkill, RemovedSkill, Skill
+
+
+class AsyncSkills:
+    """Directories of instructions and files that an agent reads when it needs them."""
+
+    _transport: AsyncTransport
+    _id: str
+
+    async def add_skill(self, path: StrPath) -> AddedSkill:
+        """Put a skill into the workspace. The same content is not written again.
+
+        Args:
+            path: A directory with a ``SKILL.md``, or a tar archive of one, which may be compressed
+                with gzip. Another version of the skill is replaced.
+        """
+        content = await _runtime.in_thread(partial(_packing.archive, path))
+        return await self._transport.upload(operations.add(self._id), content)
+
+    async def skills(self) -> tuple[Skill, ...]:
+        """Return the skills of the workspace, sorted by name."""
+        return await self._transport.call(operations.list_skills(self._id))
+
+    async def remove_skill(self, name: str) -> RemovedSkill:
+        """Remove a skill with all its versions; one that is not there is a success."""
+        return await self._transport.call(operations.remove(self._id, name))
