@@ -13,7 +13,6 @@
 //! When the stand-in is killed the kernel kills the first process, and with it everything in the
 //! namespace. When the command ends by itself, what it left behind goes on beneath the supervisor.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -48,8 +47,6 @@ pub(crate) struct Inner {
     pub(crate) view: View,
     /// Places of the view with their rights, which are known only when it is there.
     pub(crate) places: Vec<(CString, u64)>,
-    /// Room for descriptors, so that nothing is allocated.
-    pub(crate) trees: RefCell<Vec<Option<OwnedFd>>>,
 }
 
 type Step<T> = Result<T, (&'static str, io::Error)>;
@@ -156,7 +153,7 @@ fn first_process(inner: &Inner, report: &OwnedFd) -> Step<()> {
     if polled[0].revents().contains(PollFlags::ERR) {
         exit(1);
     }
-    inner.view.make(&mut inner.trees.borrow_mut())?;
+    inner.view.make()?;
     match at("start the command's process", fork())? {
         None => Ok(()),
         Some(command) => reap(command, report),

@@ -91,7 +91,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let mut scratch = None;
     let mut inner = None;
     let mut judge_private = Vec::new();
-    let mut held_paths = Vec::new();
+    let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
     match lane {
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
@@ -116,8 +116,13 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
-            let read_only = layout.held.iter().filter(|held| held.hold == Hold::ReadOnly);
-            held_paths = read_only.map(|held| workspace.join(&held.path)).collect();
+            let paths = |hold| {
+                let held = layout.held.iter().filter(move |held| held.hold == hold);
+                held.map(|held| workspace.join(&held.path))
+            };
+            held_paths = paths(Hold::ReadOnly).collect();
+            in_place = paths(Hold::InPlace).chain([workspace.clone()]).collect();
+            in_place.extend(held_paths.iter().cloned());
             inner = Some(layout);
         }
     }
@@ -132,8 +137,15 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned()).collect();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
-    let judge =
-        Judge { lane, grants: granted, carved, held: held_paths, private: judge_private, devices };
+    let judge = Judge {
+        lane,
+        grants: granted,
+        carved,
+        held: held_paths,
+        in_place,
+        private: judge_private,
+        devices,
+    };
     for name in &policy.programs {
         executable(name, &policy, &judge)?;
     }
@@ -231,7 +243,6 @@ impl Plan {
                     identity: Identity::own(),
                     view: view.map_err(|error| Refusal::io("prepare the view", error))?,
                     places,
-                    trees: Vec::with_capacity(mounts.len()).into(),
                 })
             }
         };
@@ -308,21 +319,36 @@ fn environments(workspace: &Path, look: &impl Look) -> Vec<Root> {
     inside.map(|(path, kind)| Root { path, kind, right: Right::Execute }).collect()
 }
 
-/// Sockets that the caller's variables name: agents of keys, engines, desktops.
+/// Sockets that somebody listens on: those that the kernel knows of in this network namespace, and those
+/// that the caller's variables name: agents of keys, engines, desktops.
 fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
     let values = policy.environment.iter().map(|(_, value)| value.as_bytes());
-    let paths = values.filter_map(|value| {
+    let named = values.filter_map(|value| {
         let value = value.strip_prefix(b"unix:").unwrap_or(value);
         let value = value.strip_prefix(b"path=").unwrap_or(value);
         let path = value.strip_prefix(b"//").unwrap_or(value);
-        (path.starts_with(b"/") && !path.contains(&b':') && !path.contains(&0))
-            .then(|| PathBuf::from(OsString::from_vec(path.to_vec())))
+        (!path.contains(&b':') && !path.contains(&0)).then(|| path.to_vec())
     });
-    paths
-        .filter_map(|path| look.real(&path))
-        .filter(|(_, kind)| *kind == Kind::Other)
-        .filter(|(path, _)| !path.starts_with("/dev"))
-        .collect()
+    let known = std::fs::read("/proc/net/unix").unwrap_or_default();
+    // What is covered as a whole need not be looked at.
+    let covered = |path: &PathBuf| {
+        let outer = data::MASKS.iter().chain(data::PRIVATE).any(|place| path.starts_with(place));
+        outer && !path.starts_with(&policy.workspace)
+    };
+    let paths = named.chain(bound(&known)).filter(|path| path.starts_with(b"/"));
+    let paths = paths.map(|path| PathBuf::from(OsString::from_vec(path)));
+    let real = paths.filter(|path| !covered(path)).filter_map(|path| look.real(&path));
+    real.filter(|(path, kind)| *kind == Kind::Other && !path.starts_with("/dev")).collect()
+}
+
+/// The paths in the kernel's list of sockets (`proc_net_unix(5)`): behind seven columns.
+fn bound(list: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    list.split(|byte| *byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|byte| *byte == b'/')?;
+        let columns =
+            line[..at].split(|byte| *byte == b' ').filter(|word| !word.is_empty()).count();
+        (columns == 7 && line[at - 1] == b' ').then(|| line[at..].to_vec())
+    })
 }
 
 fn layout_of(
@@ -415,4 +441,19 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     let word = line.trim_ascii().split(|byte| *byte == b' ' || *byte == b'\t').next()?;
     let word = PathBuf::from(OsStr::from_bytes(word));
     word.is_absolute().then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_from_the_kernels_list_of_sockets() {
+        let list = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 1204 /run/a b.sock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 1205 @/tmp/.X11\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 1206\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 1207 relative/x\n";
+        assert_eq!(bound(list).collect::<Vec<_>>(), [b"/run/a b.sock".to_vec()]);
+    }
 }

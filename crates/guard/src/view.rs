@@ -1,6 +1,7 @@
 //! The workspace lane's view of the file system, made of mounts in a namespace of its own.
 //!
-//! Everything here runs between fork and exec: system calls only, on names that were prepared before.
+//! Everything here runs between fork and exec, in a process with one thread: system calls, on names that
+//! were prepared before.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -138,10 +139,7 @@ impl View {
     }
 
     /// Makes the view. This process must be the first of its namespaces. Says which step failed.
-    pub(crate) fn make(
-        &self,
-        trees: &mut Vec<Option<OwnedFd>>,
-    ) -> Result<(), (&'static str, io::Error)> {
+    pub(crate) fn make(&self) -> Result<(), (&'static str, io::Error)> {
         let step = |name: &'static str| move |error: io::Error| (name, error);
         // The workspace is copied while it is writable, the rest when it is not any more.
         let workspace = copy(CWD, &self.workspace).map_err(step("copy the workspace's mount"))?;
@@ -155,7 +153,7 @@ impl View {
         set_path(c"/", READ_ONLY | NO_SETUID, libc::MS_PRIVATE)
             .map_err(step("make everything read-only"))?;
         let mut workspace = Some(workspace);
-        trees.clear();
+        let mut trees = Vec::with_capacity(self.mounts.len());
         for (at, source) in &self.mounts {
             trees.push(match source {
                 Source::Kept => Some(copy(CWD, at).map_err(step("copy a mount"))?),
@@ -300,7 +298,7 @@ fn set_at(
     /// `AT_RECURSIVE` (`linux/fcntl.h`).
     const RECURSIVE: libc::c_int = 0x8000;
     // `struct mount_attr`: set, clear, propagation, user namespace.
-    let attributes = [attributes, 0, propagation as u64, 0];
+    let attributes = [attributes, 0, propagation, 0];
     // SAFETY: the kernel reads the path and the attributes, which live until it returns.
     let result = unsafe {
         libc::syscall(

@@ -19,6 +19,8 @@ pub(crate) struct Judge {
     pub(crate) carved: BTreeSet<PathBuf>,
     /// Parts of what may be written that are read-only.
     pub(crate) held: Vec<PathBuf>,
+    /// Parts of it that keep their names.
+    pub(crate) in_place: Vec<PathBuf>,
     /// What has other content for the command than for us.
     pub(crate) private: Vec<PathBuf>,
     pub(crate) devices: Vec<PathBuf>,
@@ -32,6 +34,10 @@ impl Judge {
         match target {
             Target::Write(path) => {
                 let real = self.outside(&path, true)?;
+                // A mount lies on it. `mv` and `rmdir` do not follow a link at the end, so neither do we.
+                if ["rename", "unlink"].contains(&call) && self.in_place.contains(&path) {
+                    return Some(denial(call, path, libc::EBUSY));
+                }
                 let allowed = self.devices.contains(&real) || self.may_write(&real);
                 let error = if read_only { libc::EACCES } else { libc::EROFS };
                 (!allowed).then(|| denial(call, path, error))
@@ -52,9 +58,8 @@ impl Judge {
             }
             Target::Socket(path) => {
                 let real = self.outside(&path, false)?;
-                // Only what is hidden cannot be reached.
-                let hidden = !self.may(&real, Right::Read);
-                hidden.then(|| denial(call, path, libc::ENOENT))
+                // Its own sockets lie where it may write.
+                (!self.may_write(&real)).then(|| denial(call, path, libc::EACCES))
             }
             Target::Abstract(name) => {
                 let ours = known_abstract(&name);
@@ -140,6 +145,7 @@ mod tests {
             ],
             carved: BTreeSet::from([root.join("t/key")]),
             held: vec![root.join("w/.git/hooks")],
+            in_place: vec![root.join("w/.git")],
             private: Vec::new(),
             devices: vec!["/dev/null".into()],
         }

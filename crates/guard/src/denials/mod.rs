@@ -1,8 +1,8 @@
 //! What was refused to a command, for its result.
 //!
 //! Filters ask about calls that change something, reach somebody or execute. The answer is either
-//! always the same error, or always that the kernel goes on: nothing here decides what a command may,
-//! so that it does not matter when a program changes a path behind our back. What is said about a call
+//! always the same error, or that the kernel goes on: nothing here decides what a command may, so that
+//! it does not matter when a program changes a path behind our back. What is said about a call
 //! on which the kernel went on is what Landlock and the mounts do with such a path.
 
 mod judge;
@@ -99,40 +99,42 @@ impl Denials {
     pub fn answer(&mut self) -> io::Result<Option<Denial>> {
         let Some(notification) = Notification::receive(&self.listener)? else { return Ok(None) };
         let call = find(self.lane, notification.number());
-        let reply = match call.map(|call| call.answer) {
-            Some(Answer::Refuse(error)) => Reply::Error(error),
-            Some(Answer::Observe) => Reply::Continue,
-            // Nothing is asked that is not in the table.
-            None => Reply::Error(libc::EPERM),
-        };
-        let denials = match call {
+        let (reply, mut denied) = match call {
             Some(call) => {
                 let targets = targets(&notification, call.shape);
-                // What was read belongs to a process that may be gone, and its number another's.
+                // What was read may belong to another process by now, which has the number of one that
+                // is gone.
                 let valid = notification.is_valid(&self.listener);
-                match (valid, reply) {
-                    (false, _) => Vec::new(),
-                    (true, Reply::Error(error)) => {
-                        vec![refused(call.name, call.shape, targets, error)]
+                match call.answer {
+                    Answer::Refuse(error) => {
+                        let denied = refused(call.name, call.shape, targets, error);
+                        (Reply::Error(error), valid.then_some(denied))
                     }
-                    (true, Reply::Continue) => {
-                        let judged = targets
+                    Answer::Observe => {
+                        let mut judged = targets
                             .into_iter()
                             .filter_map(|target| self.judge.denied(call.name, target));
-                        judged.take(1).collect()
+                        let denied = judged.next().filter(|_| valid);
+                        // Landlock does not govern sockets in the file system. Those that are known are
+                        // covered; what came after that is refused here, as far as the path can be
+                        // believed.
+                        let reply = match &denied {
+                            Some(denial) if call.name == "connect" => Reply::Error(denial.errno),
+                            _ => Reply::Continue,
+                        };
+                        (reply, denied)
                     }
                 }
             }
-            None => Vec::new(),
+            // Nothing is asked that is not in the table.
+            None => (Reply::Error(libc::EPERM), None),
         };
         notification.reply(&self.listener, reply)?;
-        let mut first = None;
-        for mut denial in denials {
-            denial.probe = is_probe(&denial);
-            self.keep(&denial);
-            first.get_or_insert(denial);
+        if let Some(denial) = &mut denied {
+            denial.probe = is_probe(denial);
+            self.keep(denial);
         }
-        Ok(first)
+        Ok(denied)
     }
 
     fn keep(&mut self, denial: &Denial) {

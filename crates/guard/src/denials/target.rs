@@ -147,7 +147,7 @@ impl Process {
             if address == 0 && directory.is_some() { Vec::new() } else { self.string(address)? };
         let path = PathBuf::from(OsString::from_vec(text));
         if path.is_absolute() {
-            return Some(plain(&path));
+            return Some(self.through_proc(plain(&path)));
         }
         // Descriptors are numbers of 32 bits.
         let base = match directory.map(|number| number as u32 as i32) {
@@ -155,6 +155,31 @@ impl Process {
             Some(number) => self.link(&format!("fd/{number}"))?,
         };
         Some(plain(&base.join(path)))
+    }
+
+    /// Where a path leads that goes through the process's own entries in `/proc`: their links mean
+    /// something else for us. Another process's are taken for its own, which is as good as can be said.
+    fn through_proc(&self, path: PathBuf) -> PathBuf {
+        /// Links that lead to links; a path that goes on for longer is shown as it is.
+        const MOST: usize = 8;
+        let mut path = path;
+        for _ in 0..MOST {
+            let Some(inner) = own_entry(&path) else { break };
+            let mut parts = inner.components();
+            let first = parts.next().map(|part| part.as_os_str().to_owned()).unwrap_or_default();
+            let base = match first.to_str() {
+                Some("root") => Some(PathBuf::from("/")),
+                Some("cwd") => self.link("cwd"),
+                Some("fd") => parts.next().and_then(|number| {
+                    let number: u32 = number.as_os_str().to_str()?.parse().ok()?;
+                    self.link(&format!("fd/{number}"))
+                }),
+                _ => None,
+            };
+            let Some(base) = base else { break };
+            path = plain(&base.join(parts.as_path()));
+        }
+        path
     }
 
     /// `struct sockaddr` of the families that are known.
@@ -184,6 +209,23 @@ impl Process {
             _ => None,
         }
     }
+}
+
+/// What is asked of a process's own directory in `/proc`, also by the names that `/dev` has for it.
+fn own_entry(path: &Path) -> Option<PathBuf> {
+    if let Ok(number) = path.strip_prefix("/dev/fd") {
+        return Some(Path::new("fd").join(number));
+    }
+    for (index, name) in ["/dev/stdin", "/dev/stdout", "/dev/stderr"].iter().enumerate() {
+        if path == Path::new(name) {
+            return Some(Path::new("fd").join(index.to_string()));
+        }
+    }
+    let mut parts = path.strip_prefix("/proc").ok()?.components();
+    let who = parts.next()?.as_os_str().to_str()?;
+    let process =
+        matches!(who, "self" | "thread-self") || who.bytes().all(|byte| byte.is_ascii_digit());
+    process.then(|| parts.as_path().to_owned())
 }
 
 fn network(address: std::net::IpAddr, rest: &[u8]) -> Target {
@@ -232,6 +274,24 @@ mod tests {
         assert_eq!(process.address(&four), shown("8.0.0.1:80", Reach::Outside));
         assert_eq!(process.address(&four[..6]), None);
         assert_eq!(process.address(&[1]), None);
+    }
+
+    #[test]
+    fn a_process_own_links_are_followed() {
+        let process = Process(std::process::id());
+        let through = |path: &str| process.through_proc(path.into());
+        let cwd = std::env::current_dir().unwrap();
+        assert_eq!(through("/proc/self/root/etc/x"), Path::new("/etc/x"));
+        assert_eq!(through("/proc/1/root/proc/self/root/x"), Path::new("/x"));
+        assert_eq!(through("/proc/thread-self/cwd/x"), cwd.join("x"));
+        let file = std::fs::File::open("/etc/passwd").unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+        assert_eq!(through(&format!("/dev/fd/{number}")), Path::new("/etc/passwd"));
+        for plain in
+            ["/proc/self/status", "/proc/meminfo", "/proc", "/etc/passwd", "/proc/self/fd/x"]
+        {
+            assert_eq!(through(plain), Path::new(plain));
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn terminal_tricks_are_refused_and_reading_a_terminal_is_not() {
         // The kernel takes the lower half, so the upper one hides nothing.
         assert_eq!(both(libc::SYS_ioctl, &[0, u64::from(*command) | 1 << 33]), [ASKED; 2]);
     }
-    let size = libc::TIOCGWINSZ as u64;
+    let size = libc::TIOCGWINSZ;
     assert_eq!(both(libc::SYS_ioctl, &[1, size]), [ALLOWED; 2]);
     let unknown = libc::SECCOMP_RET_ERRNO | libc::ENOTTY as u32;
     assert_eq!(both(libc::SYS_ioctl, &[1, 0x1234]), [unknown, ALLOWED]);

@@ -31,7 +31,7 @@ fn what_lies_outside_cannot_be_changed_and_the_attempt_is_named() {
             "chmod",
             &gitconfig,
         ),
-        (format!("touch -d 2000-01-01 {}", gitconfig.display()), "open", &gitconfig),
+        (format!("touch -c -d 2000-01-01 {}", gitconfig.display()), "utime", &gitconfig),
         (format!("rm -f {}", gitconfig.display()), "unlink", &gitconfig),
         (format!("mv {} x", gitconfig.display()), "rename", &gitconfig),
         (format!("mkdir {}", new.display()), "mkdir", &new),
@@ -171,7 +171,7 @@ fn nobody_on_the_machine_is_reached() {
     assert_eq!(done.denied(format!("@{name}").as_ref()), ["connect"]);
     for path in [in_home.to_str().unwrap(), "/var/run/docker.sock", "/run/docker.sock"] {
         let done = connect(&format!("socket.socket(socket.AF_UNIX).connect('{path}')"));
-        assert!(done.text.contains("FileNotFoundError"), "{path} {}", done.text);
+        assert_eq!(done.code, 1, "{path} {}", done.text);
         if fs::exists(path).unwrap() {
             assert_eq!(done.denied(path.as_ref()), ["connect"], "{path}");
         }

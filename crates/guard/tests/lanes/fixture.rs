@@ -175,11 +175,23 @@ pub(crate) fn run(
         }
     }
     let status = child.wait().unwrap();
+    let (kept, command) = (denials.kept().to_vec(), denials.command());
+    // What was left behind goes on, and goes on asking.
+    std::thread::spawn(move || {
+        loop {
+            let mut polled = [PollFd::from_borrowed_fd(denials.as_fd(), PollFlags::IN)];
+            poll(&mut polled, None).unwrap();
+            if !polled[0].revents().contains(PollFlags::IN) {
+                return;
+            }
+            denials.answer().unwrap();
+        }
+    });
     Ok(Done {
         code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()),
         text: String::from_utf8_lossy(&fs::read(log.path()).unwrap()).into_owned(),
-        denials: denials.kept().to_vec(),
-        command: denials.command(),
+        denials: kept,
+        command,
         child: child.id(),
     })
 }

@@ -65,7 +65,7 @@ fn what_changes_files_is_refused_and_named() {
         ("mkfifo b.txt", "mknod", &b),
         ("chmod 777 a.txt", "chmod", &a),
         ("chown $(id -u) a.txt", "chown", &a),
-        ("touch -c -d 2000-01-01 a.txt", "open", &a),
+        ("touch -c -d 2000-01-01 a.txt", "utime", &a),
         ("truncate -s 0 a.txt", "open", &a),
         ("python3 -c 'import os; os.utime(\"a.txt\", (1, 1))'", "utime", &a),
         ("python3 -c 'import os; os.truncate(\"a.txt\", 0)'", "truncate", &a),

@@ -80,11 +80,13 @@ fn the_view_has_the_workspace_and_tools_and_nobody_elses_processes() {
     fs::write(fixture.home.join(".cargo/bin/tool"), "#!/bin/sh\necho tool\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(fixture.home.join(".cargo/bin/tool"), mode).unwrap();
-    let line = "pwd; ~/.cargo/bin/tool; cat ~/.cargo/config.toml; cat ~/.cargo/credentials.toml; ls -A ~; ls /tmp; \
-                echo /proc/[0-9]* | wc -w; ls /run | wc -l";
+    let line = "pwd; ~/.cargo/bin/tool; cat ~/.cargo/config.toml; cat ~/.cargo/credentials.toml; ls ~/.ssh; \
+                ls -A ~; ls /tmp; [ $(echo /proc/[0-9]* | wc -w) -lt 9 ] && echo few; ls /run | wc -l";
     let done = fixture.shell(LANE, line);
-    let expected =
-        format!("{}\ntool\n[net]\n.cargo\n.gitconfig\nproject\n3\n0\n", fixture.project.display());
+    let expected = format!(
+        "{}\ntool\n[net]\n.cargo\n.gitconfig\n.ssh\ndiary\nproject\nfew\n0\n",
+        fixture.project.display()
+    );
     let text: Vec<&str> = done.text.lines().filter(|line| !line.contains("denied")).collect();
     assert_eq!(text.join("\n") + "\n", expected, "{:?}", done.denials);
     assert!(!done.text.contains("PRIVATE"));
