@@ -80,14 +80,20 @@ fn serve(denials: &mut stigmer_guard::Denials, child: &Child) {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let mut wanted = PollFlags::IN;
     loop {
         let mut polled =
-            [PollFd::new(&*denials, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
-        poll(&mut polled, None).unwrap();
-        if !polled[1].revents().is_empty() {
+            [PollFd::new(&ended, PollFlags::IN), PollFd::new(&*denials, PollFlags::IN)];
+        let count = if wanted.is_empty() { 1 } else { 2 };
+        poll(&mut polled[..count], None).unwrap();
+        let [over, asked] = polled.map(|polled| polled.revents());
+        if asked.contains(PollFlags::IN) {
+            denials.answer().unwrap();
+        } else if !over.is_empty() {
             return;
+        } else if asked.contains(PollFlags::HUP) {
+            wanted = PollFlags::empty();
         }
-        denials.answer().unwrap();
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
@@ -85,7 +86,11 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let read = |path: &Path| std::fs::read(path).ok();
     let around = repository::around(&workspace, home.as_deref(), look, read);
     roots.all.extend(around.into_iter().map(|path| directory(path, Right::Read)));
-    let sockets = sockets(&policy, look);
+    // The read-only lane connects to nothing.
+    let sockets = match lane {
+        HostLane::ReadOnly => Vec::new(),
+        HostLane::Workspace => sockets(&policy, look),
+    };
 
     let mut all = roots.all.clone();
     let mut scratch = None;
@@ -96,8 +101,10 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
             all.extend(environments(&workspace, look));
-            let made =
-                tempfile::Builder::new().prefix("stigmer-lane-").tempdir_in(&policy.temporary);
+            let made = tempfile::Builder::new()
+                .prefix("stigmer-lane-")
+                .permissions(std::fs::Permissions::from_mode(0o700))
+                .tempdir_in(temporary(&policy));
             let made = made.map_err(|error| Refusal::io("make a private directory", error))?;
             let (real, _) = look
                 .real(made.path())
@@ -285,6 +292,19 @@ impl Pending {
             Err(error) => Err(Refusal::io("enter the lane", error)),
         }
     }
+}
+
+/// Where private directories are made: in memory if there is a place, since a disk takes longer than all
+/// else together.
+fn temporary(policy: &Policy) -> PathBuf {
+    if let Some(chosen) = &policy.temporary {
+        return chosen.clone();
+    }
+    let places = ["$XDG_RUNTIME_DIR", "/dev/shm"].iter().filter_map(|place| policy.place(place));
+    let writable = |place: &PathBuf| {
+        accessat(CWD, place, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    };
+    places.into_iter().find(writable).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 fn unfit(path: &Path, reason: &'static str) -> Refusal {

@@ -21,8 +21,8 @@ pub struct Policy {
     pub programs: Vec<OsString>,
     /// The command's terminal, if it has one (`/dev/pts/4`).
     pub terminal: Option<PathBuf>,
-    /// Where the read-only lane's private directory is made.
-    pub temporary: PathBuf,
+    /// Where the read-only lane's private directory is made; `None` chooses a place in memory.
+    pub temporary: Option<PathBuf>,
     /// Whether the workspace lane names what could not be read. It asks the supervisor about every
     /// file that is opened for reading, which takes some microseconds each.
     pub name_reads: bool,
@@ -39,7 +39,7 @@ impl Policy {
             tool_roots: Vec::new(),
             programs: Vec::new(),
             terminal: None,
-            temporary: std::path::PathBuf::from("/tmp"),
+            temporary: None,
             name_reads: true,
         }
     }

@@ -43,6 +43,15 @@ pub(crate) struct Roots {
 pub(crate) fn collect(policy: &Policy, look: &impl Look) -> Roots {
     let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
     let workspace = &policy.workspace;
+    // Most places are not there, and one listing is cheaper than a hundred looks.
+    let in_home = home.as_deref().and_then(|home| look.names(home));
+    let there = |place: &str| -> Option<PathBuf> {
+        if let (Some(inner), Some(names)) = (place.strip_prefix("~/"), &in_home) {
+            let first = inner.split('/').next().unwrap_or(inner);
+            names.iter().find(|(name, _)| name == first)?;
+        }
+        policy.place(place)
+    };
     let mut found = Found { home: home.as_deref(), workspace, look, all: Vec::new() };
     for (places, right) in [
         (data::SYSTEM, Right::Execute),
@@ -50,7 +59,7 @@ pub(crate) fn collect(policy: &Policy, look: &impl Look) -> Roots {
         (data::TOOLS, Right::Execute),
         (data::SETTINGS, Right::Read),
     ] {
-        for place in places.iter().filter_map(|place| policy.place(place)) {
+        for place in places.iter().filter_map(|place| there(place)) {
             found.add(&place, right);
         }
     }
@@ -62,9 +71,9 @@ pub(crate) fn collect(policy: &Policy, look: &impl Look) -> Roots {
     }
     let all = without_nested(found.all);
     let mut carved = BTreeSet::new();
-    for place in data::CREDENTIALS.iter().filter_map(|place| policy.place(place)) {
+    for place in data::CREDENTIALS.iter().filter_map(|place| there(place)) {
         if let Some((real, _)) = look.real(&place)
-            && (look.may_read(&real))
+            && look.may_read(&real)
         {
             carved.insert(real);
         }

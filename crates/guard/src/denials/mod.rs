@@ -47,7 +47,8 @@ pub struct Denial {
 /// The supervisor's side of a command's filter.
 ///
 /// Poll it for input ([`AsFd`]); when it is readable, call [`answer`](Self::answer). A command waits in
-/// the call that is asked about until then. If the descriptor is closed, such calls fail.
+/// the call that is asked about until then. When it is hung up, nobody is left who could ask: poll it no
+/// more. If the descriptor is closed, such calls fail.
 #[derive(Debug)]
 pub struct Denials {
     lane: HostLane,

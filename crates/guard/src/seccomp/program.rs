@@ -49,6 +49,7 @@ pub(crate) struct Program(Vec<libc::sock_filter>);
 const LOAD: u16 = 0x20;
 const RETURN: u16 = 0x06;
 const AND: u16 = 0x54;
+const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
 const JUMP_ANY: u16 = 0x45;
@@ -139,6 +140,43 @@ fn clause(checks: &[Check], action: Action) -> Vec<libc::sock_filter> {
     reversed.into_iter().rev().flatten().collect()
 }
 
+/// The instructions for rules in the order of their numbers. The kernel runs a new filter for every
+/// number that it knows, to remember what is always allowed: a list of all rules made that take longer
+/// than all else that a lane needs.
+fn tree(rules: &[&Rule]) -> Vec<libc::sock_filter> {
+    /// What is not worth another branch.
+    const FEW: usize = 3;
+    let mut out = Vec::new();
+    if rules.len() > FEW {
+        let (low, high) = rules.split_at(rules.len() / 2);
+        let low = tree(low);
+        out.push(jump(JUMP_AT_LEAST, high[0].number as u32, 0, 1));
+        out.push(statement(JUMP, low.len() as u32));
+        out.extend(low);
+        out.extend(tree(high));
+        return out;
+    }
+    for rule in rules {
+        let mut body: Vec<libc::sock_filter> = Vec::new();
+        for (checks, action) in &rule.clauses {
+            body.extend(clause(checks, *action));
+        }
+        body.push(end(rule.otherwise));
+        let number = rule.number as u32;
+        match u8::try_from(body.len()) {
+            Ok(length) => out.push(jump(JUMP_EQUAL, number, 0, length)),
+            Err(_) => {
+                // Too far for a conditional jump.
+                out.push(jump(JUMP_EQUAL, number, 1, 0));
+                out.push(statement(JUMP, body.len() as u32));
+            }
+        }
+        out.extend(body);
+    }
+    out.push(end(Action::Allow));
+    out
+}
+
 impl Program {
     /// A filter of rules. Another architecture's calls fail, and so do those above `last`: what is not
     /// known is not there.
@@ -152,24 +190,9 @@ impl Program {
             jump(JUMP_AT_LEAST, last + 1, 0, 1),
             end(Action::Fail(libc::ENOSYS)),
         ];
-        for rule in rules {
-            let mut body: Vec<libc::sock_filter> = Vec::new();
-            for (checks, action) in &rule.clauses {
-                body.extend(clause(checks, *action));
-            }
-            body.push(end(rule.otherwise));
-            let number = rule.number as u32;
-            match u8::try_from(body.len()) {
-                Ok(length) => out.push(jump(JUMP_EQUAL, number, 0, length)),
-                Err(_) => {
-                    // Too far for a conditional jump (`BPF_JMP | BPF_JA` takes 32 bits).
-                    out.push(jump(JUMP_EQUAL, number, 1, 0));
-                    out.push(statement(0x05, body.len() as u32));
-                }
-            }
-            out.extend(body);
-        }
-        out.push(end(Action::Allow));
+        let mut rules: Vec<&Rule> = rules.iter().collect();
+        rules.sort_by_key(|rule| rule.number);
+        out.extend(tree(&rules));
         Self(out)
     }
 
@@ -243,7 +266,7 @@ pub(crate) mod tests {
                 JUMP_EQUAL => at += go(a == i.k),
                 JUMP_AT_LEAST => at += go(a >= i.k),
                 JUMP_ANY => at += go(a & i.k != 0),
-                0x05 => at += i.k as usize,
+                JUMP => at += i.k as usize,
                 other => panic!("no instruction {other:#x}"),
             }
         }
@@ -304,6 +327,25 @@ pub(crate) mod tests {
             [(0x4000_0003, 1), (OURS, 401), (OURS, 0x4000_0001), (OURS, u32::MAX)]
         {
             assert_eq!(run(&program, architecture, number, [0; 6]), missing);
+        }
+    }
+
+    #[test]
+    fn each_of_many_rules_is_found() {
+        let rules: Vec<Rule> = (0..60)
+            .map(|index| Rule {
+                number: index * 3,
+                clauses: Vec::new(),
+                otherwise: Action::Fail(index as i32),
+            })
+            .collect();
+        let program = Program::new(&rules, 400);
+        for number in 0..200_u32 {
+            let expected = match number % 3 == 0 && number < 180 {
+                true => libc::SECCOMP_RET_ERRNO | (number / 3),
+                false => libc::SECCOMP_RET_ALLOW,
+            };
+            assert_eq!(run(&program, OURS, number, [0; 6]), expected, "{number}");
         }
     }
 

@@ -158,20 +158,24 @@ pub(crate) fn run(
     let mut denials = pending.receive().unwrap();
     let pid = Pid::from_child(&child);
     let ended = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    let mut anybody = true;
     loop {
         let mut polled = [
-            PollFd::from_borrowed_fd(denials.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(denials.as_fd(), PollFlags::IN),
         ];
-        if poll(&mut polled, Some(&PATIENCE)).unwrap() == 0 {
+        let count = if anybody { 2 } else { 1 };
+        if poll(&mut polled[..count], Some(&PATIENCE)).unwrap() == 0 {
             child.kill().unwrap();
             panic!("{words:?} takes for ever: {}", fs::read_to_string(log.path()).unwrap());
         }
-        let ready = polled.map(|polled| polled.revents());
-        if ready[0].contains(PollFlags::IN) {
+        let [over, asked] = polled.map(|polled| polled.revents());
+        if asked.contains(PollFlags::IN) {
             denials.answer().unwrap();
-        } else if !ready[1].is_empty() {
+        } else if !over.is_empty() {
             break;
+        } else if asked.contains(PollFlags::HUP) {
+            anybody = false;
         }
     }
     let status = child.wait().unwrap();
