@@ -22,7 +22,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, Signal};
 
 use crate::handover;
-use crate::namespaces::{Identity, drop_capabilities, loopback_up};
+use crate::namespaces::{Identity, drop_capabilities, drop_held, loopback_up};
 use crate::rules;
 use crate::seccomp::Program;
 use crate::view::View;
@@ -63,6 +63,11 @@ impl Entry {
     /// session: that is the command's to begin, behind this. Standard input, output and error are the
     /// command's already.
     ///
+    /// Between this and [`execute`](Self::execute) nothing may be opened, and nothing else done that
+    /// the supervisor is asked about: it waits for the exec. Sessions, the controlling terminal, signal
+    /// masks, the umask and limits may be set; what is written to `/proc` (`oom_score_adj`) comes
+    /// before, and is inherited.
+    ///
     /// # Errors
     /// What the system says; the supervisor is told at which step. The process is not confined then
     /// and must end.
@@ -74,6 +79,7 @@ impl Entry {
     }
 
     fn steps(&self) -> Step<()> {
+        at("keep descriptors to itself", close_on_exec())?;
         if let Some(inner) = &self.inner {
             at("enter namespaces", inner.identity.enter())?;
             self.die_with_supervisor()?;
@@ -99,6 +105,7 @@ impl Entry {
             }
         }
         at("give up new privileges", rustix::thread::set_no_new_privs(true).map_err(Into::into))?;
+        at("drop capabilities", drop_held())?;
         at("restrict itself by Landlock", rules::restrict(&self.rules))?;
         let listener = at("install the filter", self.program.install())?;
         at("hand over the filter", handover::ready(&self.socket, &listener))
@@ -170,6 +177,19 @@ fn fork() -> io::Result<Option<libc::pid_t>> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         child => Ok(Some(child)),
+    }
+}
+
+/// Leaves the command its standard streams: through another descriptor it could reach what its lane does
+/// not let it open.
+fn close_on_exec() -> io::Result<()> {
+    /// `CLOSE_RANGE_CLOEXEC` (Linux 5.11).
+    const CLOSE_ON_EXEC: libc::c_uint = 4;
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: changes a flag of descriptors, and closes none before this process executes.
+    match unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, CLOSE_ON_EXEC) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

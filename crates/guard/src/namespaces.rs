@@ -88,6 +88,11 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
             break;
         }
     }
+    drop_held()
+}
+
+/// Takes the capabilities that this process has. Without new privileges it gets none again.
+pub(crate) fn drop_held() -> io::Result<()> {
     // `struct __user_cap_header_struct` and two of `__user_cap_data_struct`, version 3.
     let header = [0x2008_0522_u32, 0];
     let none = [0_u32; 6];
@@ -114,7 +119,7 @@ pub(crate) fn attempt() -> Result<(), String> {
         let inner = if step == 0 { unsafe { libc::fork() } } else { -1 };
         let code = match (step, inner) {
             (1, _) => 1,
-            (_, 0) => match (crate::view::fresh_proc(), loopback_up()) {
+            (_, 0) => match (crate::view::attempt(), loopback_up()) {
                 (Err(_), _) => 2,
                 (_, Err(_)) => 3,
                 _ => 0,
@@ -130,9 +135,11 @@ pub(crate) fn attempt() -> Result<(), String> {
         1 => Err("user namespaces are not permitted (`user.max_user_namespaces`, \
                   `kernel.apparmor_restrict_unprivileged_userns`, a container)"
             .to_owned()),
-        2 => {
-            Err("`/proc` cannot be mounted (parts of it are covered, as in a container)".to_owned())
-        }
+        2 => Err(
+            "mounts cannot be made read-only (Linux 5.12), or `/proc` cannot be mounted (parts of \
+                  it are covered, as in a container)"
+                .to_owned(),
+        ),
         3 => Err("the loopback interface cannot be switched on".to_owned()),
         _ => Err("processes cannot be started in them".to_owned()),
     }

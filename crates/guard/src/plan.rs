@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
 use tempfile::TempDir;
@@ -39,7 +39,6 @@ const FIRST_LINE: usize = 256;
 
 /// A lane for one command. Lives in the supervisor until nothing of the command is left: it holds the
 /// private directory of the read-only lane.
-#[derive(Debug)]
 pub struct Plan {
     enforced: Enforced,
     workspace: PathBuf,
@@ -51,6 +50,15 @@ pub struct Plan {
     name_reads: bool,
     scratch: Option<TempDir>,
     inner: Option<Layout>,
+}
+
+/// Values of variables are nobody's to print.
+impl fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plan = formatter.debug_struct("Plan");
+        plan.field("enforced", &self.enforced).field("workspace", &self.workspace);
+        plan.field("tool_roots", &self.tool_roots).finish_non_exhaustive()
+    }
 }
 
 /// What only the workspace lane has.
@@ -141,7 +149,8 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     }
     granted.push(directory("/dev".into(), Right::List));
     let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
-    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned()).collect();
+    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
+    let devices = devices.filter_map(|path| Some(look.real(&path)?.0)).collect();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
     let judge = Judge {

@@ -1,13 +1,14 @@
 //! What a lane is made for.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What a lane is made for: where the command works and who called it.
 ///
 /// All of it is the caller's word and trusted, but for what lies in the workspace.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Policy {
     /// The root of the workspace.
     pub workspace: PathBuf,
@@ -26,6 +27,14 @@ pub struct Policy {
     /// Whether the workspace lane names what could not be read. It asks the supervisor about every
     /// file that is opened for reading, which takes some microseconds each.
     pub name_reads: bool,
+}
+
+/// Values of variables are nobody's to print.
+impl fmt::Debug for Policy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut policy = formatter.debug_struct("Policy");
+        policy.field("workspace", &self.workspace).field("cwd", &self.cwd).finish_non_exhaustive()
+    }
 }
 
 impl Policy {

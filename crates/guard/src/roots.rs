@@ -98,11 +98,10 @@ struct Found<'a, L> {
 
 impl<L: Look> Found<'_, L> {
     /// Adds a place if it is there and is not more than a tool: neither the root of everything nor
-    /// what the home directory or the workspace lie in.
+    /// what the home directory lies in.
     fn add(&mut self, place: &Path, right: Right) {
         let Some((path, kind)) = self.look.real(place) else { return };
-        let holds = |inner: Option<&Path>| inner.is_some_and(|inner| inner.starts_with(&path));
-        if path == Path::new("/") || holds(self.home) || holds(Some(self.workspace)) {
+        if path == Path::new("/") || self.home.is_some_and(|home| home.starts_with(&path)) {
             return;
         }
         // The workspace has its own rights; what its content says gives none.
@@ -229,6 +228,14 @@ mod tests {
         }
         let (roots, _) = collected(&policy(&[]), &["/home/u/.cargo -> ..", "/home/u/.pyenv -> ."]);
         assert_eq!(roots, [""; 0]);
+    }
+
+    #[test]
+    fn a_workspace_in_a_tool_root_leaves_the_rest_of_it_readable() {
+        let mut policy = policy(&[]);
+        policy.workspace = "/home/u/go/src/p".into();
+        let (roots, _) = collected(&policy, &["/home/u/go/src/p/", "/home/u/go/pkg/mod/"]);
+        assert_eq!(roots, ["/home/u/go Execute"]);
     }
 
     #[test]

@@ -328,13 +328,19 @@ fn mounted(
 
 /// A `/proc` of this process namespace. Read-only: its knobs are the whole machine's, and user 0 could
 /// turn them even without capabilities.
-pub(crate) fn fresh_proc() -> io::Result<()> {
+fn fresh_proc() -> io::Result<()> {
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let proc = mounted(c"proc", &[], attributes)?;
     attach(&proc, &exact(CWD, c"/proc")?)
+}
+
+/// Whether this process, the first of its namespaces, may make a view.
+pub(crate) fn attempt() -> io::Result<()> {
+    set_path(c"/", READ_ONLY | NO_SETUID, libc::MS_PRIVATE)?;
+    fresh_proc()
 }
 
 /// Terminals of the command's own: nobody else's can be written to.

@@ -147,7 +147,7 @@ impl Process {
             if address == 0 && directory.is_some() { Vec::new() } else { self.string(address)? };
         let path = PathBuf::from(OsString::from_vec(text));
         if path.is_absolute() {
-            return Some(self.through_proc(plain(&path)));
+            return self.through_proc(plain(&path));
         }
         // Descriptors are numbers of 32 bits.
         let base = match directory.map(|number| number as u32 as i32) {
@@ -159,7 +159,8 @@ impl Process {
 
     /// Where a path leads that goes through the process's own entries in `/proc`: their links mean
     /// something else for us. Another process's are taken for its own, which is as good as can be said.
-    fn through_proc(&self, path: PathBuf) -> PathBuf {
+    /// A descriptor without a path, such as a pipe's, leads nowhere.
+    fn through_proc(&self, path: PathBuf) -> Option<PathBuf> {
         /// Links that lead to links; a path that goes on for longer is shown as it is.
         const MOST: usize = 8;
         let mut path = path;
@@ -168,18 +169,19 @@ impl Process {
             let mut parts = inner.components();
             let first = parts.next().map(|part| part.as_os_str().to_owned()).unwrap_or_default();
             let base = match first.to_str() {
-                Some("root") => Some(PathBuf::from("/")),
-                Some("cwd") => self.link("cwd"),
-                Some("fd") => parts.next().and_then(|number| {
-                    let number: u32 = number.as_os_str().to_str()?.parse().ok()?;
-                    self.link(&format!("fd/{number}"))
-                }),
-                _ => None,
+                Some("root") => PathBuf::from("/"),
+                Some("cwd") => self.link("cwd")?,
+                Some("fd") => {
+                    let number =
+                        parts.next().and_then(|part| part.as_os_str().to_str()?.parse().ok());
+                    let Some::<u32>(number) = number else { break };
+                    self.link(&format!("fd/{number}"))?
+                }
+                _ => break,
             };
-            let Some(base) = base else { break };
             path = plain(&base.join(parts.as_path()));
         }
-        path
+        Some(path)
     }
 
     /// `struct sockaddr` of the families that are known.
@@ -279,7 +281,7 @@ mod tests {
     #[test]
     fn a_process_own_links_are_followed() {
         let process = Process(std::process::id());
-        let through = |path: &str| process.through_proc(path.into());
+        let through = |path: &str| process.through_proc(path.into()).unwrap();
         let cwd = std::env::current_dir().unwrap();
         assert_eq!(through("/proc/self/root/etc/x"), Path::new("/etc/x"));
         assert_eq!(through("/proc/1/root/proc/self/root/x"), Path::new("/x"));
@@ -292,6 +294,9 @@ mod tests {
         {
             assert_eq!(through(plain), Path::new(plain));
         }
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&pipe);
+        assert_eq!(process.through_proc(format!("/proc/self/fd/{number}").into()), None);
     }
 
     #[test]

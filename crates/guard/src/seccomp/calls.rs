@@ -286,6 +286,11 @@ const SHARED: &[c_long] = &[
     libc::SYS_mq_unlink,
 ];
 
+/// Families of addresses that a network namespace keeps in. Others do not know of it: `AF_VSOCK` leads
+/// to whoever runs this machine.
+const FAMILIES: &[u32] =
+    &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32, libc::AF_NETLINK as u32];
+
 /// Changes how another process is scheduled, if their argument of this number is not zero.
 const SCHEDULING: &[(c_long, u8)] = &[
     (libc::SYS_setpriority, 1),
@@ -315,12 +320,12 @@ fn asked(lane: HostLane) -> impl Iterator<Item = Call> {
         (libc::SYS_execveat, "exec", Shape::Program(Some(0), 1), Answer::Observe),
         (libc::SYS_connect, "connect", Shape::Address(1, 2), refuse(read_only, libc::EACCES)),
         (libc::SYS_sendto, "connect", Shape::Address(4, 5), refuse(read_only, libc::EACCES)),
+        (libc::SYS_socket, "socket", Shape::Nothing, Answer::Refuse(libc::EACCES)),
         (libc::SYS_ioctl, "ioctl", Shape::Descriptor(0), Answer::Refuse(libc::EPERM)),
         (libc::SYS_clone, "unshare", Shape::Nothing, Answer::Refuse(libc::EPERM)),
         (libc::SYS_unshare, "unshare", Shape::Nothing, Answer::Refuse(libc::EPERM)),
     ];
     let alone = [
-        (libc::SYS_socket, "socket", Shape::Nothing),
         (libc::SYS_bind, "bind", Shape::Address(1, 2)),
         (libc::SYS_listen, "bind", Shape::Nothing),
         (libc::SYS_fcntl, "fcntl", Shape::Descriptor(0)),
@@ -401,16 +406,12 @@ pub(crate) fn program(lane: HostLane, options: Options) -> Program {
             }
             // A stream that is not connected reaches nobody, and connecting is refused by name. A
             // datagram could be addressed.
-            libc::SYS_socket => (
-                vec![(
-                    vec![
-                        Check::Is(0, libc::AF_UNIX as u32),
-                        Check::Masked(1, 0xf, libc::SOCK_STREAM as u32),
-                    ],
-                    Action::Allow,
-                )],
-                Action::Ask,
-            ),
+            libc::SYS_socket if read_only => {
+                let stream = Check::Masked(1, 0xf, libc::SOCK_STREAM as u32);
+                let unix = Check::Is(0, libc::AF_UNIX as u32);
+                (vec![(vec![unix, stream], Action::Allow)], Action::Ask)
+            }
+            libc::SYS_socket => (any(0, FAMILIES, Action::Allow), Action::Ask),
             libc::SYS_fcntl => {
                 let mut clauses = any(1, LEASES, Action::Ask);
                 if !options.scoped_signals {

@@ -90,7 +90,9 @@ fn programs_that_change_their_user_do_not() {
         let done = fixture
             .shell(lane, "grep -E '^(NoNewPrivs|CapEff|CapPrm|CapBnd|CapAmb)' /proc/self/status");
         let expected: &[&str] = match lane {
-            HostLane::ReadOnly => &["NoNewPrivs:\t1"],
+            HostLane::ReadOnly => {
+                &["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"]
+            }
             HostLane::Workspace => &[
                 "CapPrm:\t0000000000000000",
                 "CapEff:\t0000000000000000",
@@ -119,6 +121,28 @@ fn a_program_in_memory_runs_and_is_confined_as_before() {
         assert_ne!(done.code, 0, "{lane}");
         assert!(!fixture.home.join("made").exists(), "{lane}");
         assert!(done.calls().contains(&"open"), "{lane} {:?} {}", done.denials, done.text);
+    }
+}
+
+#[test]
+fn no_descriptor_of_the_supervisors_is_left_to_the_command() {
+    let fixture = Fixture::new();
+    // Inherited, as far as exec is concerned.
+    let open = std::fs::File::open(&fixture.home).unwrap();
+    rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+    for lane in BOTH {
+        let done = fixture.shell(lane, "ls /proc/self/fd");
+        assert_eq!(done.text, "0\n1\n2\n3\n", "{lane}: standard streams, and that of `ls`");
+    }
+}
+
+#[test]
+fn families_of_addresses_that_no_namespace_keeps_in_are_refused() {
+    let fixture = Fixture::new();
+    for lane in BOTH {
+        let done = fixture
+            .python(lane, "import socket\nsocket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)");
+        assert_eq!((done.code, done.calls()), (1, vec!["socket"]), "{lane} {}", done.text);
     }
 }
 
