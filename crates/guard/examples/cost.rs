@@ -1,4 +1,5 @@
-//! What a lane costs: `true` bare and in each lane, one after the other, many times over.
+//! What a lane costs: `true` bare and in each lane, one after the other, many times over. Time on the
+//! clock, and time of processors, which says more on a machine that is busy.
 //!
 //! `cargo run --release -p stigmer-guard --example cost [ROUNDS]`
 #![allow(
@@ -22,6 +23,8 @@ fn main() {
     let policy = Policy::new(directory.path(), variables);
     let probe = Probe::take();
     println!("{probe:?}");
+    // What the workspace lane leaves for a moment is counted, too.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     let lanes = [HostLane::ReadOnly, HostLane::Workspace];
     let mut bare = Vec::new();
     let mut inside = [Vec::new(), Vec::new()];
@@ -56,15 +59,19 @@ fn main() {
             }));
         }
     }
-    let base = median(&mut bare);
-    println!("bare {base:?}");
+    let (base, base_used) = medians(&bare);
+    println!("bare {base:?}, of processors {base_used:?}");
     for (index, lane) in lanes.into_iter().enumerate() {
-        let (whole, planned) = (median(&mut inside[index]), median(&mut planned[index]));
-        println!(
-            "{lane} {whole:?}, {:?} over bare, of which planned {planned:?}",
-            whole.saturating_sub(base)
-        );
+        let (whole, used) = medians(&inside[index]);
+        let planned = median(&mut planned[index]);
+        let (over, more) = (whole.saturating_sub(base), used.saturating_sub(base_used));
+        println!("{lane} {over:?} over bare, of processors {more:?}; planned in {planned:?}");
     }
+}
+
+fn medians(all: &[(Duration, Duration)]) -> (Duration, Duration) {
+    let (mut clock, mut used): (Vec<_>, Vec<_>) = all.iter().copied().unzip();
+    (median(&mut clock), median(&mut used))
 }
 
 /// Forked and not spawned, as a supervisor does it.
@@ -101,10 +108,32 @@ fn wait(mut child: Child) {
     assert!(child.wait().unwrap().success());
 }
 
-fn time(run: impl FnOnce()) -> Duration {
-    let began = Instant::now();
+/// How long it took: on the clock, and of processors.
+fn time(run: impl FnOnce()) -> (Duration, Duration) {
+    let (began, used) = (Instant::now(), processors());
     run();
-    began.elapsed()
+    let clock = began.elapsed();
+    // Namespaces are taken apart when the command has ended already.
+    while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+    (clock, processors().saturating_sub(used))
+}
+
+/// What this process and its children have used so far.
+fn processors() -> Duration {
+    let used = |who| {
+        // SAFETY: all bits of the structure may be zero, and the kernel writes it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &raw mut usage);
+            usage
+        };
+        let time = |time: libc::timeval| {
+            Duration::from_secs(time.tv_sec.unsigned_abs())
+                + Duration::from_micros(time.tv_usec.unsigned_abs())
+        };
+        time(usage.ru_utime) + time(usage.ru_stime)
+    };
+    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
 }
 
 fn median(all: &mut [Duration]) -> Duration {

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, fstat, openat, readlink,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, accessat, fstat, openat,
+    openat2, readlink,
 };
+use rustix::io::Errno;
 
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +49,22 @@ pub(crate) struct Machine;
 
 impl Look for Machine {
     fn real(&self, path: &Path) -> Option<(PathBuf, Kind)> {
-        let found = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let kind = Kind::from(FileType::from_raw_mode(fstat(&found).ok()?.st_mode));
-        path_of(&found).map(|path| (path, kind))
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let kind = |found: &OwnedFd| {
+            fstat(found).ok().map(|status| FileType::from_raw_mode(status.st_mode).into())
+        };
+        // Most paths are real ones, and asking the kernel for the path of a descriptor is what takes long.
+        let plain =
+            path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+        if plain {
+            match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+                Ok(found) => return Some((path.components().collect(), kind(&found)?)),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return None,
+                Err(_) => {}
+            }
+        }
+        let found = openat(CWD, path, flags, Mode::empty()).ok()?;
+        path_of(&found).and_then(|path| Some((path, kind(&found)?)))
     }
 
     fn kind(&self, path: &Path) -> Option<Kind> {

@@ -140,6 +140,33 @@ fn clause(checks: &[Check], action: Action) -> Vec<libc::sock_filter> {
     reversed.into_iter().rev().flatten().collect()
 }
 
+/// Which argument a clause compares with one number, if that is all, and for which action.
+fn alike((checks, action): &(Vec<Check>, Action)) -> Option<(u8, Action)> {
+    match checks[..] {
+        [Check::Is(index, _)] => Some((index, *action)),
+        _ => None,
+    }
+}
+
+/// The instructions for an argument that is one of many numbers: it is loaded once, and all of them lead
+/// to the same end.
+fn one_of(index: u8, group: &[(Vec<Check>, Action)], action: Action) -> Vec<libc::sock_filter> {
+    /// A conditional jump goes no further than 255.
+    const MOST: usize = 200;
+    let mut out = Vec::new();
+    for part in group.chunks(MOST) {
+        out.push(statement(LOAD, argument(index, false)));
+        for (at, (checks, _)) in part.iter().enumerate() {
+            if let [Check::Is(_, value)] = checks[..] {
+                out.push(jump(JUMP_EQUAL, value, (part.len() - at) as u8, 0));
+            }
+        }
+        out.push(statement(JUMP, 1));
+        out.push(end(action));
+    }
+    out
+}
+
 /// The instructions for rules in the order of their numbers. The kernel runs a new filter for every
 /// number that it knows, to remember what is always allowed: a list of all rules made that take longer
 /// than all else that a lane needs.
@@ -158,8 +185,11 @@ fn tree(rules: &[&Rule]) -> Vec<libc::sock_filter> {
     }
     for rule in rules {
         let mut body: Vec<libc::sock_filter> = Vec::new();
-        for (checks, action) in &rule.clauses {
-            body.extend(clause(checks, *action));
+        for group in rule.clauses.chunk_by(|a, b| alike(a).is_some() && alike(a) == alike(b)) {
+            match (alike(&group[0]), group.len()) {
+                (Some((index, action)), 2..) => body.extend(one_of(index, group, action)),
+                _ => group.iter().for_each(|(checks, action)| body.extend(clause(checks, *action))),
+            }
         }
         body.push(end(rule.otherwise));
         let number = rule.number as u32;
@@ -351,13 +381,15 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rule_that_is_longer_than_a_jump_is_right_too() {
-        let clauses = (0..200).map(|value| (vec![Check::Is(0, value)], FAIL)).collect();
+        let clauses = (0..450).map(|value| (vec![Check::Is(0, value)], FAIL)).collect();
         let rule = Rule { number: 7, clauses, otherwise: Action::Allow };
         let program = Program::new(&[rule], 400);
-        assert!(program.instructions().len() > 512);
+        assert!(program.instructions().len() > 450);
         let answer = |number, value| run(&program, OURS, number, [value, 0, 0, 0, 0, 0]);
-        assert_eq!(answer(7, 199), libc::SECCOMP_RET_ERRNO | 1);
-        assert_eq!(answer(7, 200), libc::SECCOMP_RET_ALLOW);
+        for value in 0..450 {
+            assert_eq!(answer(7, value), libc::SECCOMP_RET_ERRNO | 1, "{value}");
+        }
+        assert_eq!(answer(7, 450), libc::SECCOMP_RET_ALLOW);
         assert_eq!(answer(8, 1), libc::SECCOMP_RET_ALLOW);
     }
 }
