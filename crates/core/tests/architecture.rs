@@ -12,7 +12,8 @@ use toml_edit::{DocumentMut, Item};
 /// Each crate, and those of the project that it may depend on. Arrows point up this table only.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-core", &[]),
-    ("stigmer-host", &["stigmer-core"]),
+    ("stigmer-guard", &["stigmer-core"]),
+    ("stigmer-host", &["stigmer-core", "stigmer-guard"]),
     ("stigmer-route", &["stigmer-core"]),
     ("stigmer-skills", &["stigmer-core"]),
     ("stigmer-api", &["stigmer-core"]),

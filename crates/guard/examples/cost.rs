@@ -1,0 +1,142 @@
+//! What a lane costs: `true` bare and in each lane, one after the other, many times over. Time on the
+//! clock, and time of processors, which says more on a machine that is busy.
+//!
+//! `cargo run --release -p stigmer-guard --example cost [ROUNDS]`
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for developers that prints what it measured"
+)]
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use stigmer_guard::{HostLane, Policy, Probe, plan};
+
+fn main() {
+    let rounds = std::env::args().nth(1).map_or(500, |text| text.parse().unwrap());
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let policy = Policy::new(directory.path(), variables);
+    let probe = Probe::take();
+    println!("{probe:?}");
+    // What the workspace lane leaves for a moment is counted, too.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let lanes = [HostLane::ReadOnly, HostLane::Workspace];
+    let mut bare = Vec::new();
+    let mut inside = [Vec::new(), Vec::new()];
+    let mut planned = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        bare.push(time(|| wait(command(directory.path()).spawn().unwrap())));
+        for (index, lane) in lanes.into_iter().enumerate() {
+            inside[index].push(time(|| {
+                let began = Instant::now();
+                let plan = plan(lane, &policy, &probe).unwrap();
+                let (entry, pending) = plan.entry().unwrap();
+                let environment: Vec<CString> = plan
+                    .environment()
+                    .iter()
+                    .map(|(name, value)| {
+                        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).unwrap()
+                    })
+                    .collect();
+                planned[index].push(began.elapsed());
+                let mut command = command(directory.path());
+                // SAFETY: this process has one thread.
+                unsafe {
+                    command.pre_exec(move || {
+                        entry.enter()?;
+                        Err(entry.execute(c"/bin/true", &[c"true".into()], &environment))
+                    });
+                }
+                let child = command.spawn().unwrap();
+                let mut denials = pending.receive().unwrap();
+                serve(&mut denials, &child);
+                wait(child);
+            }));
+        }
+    }
+    let (base, base_used) = medians(&bare);
+    println!("bare {base:?}, of processors {base_used:?}");
+    for (index, lane) in lanes.into_iter().enumerate() {
+        let (whole, used) = medians(&inside[index]);
+        let planned = median(&mut planned[index]);
+        let (over, more) = (whole.saturating_sub(base), used.saturating_sub(base_used));
+        println!("{lane} {over:?} over bare, of processors {more:?}; planned in {planned:?}");
+    }
+}
+
+fn medians(all: &[(Duration, Duration)]) -> (Duration, Duration) {
+    let (mut clock, mut used): (Vec<_>, Vec<_>) = all.iter().copied().unzip();
+    (median(&mut clock), median(&mut used))
+}
+
+/// Forked and not spawned, as a supervisor does it.
+fn command(directory: &std::path::Path) -> Command {
+    let mut command = Command::new("/bin/true");
+    command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null());
+    // SAFETY: it does nothing.
+    unsafe { command.pre_exec(|| Ok(())) };
+    command
+}
+
+fn serve(denials: &mut stigmer_guard::Denials, child: &Child) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let mut wanted = PollFlags::IN;
+    loop {
+        let mut polled =
+            [PollFd::new(&ended, PollFlags::IN), PollFd::new(&*denials, PollFlags::IN)];
+        let count = if wanted.is_empty() { 1 } else { 2 };
+        poll(&mut polled[..count], None).unwrap();
+        let [over, asked] = polled.map(|polled| polled.revents());
+        if asked.contains(PollFlags::IN) {
+            denials.answer().unwrap();
+        } else if !over.is_empty() {
+            return;
+        } else if asked.contains(PollFlags::HUP) {
+            wanted = PollFlags::empty();
+        }
+    }
+}
+
+fn wait(mut child: Child) {
+    assert!(child.wait().unwrap().success());
+}
+
+/// How long it took: on the clock, and of processors.
+fn time(run: impl FnOnce()) -> (Duration, Duration) {
+    let (began, used) = (Instant::now(), processors());
+    run();
+    let clock = began.elapsed();
+    // Namespaces are taken apart when the command has ended already.
+    while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+    (clock, processors().saturating_sub(used))
+}
+
+/// What this process and its children have used so far.
+fn processors() -> Duration {
+    let used = |who| {
+        // SAFETY: all bits of the structure may be zero, and the kernel writes it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &raw mut usage);
+            usage
+        };
+        let time = |time: libc::timeval| {
+            Duration::from_secs(time.tv_sec.unsigned_abs())
+                + Duration::from_micros(time.tv_usec.unsigned_abs())
+        };
+        time(usage.ru_utime) + time(usage.ru_stime)
+    };
+    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
+}
+
+fn median(all: &mut [Duration]) -> Duration {
+    all.sort();
+    all[all.len() / 2]
+}

@@ -1,0 +1,199 @@
+//! What the kernel does with a path, as far as that can be foreseen.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::Denial;
+use super::denial;
+use super::target::{Reach, Target};
+use crate::grants::is_carved;
+use crate::lane::HostLane;
+use crate::look::{Kind, Look, Machine};
+use crate::roots::{Right, Root};
+
+/// What a lane lets a command do with which paths. All paths are real paths.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    pub(crate) lane: HostLane,
+    pub(crate) grants: Vec<Root>,
+    pub(crate) carved: BTreeSet<PathBuf>,
+    /// Parts of what may be written that are read-only.
+    pub(crate) held: Vec<PathBuf>,
+    /// Parts of it that keep their names.
+    pub(crate) in_place: Vec<PathBuf>,
+    /// What has other content for the command than for us.
+    pub(crate) private: Vec<PathBuf>,
+    pub(crate) devices: Vec<PathBuf>,
+}
+
+impl Judge {
+    /// What is denied about a target; `None` if the kernel lets it pass, or fails it for a reason that
+    /// has nothing to do with the lane.
+    pub(crate) fn denied(&self, call: &str, target: Target) -> Option<Denial> {
+        let read_only = self.lane == HostLane::ReadOnly;
+        match target {
+            Target::Write(path) => {
+                let real = self.outside(&path, true)?;
+                // A mount lies on it. `mv` and `rmdir` do not follow a link at the end, so neither do we.
+                if ["rename", "unlink"].contains(&call) && self.in_place.contains(&path) {
+                    return Some(denial(call, path, libc::EBUSY));
+                }
+                let allowed = self.devices.contains(&real) || self.may_write(&real);
+                let error = if read_only { libc::EACCES } else { libc::EROFS };
+                (!allowed).then(|| denial(call, path, error))
+            }
+            Target::Read(path) => {
+                let real = self.outside(&path, false)?;
+                // The workspace lane may list any directory of its view.
+                let listed = !read_only && Machine.kind(&real) == Some(Kind::Directory);
+                let allowed =
+                    listed || self.devices.contains(&real) || self.may(&real, Right::Read);
+                (!allowed).then(|| denial("read", path, libc::EACCES))
+            }
+            Target::Execute(path) => {
+                let real = self.outside(&path, false)?;
+                let kind = Machine.kind(&real);
+                let allowed = kind != Some(Kind::File) || self.may(&real, Right::Execute);
+                (!allowed).then(|| denial(call, path, libc::EACCES))
+            }
+            Target::Socket(path) => {
+                let real = self.outside(&path, false)?;
+                // Its own sockets lie where it may write.
+                (!self.may_write(&real)).then(|| denial(call, path, libc::EACCES))
+            }
+            Target::Abstract(name) => {
+                let ours = known_abstract(&name);
+                ours.then(|| denial(call, Target::Abstract(name).shown(), libc::ECONNREFUSED))
+            }
+            Target::Network(_, Reach::Loopback) => None,
+            Target::Network(address, Reach::Outside) => {
+                Some(denial(call, address.into(), libc::ENETUNREACH))
+            }
+        }
+    }
+
+    /// Where a path leads, if that is the same for the command and for us, and is there. What would be
+    /// made need not be there, but what it would be made in.
+    fn outside(&self, path: &Path, made: bool) -> Option<PathBuf> {
+        let own = |path: &Path| self.private.iter().any(|private| path.starts_with(private));
+        let seen = |path: &Path| !own(path) || self.within_grant(path);
+        if !seen(path) || path.starts_with("/proc") && self.lane == HostLane::Workspace && !made {
+            return None;
+        }
+        let real = match Machine.real(path) {
+            Some((real, _)) => real,
+            None if made => {
+                let (parent, kind) = Machine.real(path.parent()?)?;
+                if kind != Kind::Directory {
+                    return None;
+                }
+                parent.join(path.file_name()?)
+            }
+            None => return None,
+        };
+        seen(&real).then_some(real)
+    }
+
+    fn within_grant(&self, path: &Path) -> bool {
+        self.grants.iter().any(|grant| grant.right > Right::List && path.starts_with(&grant.path))
+    }
+
+    /// Whether a program may be executed that is there.
+    pub(crate) fn may_execute(&self, path: &Path) -> bool {
+        self.outside(path, false).is_some_and(|real| self.may(&real, Right::Execute))
+    }
+
+    fn may(&self, path: &Path, right: Right) -> bool {
+        let granted = |grant: &Root| grant.right >= right && path.starts_with(&grant.path);
+        let listed = |grant: &Root| grant.right == Right::List && path == grant.path;
+        let all = &self.grants;
+        let scratch = |grant: &Root| grant.right == Right::Scratch && right == Right::Execute;
+        all.iter().any(|grant| granted(grant) && !scratch(grant)) && !is_carved(path, &self.carved)
+            || right == Right::Read && all.iter().any(listed)
+    }
+
+    fn may_write(&self, path: &Path) -> bool {
+        let held = self.held.iter().any(|held| path.starts_with(held));
+        let granted = |grant: &Root| grant.right >= Right::Scratch && path.starts_with(&grant.path);
+        !held && self.grants.iter().any(granted) && !is_carved(path, &self.carved)
+    }
+}
+
+/// Whether this network namespace has an abstract socket of a name (`unix(7)`, `/proc/net/unix`).
+fn known_abstract(name: &[u8]) -> bool {
+    let Ok(list) = std::fs::read("/proc/net/unix") else { return false };
+    let mut wanted = b"@".to_vec();
+    // The kernel shows other zero bytes as `@`, too.
+    wanted.extend(name.iter().map(|byte| if *byte == 0 { b'@' } else { *byte }));
+    list.split(|byte| *byte == b'\n')
+        .any(|line| line.split(|byte| *byte == b' ').next_back() == Some(&wanted[..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(lane: HostLane, root: &Path) -> Judge {
+        let grant =
+            |path: &str, right| Root { path: root.join(path), kind: Kind::Directory, right };
+        Judge {
+            lane,
+            grants: vec![
+                grant("w", if lane == HostLane::ReadOnly { Right::Read } else { Right::Write }),
+                grant("t", Right::Execute),
+                grant("s", Right::Scratch),
+            ],
+            carved: BTreeSet::from([root.join("t/key")]),
+            held: vec![root.join("w/.git/hooks")],
+            in_place: vec![root.join("w/.git")],
+            private: Vec::new(),
+            devices: vec!["/dev/null".into()],
+        }
+    }
+
+    fn fixture() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        for path in ["w/.git/hooks", "t", "s", "o"] {
+            std::fs::create_dir_all(root.join(path)).unwrap();
+        }
+        for path in ["w/f", "t/key", "t/x", "o/f", "s/x"] {
+            std::fs::write(root.join(path), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("o/f"), root.join("w/link")).unwrap();
+        (directory, root)
+    }
+
+    #[test]
+    fn each_path_is_judged_as_the_kernel_does() {
+        let (_keep, root) = fixture();
+        let judged = |lane, target: fn(PathBuf) -> Target, path: &str| {
+            judge(lane, &root).denied("x", target(root.join(path))).map(|denial| denial.errno)
+        };
+        let (read_only, workspace) = (HostLane::ReadOnly, HostLane::Workspace);
+        for (lane, target, path, expected) in [
+            (read_only, Target::Write as fn(PathBuf) -> Target, "w/f", Some(libc::EACCES)),
+            (read_only, Target::Write, "s/new", None),
+            (workspace, Target::Write, "w/f", None),
+            (workspace, Target::Write, "w/new", None),
+            (workspace, Target::Write, "w/missing/new", None),
+            (workspace, Target::Write, "w/.git/hooks/x", Some(libc::EROFS)),
+            (workspace, Target::Write, "o/new", Some(libc::EROFS)),
+            (workspace, Target::Write, "w/link", Some(libc::EROFS)),
+            (workspace, Target::Write, "t/x", Some(libc::EROFS)),
+            (workspace, Target::Read, "t/x", None),
+            (workspace, Target::Read, "t/key", Some(libc::EACCES)),
+            (workspace, Target::Read, "o/f", Some(libc::EACCES)),
+            (workspace, Target::Read, "o/missing", None),
+            (read_only, Target::Execute, "t/x", None),
+            (read_only, Target::Execute, "w/f", Some(libc::EACCES)),
+            (read_only, Target::Execute, "s/x", Some(libc::EACCES)),
+            (workspace, Target::Execute, "w/f", None),
+            (workspace, Target::Execute, "w/missing", None),
+        ] {
+            assert_eq!(judged(lane, target, path), expected, "{lane} {path}");
+        }
+        let device = judge(read_only, &root).denied("open", Target::Write("/dev/null".into()));
+        assert_eq!(device, None);
+    }
+}

@@ -1,0 +1,211 @@
+//! What was refused to a command, for its result.
+//!
+//! Filters ask about calls that change something, reach somebody or execute. The answer is either
+//! always the same error, or that the kernel goes on: nothing here decides what a command may, so that
+//! it does not matter when a program changes a path behind our back. What is said about a call
+//! on which the kernel went on is what Landlock and the mounts do with such a path.
+
+mod judge;
+mod notification;
+mod target;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use stigmer_core::ByteString;
+
+pub(crate) use judge::Judge;
+pub(crate) use notification::LARGEST;
+
+use crate::data;
+use crate::lane::HostLane;
+use crate::pattern::path_fits;
+use crate::seccomp::{Answer, Shape, find};
+use notification::{Notification, Reply};
+use target::{Target, targets};
+
+/// Denials that are kept one by one; a command that fails in a loop has the same ones over and over.
+const MOST_KEPT: usize = 64;
+
+/// Something that a command tried and was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// The kind of call: `open`, `read`, `unlink`, `rename`, `chmod`, `connect`, `exec`, `mount` …
+    pub call: String,
+    /// What it was about, if that could be read.
+    pub path: Option<ByteString>,
+    /// The error that it got, or is to have got from the kernel (`errno(3)`).
+    pub errno: i32,
+    /// Whether it is something that programs try in passing: not worth a word, and no reason to run the
+    /// command elsewhere.
+    pub probe: bool,
+}
+
+/// The supervisor's side of a command's filter.
+///
+/// Poll it for input ([`AsFd`]); when it is readable, call [`answer`](Self::answer). A command waits in
+/// the call that is asked about until then. When it is hung up, nobody is left who could ask: poll it no
+/// more. If the descriptor is closed, such calls fail.
+#[derive(Debug)]
+pub struct Denials {
+    lane: HostLane,
+    command: Pid,
+    listener: OwnedFd,
+    judge: Judge,
+    kept: Vec<Denial>,
+    dropped: u64,
+}
+
+impl AsFd for Denials {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Denials {
+    pub(crate) fn new(lane: HostLane, command: Pid, listener: OwnedFd, judge: Judge) -> Self {
+        Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0 }
+    }
+
+    /// The command's process as the supervisor sees it: whom signals are for. In the workspace lane it
+    /// is not the process that was forked, which is only a stand-in that ends as the command does.
+    pub fn command(&self) -> Pid {
+        self.command
+    }
+
+    /// What was denied so far, each once, the first 64.
+    pub fn kept(&self) -> &[Denial] {
+        &self.kept
+    }
+
+    /// How many other denials there were.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether something was denied that is no everyday probe.
+    pub fn any(&self) -> bool {
+        self.kept.iter().any(|denial| !denial.probe)
+    }
+
+    /// Answers one call. Returns what was denied, if anything; probes are returned, too.
+    ///
+    /// It waits if nothing was asked: poll first. A process that ended while it waited is no error.
+    ///
+    /// # Errors
+    /// What the kernel says of the descriptor: then nobody can ask any more.
+    pub fn answer(&mut self) -> io::Result<Option<Denial>> {
+        let Some(notification) = Notification::receive(&self.listener)? else { return Ok(None) };
+        let call = find(self.lane, notification.number());
+        let (reply, mut denied) = match call {
+            Some(call) => {
+                let targets = targets(&notification, call.shape);
+                // What was read may belong to another process by now, which has the number of one that
+                // is gone.
+                let valid = notification.is_valid(&self.listener);
+                match call.answer {
+                    Answer::Refuse(error) => {
+                        let denied = refused(call.name, call.shape, targets, error);
+                        (Reply::Error(error), valid.then_some(denied))
+                    }
+                    Answer::Observe => {
+                        let mut judged = targets
+                            .into_iter()
+                            .filter_map(|target| self.judge.denied(call.name, target));
+                        let denied = judged.next().filter(|_| valid);
+                        // Landlock does not govern sockets in the file system. Those that are known are
+                        // covered; what came after that is refused here, as far as the path can be
+                        // believed.
+                        let reply = match &denied {
+                            Some(denial) if call.name == "connect" => Reply::Error(denial.errno),
+                            _ => Reply::Continue,
+                        };
+                        (reply, denied)
+                    }
+                }
+            }
+            // Nothing is asked that is not in the table.
+            None => (Reply::Error(libc::EPERM), None),
+        };
+        notification.reply(&self.listener, reply)?;
+        if let Some(denial) = &mut denied {
+            denial.probe = is_probe(denial);
+            self.keep(denial);
+        }
+        Ok(denied)
+    }
+
+    fn keep(&mut self, denial: &Denial) {
+        if self.kept.contains(denial) {
+            return;
+        }
+        // A probe gives way to what is worth a word.
+        if self.kept.len() >= MOST_KEPT
+            && let Some(index) = self.kept.iter().position(|kept| kept.probe && !denial.probe)
+        {
+            self.kept.remove(index);
+            self.dropped += 1;
+        }
+        if self.kept.len() < MOST_KEPT {
+            self.kept.push(denial.clone());
+        } else {
+            self.dropped += 1;
+        }
+    }
+}
+
+fn refused(name: &str, shape: Shape, mut targets: Vec<Target>, error: i32) -> Denial {
+    let path = match shape {
+        Shape::Nothing => None,
+        _ if targets.is_empty() => None,
+        _ => Some(targets.remove(0).shown()),
+    };
+    Denial { call: name.to_owned(), path: path.map(Into::into), errno: error, probe: false }
+}
+
+fn is_probe(denial: &Denial) -> bool {
+    let Some(path) = &denial.path else { return false };
+    data::PROBES.iter().any(|(calls, pattern)| {
+        calls.contains(&denial.call.as_str()) && path_fits(pattern, path.as_bytes())
+    })
+}
+
+pub(crate) fn denial(call: &str, path: PathBuf, errno: i32) -> Denial {
+    Denial { call: call.to_owned(), path: Some(path.into()), errno, probe: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(call: &str, path: &str) -> bool {
+        is_probe(&denial(call, path.into(), 13))
+    }
+
+    #[test]
+    fn everyday_probes_are_told_from_what_matters() {
+        for (call, path) in [
+            ("open", "/w/.git/index.lock"),
+            ("connect", "/var/run/nscd/socket"),
+            ("connect", "/run/nscd/socket"),
+            ("mkdir", "/w/src/__pycache__"),
+            ("open", "/usr/lib/python3/__pycache__/x.pyc.123"),
+        ] {
+            assert!(probe(call, path), "{call} {path}");
+        }
+        for (call, path) in [
+            ("open", "/w/out.txt"),
+            ("chmod", "/w/.git/index.lock"),
+            ("connect", "/var/run/docker.sock"),
+            ("unlink", "/w/a"),
+            ("exec", "/w/__pycache__/x"),
+            ("open", "/w/index.lock.txt"),
+            ("read", "/h/.ssh/id_ed25519"),
+        ] {
+            assert!(!probe(call, path), "{call} {path}");
+        }
+    }
+}

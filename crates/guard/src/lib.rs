@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod data;
+mod denials;
+mod entry;
+mod grants;
+mod handover;
+mod lane;
+mod look;
+mod masks;
+mod namespaces;
+mod pattern;
+mod plan;
+mod policy;
+mod probe;
+mod repository;
+mod roots;
+mod rules;
+mod seccomp;
+mod variables;
+mod view;
+
+pub use denials::{Denial, Denials};
+pub use entry::Entry;
+pub use lane::{Enforced, HostLane, Refusal};
+pub use plan::{Pending, Plan, plan};
+pub use policy::Policy;
+pub use probe::Probe;
+pub use variables::{Variables, Why, filter};

@@ -1,0 +1,488 @@
+//! A lane for one command, worked out before anything is forked.
+
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
+use tempfile::TempDir;
+
+use crate::data;
+use crate::denials::{Denials, Judge};
+use crate::entry::{Entry, Inner, random};
+use crate::grants::{grants, is_carved};
+use crate::handover::{self, Message};
+use crate::lane::{Enforced, HostLane, Refusal};
+use crate::look::{Kind, Look, Machine};
+use crate::masks::{Mount, layout};
+use crate::namespaces::Identity;
+use crate::policy::Policy;
+use crate::probe::Probe;
+use crate::repository::{self, Held, Hold};
+use crate::roots::{Right, Root, collect};
+use crate::rules;
+use crate::seccomp::{Options, program};
+use crate::variables::{Why, filter};
+use crate::view::View;
+
+/// Places where no workspace is: whoever may write there may do anything.
+const NO_WORKSPACES: &[&str] = &[
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr", "/var/run",
+];
+
+/// As much of a script as the kernel reads to find its interpreter (`execve(2)`).
+const FIRST_LINE: usize = 256;
+
+/// A lane for one command. Lives in the supervisor until nothing of the command is left: it holds the
+/// private directory of the read-only lane.
+pub struct Plan {
+    enforced: Enforced,
+    workspace: PathBuf,
+    cwd: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+    dropped: Vec<(OsString, Why)>,
+    tool_roots: Vec<PathBuf>,
+    judge: Judge,
+    name_reads: bool,
+    scratch: Option<TempDir>,
+    inner: Option<Layout>,
+}
+
+/// Values of variables are nobody's to print.
+impl fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plan = formatter.debug_struct("Plan");
+        plan.field("enforced", &self.enforced).field("workspace", &self.workspace);
+        plan.field("tool_roots", &self.tool_roots).finish_non_exhaustive()
+    }
+}
+
+/// What only the workspace lane has.
+#[derive(Debug)]
+struct Layout {
+    mounts: Vec<Mount>,
+    homes: Vec<PathBuf>,
+    held: Vec<Held>,
+    private: Vec<PathBuf>,
+}
+
+/// Works out a lane for a command.
+///
+/// # Errors
+/// A [`Refusal`] that says why the command does not run in this lane. There is no lesser form of it.
+pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refusal> {
+    let enforced = probe.level(lane)?;
+    let look = &Machine;
+    let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
+    let workspace = workspace(policy, home.as_deref(), look)?;
+    let cwd = match look.real(&workspace.join(&policy.cwd)) {
+        Some((cwd, Kind::Directory)) if cwd.starts_with(&workspace) => cwd,
+        _ => return Err(unfit(&policy.cwd, "is no directory in the workspace")),
+    };
+    let policy = Policy { workspace: workspace.clone(), cwd: cwd.clone(), ..policy.clone() };
+    let mut roots = collect(&policy, look);
+    if is_carved(&workspace, &roots.carved) {
+        return Err(unfit(&workspace, "is a place of credentials"));
+    }
+    let tool_roots = roots.all.iter().filter(|root| root.right == Right::Execute);
+    let tool_roots = tool_roots.map(|root| root.path.clone()).collect();
+    let directory = |path: PathBuf, right| Root { path, kind: Kind::Directory, right };
+    let read = |path: &Path| std::fs::read(path).ok();
+    let around = repository::around(&workspace, home.as_deref(), look, read);
+    roots.all.extend(around.into_iter().map(|path| directory(path, Right::Read)));
+    // The read-only lane connects to nothing.
+    let sockets = match lane {
+        HostLane::ReadOnly => Vec::new(),
+        HostLane::Workspace => sockets(&policy, look),
+    };
+
+    let mut all = roots.all.clone();
+    let mut scratch = None;
+    let mut inner = None;
+    let mut judge_private = Vec::new();
+    let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
+    match lane {
+        HostLane::ReadOnly => {
+            all.push(directory(workspace.clone(), Right::Read));
+            all.extend(environments(&workspace, look));
+            let made = tempfile::Builder::new()
+                .prefix("stigmer-lane-")
+                .permissions(std::fs::Permissions::from_mode(0o700))
+                .tempdir_in(temporary(&policy));
+            let made = made.map_err(|error| Refusal::io("make a private directory", error))?;
+            let (real, _) = look
+                .real(made.path())
+                .ok_or_else(|| unfit(made.path(), "cannot be found again"))?;
+            all.push(directory(real, Right::Scratch));
+            scratch = Some(made);
+        }
+        HostLane::Workspace => {
+            let layout = layout_of(
+                &policy,
+                &workspace,
+                home.as_deref(),
+                &roots.all,
+                &roots.carved,
+                &sockets,
+                look,
+            )?;
+            judge_private.clone_from(&layout.private);
+            let paths = |hold| {
+                let held = layout.held.iter().filter(move |held| held.hold == hold);
+                held.map(|held| workspace.join(&held.path))
+            };
+            held_paths = paths(Hold::ReadOnly).collect();
+            in_place = paths(Hold::InPlace).chain([workspace.clone()]).collect();
+            in_place.extend(held_paths.iter().cloned());
+            inner = Some(layout);
+        }
+    }
+    let mut granted = grants(&all, &roots.carved, look)
+        .ok_or_else(|| unfit(&workspace, "has too many things beside credentials"))?;
+    if lane == HostLane::Workspace {
+        // What is a credential in it is covered.
+        granted.push(directory(workspace.clone(), Right::Write));
+    }
+    granted.push(directory("/dev".into(), Right::List));
+    let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
+    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
+    let devices = devices.filter_map(|path| Some(look.real(&path)?.0)).collect();
+    let mut carved = roots.carved;
+    carved.extend(sockets.into_iter().map(|(path, _)| path));
+    let judge = Judge {
+        lane,
+        grants: granted,
+        carved,
+        held: held_paths,
+        in_place,
+        private: judge_private,
+        devices,
+    };
+    for name in &policy.programs {
+        executable(name, &policy, &judge)?;
+    }
+    let variables = filter(lane, &policy.environment);
+    let mut environment = variables.kept;
+    if let Some(scratch) = &scratch {
+        environment.retain(|(name, _)| name != "TMPDIR");
+        environment.push(("TMPDIR".into(), scratch.path().into()));
+    }
+    Ok(Plan {
+        enforced,
+        workspace,
+        cwd,
+        environment,
+        dropped: variables.dropped,
+        tool_roots,
+        judge,
+        name_reads: policy.name_reads && lane == HostLane::Workspace,
+        scratch,
+        inner,
+    })
+}
+
+impl Plan {
+    /// What is enforced, for the command's result.
+    pub fn enforced(&self) -> &Enforced {
+        &self.enforced
+    }
+
+    /// The command's variables.
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
+    }
+
+    /// The names of the caller's variables that it does not have.
+    pub fn dropped(&self) -> &[(OsString, Why)] {
+        &self.dropped
+    }
+
+    /// The directories whose programs it may execute, beside the workspace.
+    pub fn tool_roots(&self) -> &[PathBuf] {
+        &self.tool_roots
+    }
+
+    /// Where the command begins, as a real path.
+    pub fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+
+    /// The private directory of the read-only lane.
+    pub fn scratch(&self) -> Option<&Path> {
+        self.scratch.as_ref().map(TempDir::path)
+    }
+
+    /// A way into the lane for one process that this process is about to fork. Several may be made one
+    /// after the other, for a command that has to be tried again.
+    ///
+    /// # Errors
+    /// [`Refusal::Io`] if the system is out of something, or the workspace is gone.
+    pub fn entry(&self) -> Result<(Entry, Pending), Refusal> {
+        let lane = self.enforced.lane;
+        let version = self.enforced.landlock;
+        let made = |error: String| Refusal::io("make Landlock's rules", error);
+        let mut places = rules::begin(version).map_err(made)?;
+        for root in &self.judge.grants {
+            places = rules::allow(places, root, version).map_err(made)?;
+        }
+        for device in &self.judge.devices {
+            places = rules::allow_device(places, device, version).map_err(made)?;
+        }
+        let first_exec = random().map_err(|error| Refusal::io("read random bytes", error))?;
+        let options = Options {
+            scoped_signals: self.enforced.scoped_signals,
+            reads: self.name_reads,
+            first_exec,
+        };
+        let text = |path: &Path| {
+            CString::new(path.as_os_str().as_bytes())
+                .map_err(|error| Refusal::io("use a path", error))
+        };
+        let inner = match &self.inner {
+            None => None,
+            Some(inner) => {
+                let Layout { mounts, homes, held, private } = inner;
+                let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
+                let mut places: Vec<(CString, u64)> = vec![
+                    (c"/".into(), rules::bits(Right::List, version)),
+                    (c"/proc".into(), rules::bits(Right::Read, version)),
+                    (c"/dev/pts".into(), rules::terminal_bits(version)),
+                ];
+                for path in private {
+                    places.push((text(path)?, rules::bits(Right::Write, version)));
+                }
+                Some(Inner {
+                    identity: Identity::own(),
+                    view: view.map_err(|error| Refusal::io("prepare the view", error))?,
+                    places,
+                })
+            }
+        };
+        let (ours, theirs) =
+            handover::pair().map_err(|error| Refusal::io("make a socket", error))?;
+        let entry = Entry {
+            supervisor: rustix::process::getpid(),
+            socket: theirs,
+            rules: rules::finish(places).map_err(made)?,
+            program: program(lane, options),
+            first_exec,
+            cwd: text(&self.cwd)?,
+            inner,
+        };
+        Ok((entry, Pending { socket: ours, judge: self.judge.clone() }))
+    }
+}
+
+/// What the supervisor waits for after the fork.
+#[derive(Debug)]
+pub struct Pending {
+    socket: OwnedFd,
+    judge: Judge,
+}
+
+impl Pending {
+    /// The supervisor's side of the command's filter, once the process that was forked has executed its
+    /// command. Does not wait.
+    ///
+    /// # Errors
+    /// [`Refusal::Io`] with the step at which the lane could not be entered: nothing was executed then.
+    pub fn receive(self) -> Result<Denials, Refusal> {
+        let lane = self.judge.lane;
+        match handover::receive(&self.socket) {
+            Ok(Message::Ready(listener, command)) => {
+                Ok(Denials::new(lane, command, listener, self.judge))
+            }
+            Ok(Message::Failed(step)) => Err(Refusal::io("enter the lane", step)),
+            Ok(Message::Nothing) => Err(Refusal::io("enter the lane", "its process said nothing")),
+            Err(error) => Err(Refusal::io("enter the lane", error)),
+        }
+    }
+}
+
+/// Where private directories are made: in memory if there is a place, since a disk takes longer than all
+/// else together.
+fn temporary(policy: &Policy) -> PathBuf {
+    if let Some(chosen) = &policy.temporary {
+        return chosen.clone();
+    }
+    let places = ["$XDG_RUNTIME_DIR", "/dev/shm"].iter().filter_map(|place| policy.place(place));
+    let writable = |place: &PathBuf| {
+        accessat(CWD, place, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    };
+    places.into_iter().find(writable).unwrap_or_else(|| PathBuf::from("/tmp"))
+}
+
+fn unfit(path: &Path, reason: &'static str) -> Refusal {
+    Refusal::Unfit { path: path.to_owned(), reason }
+}
+
+fn workspace(policy: &Policy, home: Option<&Path>, look: &impl Look) -> Result<PathBuf, Refusal> {
+    let given = &policy.workspace;
+    let Some((workspace, Kind::Directory)) = look.real(given) else {
+        return Err(unfit(given, "is no directory"));
+    };
+    if home.is_some_and(|home| home.starts_with(&workspace)) {
+        return Err(unfit(&workspace, "holds the home directory"));
+    }
+    let holds = |place: &&&str| Path::new(place).starts_with(&workspace);
+    let reserved = NO_WORKSPACES.iter().find(|place| workspace.starts_with(place));
+    if reserved.is_some() || data::SYSTEM.iter().chain(NO_WORKSPACES).find(holds).is_some() {
+        return Err(unfit(&workspace, "is a system directory"));
+    }
+    if data::PRIVATE.iter().find(holds).is_some() {
+        return Err(unfit(&workspace, "is everybody's temporary directory"));
+    }
+    Ok(workspace)
+}
+
+/// Where the workspace's virtual environments have their programs. One that is a link out of the
+/// workspace is none: its content gives no rights.
+fn environments(workspace: &Path, look: &impl Look) -> Vec<Root> {
+    let places = data::ENVIRONMENTS.iter().filter_map(|place| look.real(&workspace.join(place)));
+    let inside =
+        places.filter(|(path, kind)| path.starts_with(workspace) && *kind == Kind::Directory);
+    inside.map(|(path, kind)| Root { path, kind, right: Right::Execute }).collect()
+}
+
+/// Sockets that somebody listens on: those that the kernel knows of in this network namespace, and those
+/// that the caller's variables name: agents of keys, engines, desktops.
+fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
+    let values = policy.environment.iter().map(|(_, value)| value.as_bytes());
+    let named = values.filter_map(|value| {
+        let value = value.strip_prefix(b"unix:").unwrap_or(value);
+        let value = value.strip_prefix(b"path=").unwrap_or(value);
+        let path = value.strip_prefix(b"//").unwrap_or(value);
+        (!path.contains(&b':') && !path.contains(&0)).then(|| path.to_vec())
+    });
+    let known = std::fs::read("/proc/net/unix").unwrap_or_default();
+    // What is covered as a whole need not be looked at.
+    let covered = |path: &PathBuf| {
+        let outer = data::MASKS.iter().chain(data::PRIVATE).any(|place| path.starts_with(place));
+        outer && !path.starts_with(&policy.workspace)
+    };
+    let paths = named.chain(bound(&known)).filter(|path| path.starts_with(b"/"));
+    let paths = paths.map(|path| PathBuf::from(OsString::from_vec(path)));
+    let real = paths.filter(|path| !covered(path)).filter_map(|path| look.real(&path));
+    real.filter(|(path, kind)| *kind == Kind::Other && !path.starts_with("/dev")).collect()
+}
+
+/// The paths in the kernel's list of sockets (`proc_net_unix(5)`): behind seven columns.
+fn bound(list: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    list.split(|byte| *byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|byte| *byte == b'/')?;
+        let columns =
+            line[..at].split(|byte| *byte == b' ').filter(|word| !word.is_empty()).count();
+        (columns == 7 && line[at - 1] == b' ').then(|| line[at..].to_vec())
+    })
+}
+
+fn layout_of(
+    policy: &Policy,
+    workspace: &Path,
+    home: Option<&Path>,
+    roots: &[Root],
+    carved: &BTreeSet<PathBuf>,
+    sockets: &[(PathBuf, Kind)],
+    look: &impl Look,
+) -> Result<Layout, Refusal> {
+    let real = |places: &[&str]| -> Vec<PathBuf> {
+        let found = places.iter().filter_map(|place| look.real(&policy.place(place)?));
+        found.filter(|(_, kind)| *kind == Kind::Directory).map(|(path, _)| path).collect()
+    };
+    let private = real(data::PRIVATE);
+    if private.is_empty() {
+        return Err(unfit(Path::new("/tmp"), "is no directory"));
+    }
+    let mut covers = real(data::MASKS);
+    // A home directory that is a system directory cannot be covered; what is secret in it is.
+    let system = |cover: &PathBuf| {
+        let inner = data::SYSTEM
+            .iter()
+            .chain(NO_WORKSPACES)
+            .any(|place| Path::new(place).starts_with(cover));
+        inner && !cover.ends_with("run")
+    };
+    covers.retain(|cover| !system(cover));
+    let carved: Vec<_> =
+        carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
+    let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
+    let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
+    let mounts = layout(&covers, &private, &carved, &kept, workspace);
+    let (mut held, missing) = repository::held(workspace, look)?;
+    if !missing.is_empty() {
+        for path in &missing {
+            make_beneath(workspace, path)
+                .map_err(|error| Refusal::io("make a directory for hooks", error))?;
+        }
+        held = repository::held(workspace, look)?.0;
+    }
+    Ok(Layout { mounts, homes: home.map(Path::to_owned).into_iter().collect(), held, private })
+}
+
+/// Makes a directory in the workspace, without following links that are there.
+fn make_beneath(workspace: &Path, path: &Path) -> io::Result<()> {
+    let (parent, name) =
+        (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, workspace, flags, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let parent = openat2(&root, parent, flags, Mode::empty(), resolve)?;
+    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Whether the program that a shell would find for a name can be executed.
+fn executable(name: &OsStr, policy: &Policy, judge: &Judge) -> Result<(), Refusal> {
+    let runs = |path: &Path| {
+        let file = std::fs::metadata(path).is_ok_and(|status| status.is_file());
+        file && accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    };
+    let found = if name.as_bytes().contains(&b'/') {
+        Some(policy.cwd.join(name)).filter(|path| runs(path))
+    } else {
+        policy.path().map(|directory| directory.join(name)).find(|path| runs(path))
+    };
+    // What is not there fails as it does everywhere.
+    let Some(found) = found else { return Ok(()) };
+    let refuse = |path: &Path| Refusal::Program { path: path.to_owned(), lane: judge.lane };
+    if !judge.may_execute(&found) {
+        return Err(refuse(&found));
+    }
+    match interpreter(&found) {
+        Some(interpreter) if !judge.may_execute(&interpreter) => Err(refuse(&found)),
+        _ => Ok(()),
+    }
+}
+
+/// The interpreter of a script (`execve(2)`, "Interpreter scripts").
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    use std::io::Read;
+    let mut line = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(FIRST_LINE as u64).read_to_end(&mut line).ok()?;
+    let line = line.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let word = line.trim_ascii().split(|byte| *byte == b' ' || *byte == b'\t').next()?;
+    let word = PathBuf::from(OsStr::from_bytes(word));
+    word.is_absolute().then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_from_the_kernels_list_of_sockets() {
+        let list = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 1204 /run/a b.sock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 1205 @/tmp/.X11\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 1206\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 1207 relative/x\n";
+        assert_eq!(bound(list).collect::<Vec<_>>(), [b"/run/a b.sock".to_vec()]);
+    }
+}

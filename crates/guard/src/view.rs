@@ -1,0 +1,352 @@
+//! The workspace lane's view of the file system, made of mounts in a namespace of its own.
+//!
+//! Everything here runs between fork and exec, in a process with one thread: system calls, on names that
+//! were prepared before.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::look::Kind;
+use crate::masks::{Mount, What};
+use crate::repository::{Held, Hold};
+
+/// `MOUNT_ATTR_RDONLY` and `MOUNT_ATTR_NOSUID` (`mount_setattr(2)`).
+const READ_ONLY: u64 = 1;
+const NO_SETUID: u64 = 2;
+
+/// Where a mount comes from.
+#[derive(Debug)]
+enum Source {
+    /// A directory or file of the private file system.
+    Own(CString),
+    /// The same, and it stays writable.
+    OwnWritable(CString),
+    /// What was there.
+    Kept,
+    /// What was there, writable.
+    Workspace,
+}
+
+/// A view, ready to be made.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Directories and files of the private file system.
+    directories: Vec<CString>,
+    files: Vec<CString>,
+    open_to_all: Vec<CString>,
+    mounts: Vec<(CString, Source)>,
+    workspace: CString,
+    /// What the workspace was when the view was planned.
+    identity: (u64, u64),
+    held: Vec<(CString, Hold)>,
+    /// Where the private file system lies while the view is made.
+    stage: CString,
+}
+
+fn text(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+impl View {
+    /// Prepares the names for a list of mounts.
+    pub(crate) fn new(
+        mounts: &[Mount],
+        homes: &[PathBuf],
+        workspace: &Path,
+        held: &[Held],
+        stage: &Path,
+    ) -> io::Result<Self> {
+        let status = rustix::fs::stat(workspace)?;
+        let mut directories = vec![PathBuf::from("empty")];
+        let mut files = vec![PathBuf::from("void")];
+        let mut open_to_all = Vec::new();
+        let mut own: BTreeMap<usize, PathBuf> = BTreeMap::new();
+        let is_parent = |index| mounts.iter().any(|mount| mount.within == Some(index));
+        // A home directory that is hidden is there all the same: programs go to it.
+        let made: Vec<(usize, &PathBuf)> = homes
+            .iter()
+            .filter_map(|home| {
+                let over = (0..mounts.len()).filter(|index| home.starts_with(&mounts[*index].at));
+                let over = over.max_by_key(|index| mounts[*index].at.components().count())?;
+                let own = matches!(mounts[over].what, What::Cover(Kind::Directory) | What::Private);
+                (own && *home != mounts[over].at).then_some((over, home))
+            })
+            .collect();
+        let mut sources = Vec::new();
+        for (index, mount) in mounts.iter().enumerate() {
+            if let Some(outer) = mount.within
+                && let Some(base) = own.get(&outer)
+            {
+                let inner = mount.at.strip_prefix(&mounts[outer].at).unwrap_or(&mount.at);
+                let file = matches!(mount.what, What::Kept(kind) | What::Cover(kind) if kind != Kind::Directory);
+                let place = base.join(inner);
+                make(&place, base, file, &mut directories, &mut files);
+            }
+            let name = |prefix| PathBuf::from(format!("{prefix}{index}"));
+            let source = match &mount.what {
+                What::Private => {
+                    let name = name("private");
+                    directories.push(name.clone());
+                    open_to_all.push(text(&name)?);
+                    own.insert(index, name.clone());
+                    Source::OwnWritable(text(&name)?)
+                }
+                What::Cover(Kind::Directory)
+                    if is_parent(index) || made.iter().any(|(over, _)| *over == index) =>
+                {
+                    let name = name("cover");
+                    directories.push(name.clone());
+                    own.insert(index, name.clone());
+                    Source::Own(text(&name)?)
+                }
+                What::Cover(Kind::Directory) => Source::Own(c"empty".to_owned()),
+                What::Cover(_) => Source::Own(c"void".to_owned()),
+                What::Kept(_) => Source::Kept,
+                What::Workspace => Source::Workspace,
+            };
+            sources.push((text(&mount.at)?, source));
+        }
+        for (over, home) in made {
+            if let (Some(base), Ok(inner)) = (own.get(&over), home.strip_prefix(&mounts[over].at)) {
+                make(&base.join(inner), base, false, &mut directories, &mut files);
+            }
+        }
+        let texts =
+            |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<io::Result<Vec<_>>>();
+        Ok(Self {
+            directories: texts(&directories)?,
+            files: texts(&files)?,
+            open_to_all,
+            mounts: sources,
+            workspace: text(workspace)?,
+            identity: (status.st_dev, status.st_ino),
+            held: held
+                .iter()
+                .map(|held| Ok((text(&held.path)?, held.hold)))
+                .collect::<io::Result<_>>()?,
+            stage: text(stage)?,
+        })
+    }
+
+    /// Makes the view. This process must be the first of its namespaces. Says which step failed.
+    pub(crate) fn make(&self) -> Result<(), (&'static str, io::Error)> {
+        let step = |name: &'static str| move |error: io::Error| (name, error);
+        // The workspace is copied while it is writable, the rest when it is not any more.
+        let workspace = copy(CWD, &self.workspace).map_err(step("copy the workspace's mount"))?;
+        let status =
+            fstat(&workspace).map_err(io::Error::from).map_err(step("look at the workspace"))?;
+        if (status.st_dev, status.st_ino) != self.identity {
+            return Err(("find the workspace", io::Error::from_raw_os_error(libc::ESTALE)));
+        }
+        set(&workspace, NO_SETUID, libc::MS_PRIVATE)
+            .map_err(step("change the workspace's mount"))?;
+        set_path(c"/", READ_ONLY | NO_SETUID, libc::MS_PRIVATE)
+            .map_err(step("make everything read-only"))?;
+        let mut workspace = Some(workspace);
+        let mut trees = Vec::with_capacity(self.mounts.len());
+        for (at, source) in &self.mounts {
+            trees.push(match source {
+                Source::Kept => Some(copy(CWD, at).map_err(step("copy a mount"))?),
+                Source::Workspace => workspace.take(),
+                Source::Own(_) | Source::OwnWritable(_) => None,
+            });
+        }
+        let private = self.private().map_err(step("make a private file system"))?;
+        for ((_, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
+            let (name, attributes) = match source {
+                Source::Own(name) => (name, READ_ONLY | NO_SETUID),
+                Source::OwnWritable(name) => (name, NO_SETUID),
+                Source::Kept | Source::Workspace => continue,
+            };
+            let own = copy(&private, name).map_err(step("copy a private mount"))?;
+            // A private file system has no devices, whatever is made there.
+            const NO_DEVICES: u64 = 4;
+            set(&own, attributes | NO_DEVICES, libc::MS_PRIVATE)
+                .map_err(step("change a private mount"))?;
+            *tree = Some(own);
+        }
+        for ((at, _), tree) in self.mounts.iter().zip(trees.iter_mut()) {
+            let Some(tree) = tree.take() else { continue };
+            let target = exact(CWD, at).map_err(step("find where to mount"))?;
+            attach(&tree, &target).map_err(step("mount"))?;
+        }
+        self.hold().map_err(step("hold the repository in place"))?;
+        fresh_proc().map_err(step("mount /proc"))?;
+        fresh_terminals().map_err(step("mount /dev/pts"))
+    }
+
+    /// The private file system, in place at the stage, where nobody sees it in the end: the first
+    /// private directory covers it.
+    fn private(&self) -> io::Result<OwnedFd> {
+        let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, c"mode", c"0755")?;
+        fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let private = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+        let stage = exact(CWD, &self.stage)?;
+        attach(&private, &stage)?;
+        let all = Mode::from_raw_mode(0o755);
+        for directory in &self.directories {
+            mkdirat(&private, directory, all)?;
+        }
+        for file in &self.files {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(&private, file, flags, Mode::from_raw_mode(0o444))?;
+        }
+        for directory in &self.open_to_all {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(&private, directory, flags, Mode::empty())?;
+            fchmod(&directory, Mode::from_raw_mode(0o1777))?;
+        }
+        Ok(private)
+    }
+
+    /// Holds parts of the workspace. They are found beneath it without following links: its content
+    /// may change at any time.
+    fn hold(&self) -> io::Result<()> {
+        let workspace = exact(CWD, &self.workspace)?;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        for (path, hold) in &self.held {
+            let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let found = openat2(&workspace, path, flags, Mode::empty(), resolve)?;
+            let tree = copy_of(&found)?;
+            let attributes = match hold {
+                Hold::InPlace => NO_SETUID,
+                Hold::ReadOnly => READ_ONLY | NO_SETUID,
+            };
+            set(&tree, attributes, libc::MS_PRIVATE)?;
+            attach(&tree, &found)?;
+        }
+        Ok(())
+    }
+}
+
+/// Plans a place for a mount in a private directory, with all that leads to it.
+fn make(
+    place: &Path,
+    base: &Path,
+    file: bool,
+    directories: &mut Vec<PathBuf>,
+    files: &mut Vec<PathBuf>,
+) {
+    let mut above: Vec<&Path> =
+        place.ancestors().skip(1).take_while(|path| *path != base).collect();
+    above.reverse();
+    for directory in above {
+        if directory.starts_with(base) && !directories.iter().any(|known| known == directory) {
+            directories.push(directory.to_owned());
+        }
+    }
+    let list = if file { files } else { directories };
+    if !list.iter().any(|known| known == place) {
+        list.push(place.to_owned());
+    }
+}
+
+/// Something by its real path: a link in it means that somebody has changed it.
+fn exact(directory: impl std::os::fd::AsFd, path: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(openat2(directory, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?)
+}
+
+/// A copy of the mounts at a path, attached nowhere.
+fn copy(directory: impl std::os::fd::AsFd, path: &CStr) -> io::Result<OwnedFd> {
+    let found = exact(directory, path)?;
+    copy_of(&found)
+}
+
+fn copy_of(found: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(open_tree(found, c"", flags)?)
+}
+
+fn attach(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, c"", target, c"", flags)?)
+}
+
+fn set(tree: &OwnedFd, attributes: u64, propagation: libc::c_ulong) -> io::Result<()> {
+    set_at(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, attributes, propagation)
+}
+
+fn set_path(path: &CStr, attributes: u64, propagation: libc::c_ulong) -> io::Result<()> {
+    set_at(libc::AT_FDCWD, path, 0, attributes, propagation)
+}
+
+/// `mount_setattr(2)` on a mount and all beneath it.
+fn set_at(
+    directory: libc::c_int,
+    path: &CStr,
+    flags: libc::c_int,
+    attributes: u64,
+    propagation: libc::c_ulong,
+) -> io::Result<()> {
+    /// `AT_RECURSIVE` (`linux/fcntl.h`).
+    const RECURSIVE: libc::c_int = 0x8000;
+    // `struct mount_attr`: set, clear, propagation, user namespace.
+    let attributes = [attributes, 0, propagation, 0];
+    // SAFETY: the kernel reads the path and the attributes, which live until it returns.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            directory,
+            path.as_ptr(),
+            flags | RECURSIVE,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn mounted(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in options {
+        fsconfig_set_string(&context, *name, *value)?;
+    }
+    fsconfig_create(&context)?;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// A `/proc` of this process namespace. Read-only: its knobs are the whole machine's, and user 0 could
+/// turn them even without capabilities.
+fn fresh_proc() -> io::Result<()> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let proc = mounted(c"proc", &[], attributes)?;
+    attach(&proc, &exact(CWD, c"/proc")?)
+}
+
+/// Whether this process, the first of its namespaces, may make a view.
+pub(crate) fn attempt() -> io::Result<()> {
+    set_path(c"/", READ_ONLY | NO_SETUID, libc::MS_PRIVATE)?;
+    fresh_proc()
+}
+
+/// Terminals of the command's own: nobody else's can be written to.
+fn fresh_terminals() -> io::Result<()> {
+    let Ok(target) = exact(CWD, c"/dev/pts") else { return Ok(()) };
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let options = [(c"mode", c"0620"), (c"ptmxmode", c"0666")];
+    attach(&mounted(c"devpts", &options, attributes)?, &target)
+}

@@ -1,0 +1,8 @@
+//! The lanes on a real kernel: real programs, and what became of the files.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod confinement;
+mod fixture;
+mod hostile;
+mod read_only;
+mod workspace;
