@@ -34,6 +34,7 @@ RULES = [
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\ba(close|closing|read)\b", r"\1"),
     (r"\baiter_bytes\b", "iter_bytes"),
+    (r"\bhandle_async_request\b", "handle_request"),
     (r"\b_aio\b", "_sync"),
     (r"Ctrl-C, a task's cancellation", "Ctrl-C"),
 ]

@@ -41,6 +41,7 @@ class AsyncTransport:
         """
         self._lock = _runtime.Lock()
         self._http: _runtime.HttpClient | None = None
+        self._socket: _runtime.HttpTransport | None = None
         self._process = os.getpid()
 
     async def aclose(self) -> None:
@@ -77,7 +78,8 @@ class AsyncTransport:
                 address = await _runtime.in_thread(self._find)
                 if self._http is None or address != self._address:
                     self._address = address
-                    self._http = _client(address)
+                    self._socket = _socket(address)
+                    self._http = _client(address, self._socket)
             return self._http
 
     async def call(self, call: Call[T]) -> T:
@@ -88,11 +90,7 @@ class AsyncTransport:
         while True:
             try:
                 http = await self._connected(failed)
-                response = await http.post(
-                    f"/v1/{call.method}",
-                    content=content,
-                    timeout=httpx.Timeout(_CONNECTING, read=call.timeout, write=_SENDING),
-                )
+                response = await self._post(http, f"/v1/{call.method}", content, call.timeout)
                 if response.status_code == httpx.codes.OK:
                     return call.read(response.content)
                 raise _error(response, response.content)
@@ -102,6 +100,32 @@ class AsyncTransport:
                 if delay is None or not _resilience.may_repeat(error, call.repeatable):
                     raise self._verdict(error, call.repeatable) from error
             await _runtime.sleep(delay)
+
+    async def _post(
+        self, http: _runtime.HttpClient, path: str, content: bytes, answer: float | None
+    ) -> httpx.Response:
+        """Send a request and read the answer.
+
+        The daemon of this home is asked without what only others need (redirects, cookies,
+        proxies), which takes as long as all else that is done here for a command.
+        """
+        timeout = httpx.Timeout(_CONNECTING, read=answer, write=_SENDING)
+        address, socket = self._address, self._socket
+        if address is None or socket is None:
+            return await http.post(path, content=content, timeout=timeout)
+        request = httpx.Request(
+            "POST",
+            _url(address.url + path),
+            headers=_headers(address),
+            content=content,
+            extensions={"timeout": timeout.as_dict()},
+        )
+        response = await socket.handle_async_request(request)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
 
     async def stream(self, asked: Stream[T]) -> AsyncGenerator[T, None]:
         """Send a request and give the answers; go on where a connection broke."""
@@ -220,19 +244,31 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _client(address: _discovery.Address) -> _runtime.HttpClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+_url = functools.cache(httpx.URL)
+
+
+def _headers(address: _discovery.Address) -> dict[str, str]:
     headers = {"content-type": "application/json", "accept-encoding": "identity"}
     if address.token is not None:
         headers["authorization"] = f"Bearer {address.token}"
-    transport = None
-    if address.socket is not None:
-        transport = _runtime.HttpTransport(uds=address.socket, limits=limits, trust_env=False)
+    return headers
+
+
+def _socket(address: _discovery.Address) -> _runtime.HttpTransport | None:
+    if address.socket is None:
+        return None
+    return _runtime.HttpTransport(uds=address.socket, limits=_LIMITS, trust_env=False)
+
+
+def _client(
+    address: _discovery.Address, socket: _runtime.HttpTransport | None
+) -> _runtime.HttpClient:
     return _runtime.HttpClient(
         base_url=address.url,
-        headers=headers,
-        transport=transport,
-        limits=limits,
+        headers=_headers(address),
+        transport=socket,
+        limits=_LIMITS,
         # A proxy of the environment is not asked for what is on this machine.
         trust_env=address.url.startswith("https:"),
     )
