@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use serde_json::json;
+use support::daemon::until;
+use support::mcp::Agent;
 use support::{Place, Ran};
 
 /// The image that the tests run in: the one that `stigmer image build` makes, else a small one.
@@ -288,4 +291,33 @@ fn a_new_workspace_takes_a_container_that_waits_and_others_are_made_behind_it() 
     let fixed = [("STIGMER_SANDBOX_POOL", "1"), ("STIGMER_SANDBOX_PORTS", "8080:80")];
     let says = ["sandbox_pool", "sandbox_ports"];
     sandbox.with(&fixed, &["run", "true"]).exits(125).says(&says);
+}
+
+#[test]
+fn an_agent_works_in_the_container_and_reaches_no_other_workspace() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let mut agent = Agent::start_with(&sandbox.place, &sandbox.pairs());
+    let ran = agent.call("run", json!({ "command": "pwd; echo made >file" }));
+    assert_eq!(ran["place"], "container", "{ran}");
+    assert_eq!(ran["stdout"], format!("{}\n", sandbox.place.work().display()));
+    assert_eq!(agent.call("read", json!({ "path": "file" }))["content"], "made\n");
+    // Opened by somebody else, where nothing isolates.
+    let other = sandbox.place.beside("other").to_str().unwrap().to_owned();
+    std::fs::create_dir(&other).unwrap();
+    let mut free = Agent::start(&sandbox.place, &["--mode", "local"]);
+    let opened = free.call("workspace_open", json!({ "path": other }));
+    for name in [&opened["id"], &other.clone().into(), &"/".into()] {
+        let run = json!({ "command": "true", "workspace": name });
+        assert_eq!(agent.fail("run", run)["code"], "permission_denied", "{name}");
+    }
+    let open = json!({ "path": other });
+    assert_eq!(agent.fail("workspace_open", open)["code"], "permission_denied");
+    let list = agent.call("workspaces", json!({}));
+    assert_eq!(list["workspaces"].as_array().unwrap().len(), 1, "{list}");
+
+    let params = json!({ "name": "run", "arguments": { "command": "echo $$ >begun; sleep 1000" } });
+    let id = agent.request("tools/call", params);
+    until("the command runs", || sandbox.place.work().join("begun").exists());
+    agent.tell("notifications/cancelled", json!({ "requestId": id }));
+    until("it is ended", || agent.call("process_list", json!({}))["processes"] == json!([]));
 }

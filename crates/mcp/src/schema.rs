@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use schemars::transform::{RecursiveTransform, Transform};
+use schemars::transform::RecursiveTransform;
 use serde_json::{Value, json};
 use stigmer_core::ErrorCode;
 
@@ -91,9 +91,3 @@ fn plain(schema: &mut schemars::Schema) {
         }
     }
 }
-
-// The bound that the function above is used with.
-const _: fn() = || {
-    fn transform<T: Transform>(_: T) {}
-    transform(RecursiveTransform(plain));
-};

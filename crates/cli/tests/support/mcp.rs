@@ -33,7 +33,19 @@ impl Agent {
     /// Starts it and shakes hands.
     #[track_caller]
     pub(crate) fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut client = Self::bare(place, arguments);
+        Self::greeted(Self::bare(place, arguments))
+    }
+
+    /// The same with variables set.
+    #[track_caller]
+    pub(crate) fn start_with(place: &Place, variables: &[(&str, &str)]) -> Self {
+        let mut command = place.command(&["mcp"]);
+        command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::greeted(Self::piped(command.spawn().unwrap()))
+    }
+
+    #[track_caller]
+    fn greeted(mut client: Self) -> Self {
         let hello = client.ask("initialize", hello());
         assert_eq!(hello["protocolVersion"], WITH_HANDSHAKE, "{hello}");
         client.tell("notifications/initialized", json!({}));
@@ -42,7 +54,10 @@ impl Agent {
 
     /// Starts it, and says nothing yet.
     pub(crate) fn bare(place: &Place, arguments: &[&str]) -> Self {
-        let mut child = Self::spawn(place, arguments, Stdio::piped(), Stdio::piped());
+        Self::piped(Self::spawn(place, arguments, Stdio::piped(), Stdio::piped()))
+    }
+
+    fn piped(mut child: Child) -> Self {
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self::with(child, stdin, stdout)
     }
