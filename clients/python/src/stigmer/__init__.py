@@ -9,10 +9,12 @@ with stigmer.Client() as client:
 
 from stigmer import errors, types
 from stigmer._aio._files import AsyncFiles
+from stigmer._aio._skills import AsyncSkills
 from stigmer._aio.client import AsyncClient
 from stigmer._aio.process import AsyncProcess
 from stigmer._aio.workspace import AsyncWorkspace
 from stigmer._sync._files import Files
+from stigmer._sync._skills import Skills
 from stigmer._sync.client import Client
 from stigmer._sync.process import Process
 from stigmer._sync.workspace import Workspace
@@ -32,6 +34,7 @@ __all__ = [
     "AsyncClient",
     "AsyncFiles",
     "AsyncProcess",
+    "AsyncSkills",
     "AsyncWorkspace",
     "Client",
     "Config",
@@ -42,6 +45,7 @@ __all__ = [
     "FilesystemBackend",
     "Process",
     "ResourceLimits",
+    "Skills",
     "StigmerError",
     "TerminalSize",
     "Workspace",

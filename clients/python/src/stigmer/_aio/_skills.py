@@ -6,7 +6,7 @@ from functools import partial
 
 from stigmer import _packing
 from stigmer._aio import _runtime
-from stigmer._aio.transport import AsyncTransport
+from stigmer._aio.place import AsyncPlace
 from stigmer._operations import skills as operations
 from stigmer._wire import StrPath
 from stigmer.types.skills import AddedSkill, RemovedSkill, Skill
@@ -15,7 +15,7 @@ from stigmer.types.skills import AddedSkill, RemovedSkill, Skill
 class AsyncSkills:
     """Directories of instructions and files that an agent reads when it needs them."""
 
-    _transport: AsyncTransport
+    _place: AsyncPlace
     _id: str
 
     async def add_skill(self, path: StrPath) -> AddedSkill:
@@ -26,12 +26,12 @@ class AsyncSkills:
                 with gzip. Another version of the skill is replaced.
         """
         content = await _runtime.in_thread(partial(_packing.archive, path))
-        return await self._transport.upload(operations.add(self._id), content)
+        return await self._place.upload(operations.add(self._id), content)
 
     async def skills(self) -> tuple[Skill, ...]:
         """Return the skills of the workspace, sorted by name."""
-        return await self._transport.call(operations.list_skills(self._id))
+        return await self._place.call(operations.list_skills(self._id))
 
     async def remove_skill(self, name: str) -> RemovedSkill:
         """Remove a skill with all its versions; one that is not there is a success."""
-        return await self._transport.call(operations.remove(self._id, name))
+        return await self._place.call(operations.remove(self._id, name))
