@@ -151,7 +151,7 @@ impl Skills {
             .map_err(|error| ToolError::new(ErrorCode::Io, error.to_string()))?;
         for _ in 0..TRIES {
             let staged = self.stage(package).await?;
-            if let Err(error) = self.move_in(&staged, &record.digest).await {
+            if let Err(error) = self.move_in(&staged, package).await {
                 // The first failure is the one to tell.
                 let _ = self.discard(&staged).await;
                 return Err(error);
@@ -182,17 +182,21 @@ impl Skills {
         }
     }
 
-    /// Gives a staged version its name. One that has it already is damaged, or one that counts no
-    /// more and may be as old as it likes; this one is neither.
-    async fn move_in(&self, staged: &FilePath, digest: &str) -> Result<()> {
-        let version = place::version(digest);
+    /// Gives a staged version its name. One that has it already is the same, or damaged.
+    async fn move_in(&self, staged: &FilePath, package: &Package) -> Result<()> {
+        let version = place::version(&package.digest);
         let mut last = None;
         for _ in 0..TRIES {
             match self.rename(staged, &version).await {
                 Err(error) if error.code == ErrorCode::Exists => last = Some(error),
                 done => return done,
             }
-            self.take_away(&version).await?;
+            if self.is_intact(package).await? {
+                return self.discard(staged).await;
+            }
+            if let Some(damaged) = self.put_aside(&version).await? {
+                self.discard(&damaged).await?;
+            }
         }
         last.map_or(Ok(()), Err)
     }
@@ -202,13 +206,29 @@ impl Skills {
         self.executor.move_path(rename).await
     }
 
-    /// Deletes a version so that nobody sees half of it.
+    /// Deletes a version so that nobody sees half of it. One that somebody has made count again
+    /// meanwhile goes back: whoever writes a record looks for its content afterwards, so that one of
+    /// the two sees what the other did.
     async fn take_away(&self, version: &FilePath) -> Result<()> {
-        let temporary = place::temporary()?;
-        match self.rename(version, &temporary).await {
-            Err(error) if error.code == ErrorCode::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.discard(&temporary).await,
+        let Some(aside) = self.put_aside(version).await? else { return Ok(()) };
+        let records = self.records().await?;
+        let mut counting = records.iter().filter_map(|(_, record)| record.as_ref());
+        if counting.any(|record| place::version(&record.digest) == *version) {
+            match self.rename(&aside, version).await {
+                // It was put there anew.
+                Err(error) if error.code == ErrorCode::Exists => {}
+                done => return done,
+            }
+        }
+        self.discard(&aside).await
+    }
+
+    /// Takes a version's name away from it; nothing if it is gone already.
+    async fn put_aside(&self, version: &FilePath) -> Result<Option<FilePath>> {
+        let aside = place::temporary()?;
+        match self.rename(version, &aside).await {
+            Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+            done => done.map(|()| Some(aside)),
         }
     }
 
