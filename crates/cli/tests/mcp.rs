@@ -436,6 +436,22 @@ fn an_agent_that_goes_takes_its_commands_along() {
 }
 
 #[test]
+fn an_agent_that_goes_without_reading_holds_up_nobody() {
+    let place = Place::new();
+    let mut agent = agent(&place);
+    agent.stop_reading();
+    let line = "seq 200000";
+    for _ in 0..20 {
+        let arguments = json!({ "command": line, "max_output": 1_048_576 });
+        agent.request("tools/call", json!({ "name": "run", "arguments": arguments }));
+    }
+    agent.request("tools/call", json!({ "name": "run", "arguments": { "command": STUBBORN } }));
+    let pids = stubborn(&place);
+    assert!(agent.close().success());
+    gone(&place, pids);
+}
+
+#[test]
 fn a_server_that_is_told_to_end_takes_its_commands_along() {
     let place = Place::new();
     let mut agent = agent(&place);

@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Server;
 
-/// How long what is being ended may take when the client is gone: the time that a command has between
-/// TERM and KILL, and a little for the kernel to clear away.
-const ENDING: Duration = Duration::from_secs(10);
+/// How long it may take, beyond the time that a command has between TERM and KILL, to end what is being
+/// done when the client is gone: as long as the protocol's library waits for answers, and as a supervisor
+/// for processes that respawn.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Serves until the client closes our standard input, or until `ending`. Commands that somebody waits
 /// for are ended then; those in the background go on.
@@ -45,15 +46,21 @@ pub async fn serve(server: Server, ending: impl Future<Output = ()>) -> Result<(
         })
     };
     let mut serving = std::pin::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
+    let done = tokio::select! {
+        result = &mut serving => Some(result),
+        () = gone.cancelled() => None,
         () = ending => {
             gone.cancel();
             over.cancel();
-            serving.await
+            None
         }
     };
     gone.cancel();
+    let result = match done {
+        Some(result) => result,
+        // One that leaves our output unread, and keeps it open, is not waited for.
+        None => tokio::time::timeout(ENDING + grace, serving).await.unwrap_or(Ok(())),
+    };
     running.close();
     // What is not gone by then its supervisors end, because nobody follows it any more.
     let _ = tokio::time::timeout(ENDING + grace, running.wait()).await;

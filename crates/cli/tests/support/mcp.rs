@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use rustix::process::Pid;
@@ -25,6 +27,7 @@ pub(crate) struct Agent {
     stdin: Option<Box<dyn Write + Send>>,
     messages: Receiver<Value>,
     last: u64,
+    reads: Arc<AtomicBool>,
     /// Notifications that came while something else was waited for.
     pub(crate) notifications: Vec<Value>,
 }
@@ -83,8 +86,13 @@ impl Agent {
     ) -> Self {
         let (sender, messages) = channel();
         let stdout = BufReader::new(stdout);
+        let reads = Arc::new(AtomicBool::new(true));
+        let goes_on = Arc::clone(&reads);
         std::thread::spawn(move || {
             for line in stdout.lines() {
+                while !goes_on.load(Ordering::Relaxed) {
+                    std::thread::park();
+                }
                 let message = serde_json::from_str(&line.unwrap()).expect("one message a line");
                 if sender.send(message).is_err() {
                     return;
@@ -92,7 +100,12 @@ impl Agent {
             }
         });
         let stdin: Option<Box<dyn Write + Send>> = Some(Box::new(stdin));
-        Self { child, stdin, messages, last: 0, notifications: Vec::new() }
+        Self { child, stdin, messages, last: 0, notifications: Vec::new(), reads }
+    }
+
+    /// Reads no more, and leaves open what it does not read.
+    pub(crate) fn stop_reading(&self) {
+        self.reads.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn send(&mut self, message: &Value) {
