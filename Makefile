@@ -8,8 +8,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 run: ## build stigmer and run a first command under its supervision
-	@echo 'building stigmer (debug) ...'
-	@cargo build --quiet --locked -p stigmer
+	@echo 'building stigmer (debug), which takes some minutes the first time ...'
+	@cargo build --locked -p stigmer
 	@echo '$$ stigmer run "echo hello from stigmer; uname -sr"'
 	@cargo run --quiet --locked -p stigmer -- run 'echo hello from stigmer; uname -sr'
 

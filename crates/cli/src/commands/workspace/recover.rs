@@ -9,7 +9,7 @@ use super::prepare;
 use crate::arguments::Globals;
 use crate::output::{Failure, Output};
 
-/// Removes a sandbox that failed and makes another.
+/// Removes a sandbox, whatever is the matter with it, and makes another.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The workspace's directory stays, and so does the output of commands that is on disk.
