@@ -6,6 +6,7 @@ pub(crate) mod errors;
 mod events;
 mod frames;
 mod images;
+mod networks;
 mod stream;
 
 use std::io;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stigmer_core::manager::PlaceState;
 use stigmer_core::process::{Execute, Lifetime, ProcessState, SignalRequest, StartProcess};
 use stigmer_core::{Capability, ErrorCode, Place, ProcessId, WorkspaceManager as _};
-use stigmer_docker::{DockerManager, DockerOptions};
+use stigmer_docker::{DockerManager, DockerOptions, Network};
 
 use crate::support::*;
 
@@ -164,9 +164,12 @@ async fn other_settings_replace_a_container_that_is_idle_and_no_other() {
     assert_eq!(home.id().await, id, "it is still that one");
     // Nor does an idle one go before another can be had, however it is found.
     let (image, memory) = ("stigmer-test-nobody:none".to_owned(), 1 << 20);
-    for bad in
-        [DockerOptions { image, ..home.options() }, DockerOptions { memory, ..home.options() }]
-    {
+    let network = Network::Named("stigmer-none".to_owned());
+    for bad in [
+        DockerOptions { image, ..home.options() },
+        DockerOptions { memory, ..home.options() },
+        DockerOptions { network, ..home.options() },
+    ] {
         let bad = DockerManager::new(bad).unwrap();
         bad.open(&home.site, &quiet).await.map(drop).unwrap_err();
         assert_eq!((home.id().await, home.state_of().await), (id.clone(), PlaceState::Ready));
