@@ -104,6 +104,10 @@ impl DockerManager {
         if record.stopped || record.root != site.root || record.options != self.fingerprint(site) {
             return None;
         }
+        // It may be away, and not another one.
+        if record.engine != self.engine.name() {
+            return None;
+        }
         // Somebody may have moved it, and made another one of its name.
         if record.directory.is_some_and(|known| root::check(site.root.as_path(), known).is_err()) {
             return None;

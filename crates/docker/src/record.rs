@@ -65,6 +65,9 @@ pub(crate) struct Record {
     pub(crate) directory: Option<Directory>,
     pub(crate) image: String,
     pub(crate) image_id: String,
+    /// The address of the engine that it lives in.
+    #[serde(default)]
+    pub(crate) engine: String,
     pub(crate) created_ms: u64,
     /// Whom commands run as inside, as the engine has it.
     pub(crate) user: String,
@@ -146,6 +149,7 @@ mod tests {
             directory: Directory::at(Path::new("/")).ok(),
             image: "debian".into(),
             image_id: "sha256:0".into(),
+            engine: "unix:///engine".into(),
             created_ms: 7,
             user: "1:1".into(),
             way: Way::Exec,

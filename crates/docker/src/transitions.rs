@@ -110,6 +110,8 @@ impl DockerManager {
                     Verdict::Remains => self.engine.remove(&found.id).await?,
                     Verdict::Foreign => return Err(foreign(&name)),
                 }
+            } else {
+                self.leave_other_engine(place, listener).await?;
             }
             Record::forget(place.path())?;
             match self.make(site, &root, place, listener).await? {
@@ -168,7 +170,10 @@ impl DockerManager {
         let (way, remote) = arrive(&reach, None, files, self.options.runtime.as_deref()).await?;
         let executor = ContainerExecutor::new(remote, reach.warden);
         let record = match known {
-            Some(record) => Record { stopped: false, kept_until_ms: None, way, ..record },
+            Some(record) => {
+                let engine = self.engine.name().to_owned();
+                Record { engine, stopped: false, kept_until_ms: None, way, ..record }
+            }
             None => {
                 // Whoever made it may have died before it knew.
                 let notes = self.prove_or_fill(root, &executor, &found.id, files).await?;
@@ -199,6 +204,7 @@ impl DockerManager {
             directory: (files == Files::Mounted).then(|| root.directory()),
             image: found.image.clone(),
             image_id: found.image_id.clone(),
+            engine: self.engine.name().to_owned(),
             created_ms: created.unwrap_or(0),
             user: user.to_owned(),
             way,
@@ -283,6 +289,24 @@ impl DockerManager {
                     .with_hint(RECOVER));
             }
         }
+    }
+
+    /// Leaves the container that is in another engine, which is asked nothing, if no command is known
+    /// to run in it: nobody could look after that any more.
+    async fn leave_other_engine(&self, place: &Place, listener: Listener<'_>) -> Result<()> {
+        let engine = self.engine.name();
+        let known = Record::read(place.path())?;
+        // Who wrote a record without an engine knew of one only.
+        let elsewhere = |one: &Record| !one.engine.is_empty() && one.engine != engine;
+        let Some(record) = known.filter(elsewhere) else { return Ok(()) };
+        let reach = self.reach(place, &record.container, &record.name, &record.user);
+        let Ok(remote) = reach.open_warm(Way::Socket).await else { return Ok(()) };
+        let why = format!("the container is in the engine at {}, not at {engine}", record.engine);
+        refuse_if_used(&record.name, running(&remote).await?.len(), &why)?;
+        listener(Progress::Note(format!(
+            "{why}: that one is left to its end, and another is made"
+        )));
+        Ok(())
     }
 
     /// Asks a container that nobody can speak to to end; false if it does not, as commands run in it.

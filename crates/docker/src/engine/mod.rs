@@ -48,6 +48,11 @@ impl Engine {
         Self { address, name, client: OnceCell::new(), deadline }
     }
 
+    /// Its address, as text.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A client that speaks a version that the engine knows, too.
     async fn client(&self) -> Result<&Docker, EngineError> {
         let asked = self.asked("reach the engine", None);
