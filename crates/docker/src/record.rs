@@ -63,7 +63,10 @@ pub(crate) struct Record {
     /// Which directory that is; nothing if its files are a copy.
     #[serde(default)]
     pub(crate) directory: Option<Directory>,
+    /// A name of its image, and which image was asked for where that stands in for another.
     pub(crate) image: String,
+    #[serde(default)]
+    pub(crate) asked: String,
     pub(crate) image_id: String,
     /// The address of the engine that it lives in.
     #[serde(default)]
@@ -148,6 +151,7 @@ mod tests {
             root: ByteString::from(&b"/w\xff"[..]),
             directory: Directory::at(Path::new("/")).ok(),
             image: "debian".into(),
+            asked: "usual".into(),
             image_id: "sha256:0".into(),
             engine: "unix:///engine".into(),
             created_ms: 7,

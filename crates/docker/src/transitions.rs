@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::create::user;
 use crate::engine::{Found, GIVE_WAY, State};
 use crate::executor::ContainerExecutor;
+use crate::image::is_asked_for;
 use crate::judge::{Verdict, judge};
 use crate::lock::{Lock, PATIENCE};
 use crate::make::{Made, START, arrive};
@@ -80,7 +81,7 @@ impl DockerManager {
             tries += 1;
             if let Some(found) = self.engine.container(&name).await? {
                 let fingerprint = self.expected(site, place, &found)?;
-                let verdict = self.judged(site, &root, place, &found, &fingerprint)?;
+                let verdict = self.judged(site, &root, place, &found, &fingerprint).await?;
                 match verdict {
                     Verdict::Adopt => match self.adopt(site, &root, place, &found).await {
                         // It ended while it was looked at.
@@ -98,12 +99,18 @@ impl DockerManager {
                         }
                         other => return other,
                     },
-                    Verdict::Differs | Verdict::Elsewhere => {
+                    Verdict::Differs | Verdict::Elsewhere | Verdict::OtherImage => {
                         let why = match verdict {
-                            Verdict::Elsewhere => "the workspace's directory is another one now",
-                            _ => "the settings ask for another container",
+                            Verdict::Elsewhere => {
+                                "the workspace's directory is another one now".to_owned()
+                            }
+                            Verdict::OtherImage => format!(
+                                "the image {} is asked for, and the container has {}",
+                                self.options.image, found.image
+                            ),
+                            _ => "the settings ask for another container".to_owned(),
                         };
-                        self.make_room(site, &root, place, &found, why, listener).await?;
+                        self.make_room(site, &root, place, &found, &why, listener).await?;
                         listener(Progress::Note(format!("{why}: the old one is replaced")));
                         self.engine.remove(&found.id).await?;
                     }
@@ -134,7 +141,7 @@ impl DockerManager {
         Ok(if same { pool_fingerprint(&self.options) } else { String::new() })
     }
 
-    fn judged(
+    async fn judged(
         &self,
         site: &Site,
         root: &Root,
@@ -146,9 +153,13 @@ impl DockerManager {
         let verdict = judge(found, &self.home, &site.workspace, fingerprint, now);
         // One from the pool has no label that says it.
         let known = Record::read(place.path())?.filter(|record| record.container == found.id);
-        let mounted = known.and_then(|record| record.directory);
+        let mounted = known.as_ref().and_then(|record| record.directory);
         let moved = mounted.is_some_and(|mounted| mounted != root.directory());
-        Ok(if verdict == Verdict::Adopt && moved { Verdict::Elsewhere } else { verdict })
+        Ok(match verdict {
+            Verdict::Adopt if moved => Verdict::Elsewhere,
+            Verdict::Adopt if !self.has_image(found, known.as_ref()).await? => Verdict::OtherImage,
+            verdict => verdict,
+        })
     }
 
     /// Takes over a container that runs or is paused.
@@ -180,6 +191,13 @@ impl DockerManager {
                 self.record(site, root, found, way, files, &user, notes)
             }
         };
+        let asked = self.options.asked().to_owned();
+        // By whichever name: it has been found to be the one that is asked for.
+        let image = match is_asked_for(&self.options, &record.image, &asked) {
+            true => record.image,
+            false => self.options.image.clone(),
+        };
+        let record = Record { image, asked, ..record };
         record.write(place.path())?;
         Ok(self.keep(site, &record, executor))
     }
@@ -203,6 +221,7 @@ impl DockerManager {
             root: site.root.clone(),
             directory: (files == Files::Mounted).then(|| root.directory()),
             image: found.image.clone(),
+            asked: self.options.asked().to_owned(),
             image_id: found.image_id.clone(),
             engine: self.engine.name().to_owned(),
             created_ms: created.unwrap_or(0),
