@@ -72,6 +72,7 @@ impl Plan<'_> {
         let (exposed, bindings) = self.ports();
         let mut labels = self.labels.clone();
         labels.insert(crate::names::FILES.to_owned(), self.files.name().to_owned());
+        labels.insert(crate::names::ASKED.to_owned(), options.asked().to_owned());
         Ok(ContainerCreateBody {
             image: Some(options.image.clone()),
             user: Some("0:0".to_owned()),

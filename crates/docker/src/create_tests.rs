@@ -41,7 +41,7 @@ fn a_plain_container_is_isolated() {
         "Env": [],
         "StopSignal": "SIGTERM",
         "Healthcheck": { "Test": ["NONE"] },
-        "Labels": { "dev.stigmer.home": "h", "dev.stigmer.files": "mounted" },
+        "Labels": { "dev.stigmer.home": "h", "dev.stigmer.asked": "debian:12", "dev.stigmer.files": "mounted" },
         "HostConfig": {
             "AutoRemove": true,
             "Init": false,
@@ -236,7 +236,7 @@ fn a_container_that_waits_has_nothing_of_a_workspace() {
     let request = serde_json::to_value(plan.body().unwrap()).unwrap();
     let mut wanted = mounted(&options);
     // All else is as in a container of a workspace.
-    wanted["Labels"] = json!({ "dev.stigmer.files": "mounted" });
+    wanted["Labels"] = json!({ "dev.stigmer.asked": "debian:12", "dev.stigmer.files": "mounted" });
     wanted["Entrypoint"][4] = json!("--wait");
     wanted["Entrypoint"][5] = json!("/.stigmer/pool");
     wanted["HostConfig"]["Mounts"].as_array_mut().unwrap().truncate(2);

@@ -15,6 +15,8 @@ pub(crate) enum Verdict {
     Differs,
     /// It has another directory mounted than the workspace has now; it may go likewise.
     Elsewhere,
+    /// It has another image than is asked for, which its labels alone do not tell; it may go likewise.
+    OtherImage,
     /// It never ran, or it has ended; nothing can be lost.
     Remains,
     /// It is somebody else's.

@@ -6,6 +6,7 @@ mod create;
 mod disk;
 mod engine;
 mod executor;
+mod image;
 mod judge;
 mod lock;
 mod make;

@@ -15,6 +15,7 @@ use crate::engine::{EngineError, Facts, Framed, Kind};
 use crate::executor::ContainerExecutor;
 use crate::manager::DockerManager;
 use crate::names::{CREATED, DIRECTORY, labels, volumes};
+use crate::options::Network;
 use crate::pool::Claim;
 use crate::pull;
 use crate::record::{Files, Record, Way};
@@ -171,8 +172,9 @@ impl DockerManager {
         Ok(Attempt::Made(Made::Ready(self.keep(site, &record, executor))))
     }
 
-    /// Makes sure that a container can be had before another one goes for it: the image is there, and
-    /// the engine takes the request.
+    /// Makes sure that a container can be had before another one goes for it: the image and the network
+    /// are there, and the engine takes the request. Whether a port is free only its start can tell,
+    /// since the one that goes may have it.
     pub(crate) async fn rehearse(
         &self,
         site: &Site,
@@ -182,7 +184,13 @@ impl DockerManager {
     ) -> Result<()> {
         let facts = async { Ok(self.engine.facts().await?) };
         let image = pull::ensure(&self.engine, &self.options, listener);
-        let (facts, _) = tokio::try_join!(facts, image)?;
+        let network = async {
+            match &self.options.network {
+                Network::Named(name) => Ok(self.engine.network(name).await?),
+                Network::Bridge | Network::None | Network::Host => Ok(()),
+            }
+        };
+        let (facts, _, ()) = tokio::try_join!(facts, image, network)?;
         let name = format!("{}-next", self.home.container(&site.workspace));
         // One whose maker died.
         if let Some(found) = self.ours(&name, &site.workspace).await? {

@@ -10,6 +10,7 @@ use stigmer_core::{Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManage
 
 use crate::engine::{self, DEADLINE, Engine};
 use crate::executor::ContainerExecutor;
+use crate::image::is_asked_for;
 use crate::names::{Home, fingerprint};
 use crate::options::DockerOptions;
 use crate::pull;
@@ -102,6 +103,11 @@ impl DockerManager {
         let place = self.place(&site.workspace);
         let record = Record::read(place.path()).ok()??;
         if record.stopped || record.root != site.root || record.options != self.fingerprint(site) {
+            return None;
+        }
+        // The engine may be away, and not another one.
+        let same_engine = record.engine == self.engine.name();
+        if !same_engine || !is_asked_for(&self.options, &record.image, &record.asked) {
             return None;
         }
         // Somebody may have moved it, and made another one of its name.

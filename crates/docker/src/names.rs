@@ -20,6 +20,8 @@ pub(crate) const CREATED: &str = "dev.stigmer.created";
 pub(crate) const FILES: &str = "dev.stigmer.files";
 /// Which directory was mounted as the root.
 pub(crate) const DIRECTORY: &str = "dev.stigmer.directory";
+/// Which image was asked for, where another one may stand in for it.
+pub(crate) const ASKED: &str = "dev.stigmer.asked";
 pub(crate) const KIND: &str = "dev.stigmer.kind";
 
 /// The kinds of containers that were not made for a workspace: one that waits for it or was given to
@@ -93,7 +95,8 @@ pub(crate) fn volumes(container: &str) -> [String; 2] {
     [container.to_owned(), format!("{container}-shared")]
 }
 
-/// What the container of a workspace is made like, in one word: another word is another container.
+/// What the container of a workspace is made like, in one word: another word is another container. The
+/// image is not in it, because one image may have several names.
 pub(crate) fn fingerprint(options: &DockerOptions, root: &ByteString) -> String {
     let network = match &options.network {
         Network::Bridge => "bridge",
@@ -114,7 +117,6 @@ pub(crate) fn fingerprint(options: &DockerOptions, root: &ByteString) -> String 
         env!("CARGO_PKG_VERSION"),
         root,
         [options.owner.uid, options.owner.gid],
-        options.instead_of.as_ref().unwrap_or(&options.image),
         options.ttl.map(|ttl| ttl.as_secs()),
         options.runtime,
         [network, if named { "named" } else { "" }],
@@ -183,7 +185,6 @@ mod tests {
         type Change = fn(&mut DockerOptions);
         let changes: &[Change] = &[
             |options| options.owner.gid = 7,
-            |options| options.image = "other".to_owned(),
             |options| options.ttl = None,
             |options| options.runtime = Some("runsc".to_owned()),
             |options| options.network = Network::None,
@@ -227,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn what_only_concerns_us_makes_no_other_container() {
+    fn what_only_concerns_us_or_is_a_name_makes_no_other_fingerprint() {
         let root = ByteString::from("/srv");
-        let mut options = plain();
+        let mut options = DockerOptions { image: "other name".to_owned(), ..plain() };
         (options.auto_pull, options.pool) = (!options.auto_pull, 7);
         assert_eq!(fingerprint(&options, &root), fingerprint(&plain(), &root));
     }

@@ -110,6 +110,11 @@ impl DockerOptions {
         }
     }
 
+    /// The image that was asked for, whichever is used.
+    pub(crate) fn asked(&self) -> &str {
+        self.instead_of.as_deref().unwrap_or(&self.image)
+    }
+
     /// Refuses options that cannot be had, by themselves or together.
     ///
     /// # Errors

@@ -63,8 +63,14 @@ pub(crate) struct Record {
     /// Which directory that is; nothing if its files are a copy.
     #[serde(default)]
     pub(crate) directory: Option<Directory>,
+    /// A name of its image, and which image was asked for where that stands in for another.
     pub(crate) image: String,
+    #[serde(default)]
+    pub(crate) asked: String,
     pub(crate) image_id: String,
+    /// The address of the engine that it lives in.
+    #[serde(default)]
+    pub(crate) engine: String,
     pub(crate) created_ms: u64,
     /// Whom commands run as inside, as the engine has it.
     pub(crate) user: String,
@@ -145,7 +151,9 @@ mod tests {
             root: ByteString::from(&b"/w\xff"[..]),
             directory: Directory::at(Path::new("/")).ok(),
             image: "debian".into(),
+            asked: "usual".into(),
             image_id: "sha256:0".into(),
+            engine: "unix:///engine".into(),
             created_ms: 7,
             user: "1:1".into(),
             way: Way::Exec,

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::create::user;
 use crate::engine::{Found, GIVE_WAY, State};
 use crate::executor::ContainerExecutor;
+use crate::image::is_asked_for;
 use crate::judge::{Verdict, judge};
 use crate::lock::{Lock, PATIENCE};
 use crate::make::{Made, START, arrive};
@@ -80,7 +81,7 @@ impl DockerManager {
             tries += 1;
             if let Some(found) = self.engine.container(&name).await? {
                 let fingerprint = self.expected(site, place, &found)?;
-                let verdict = self.judged(site, &root, place, &found, &fingerprint)?;
+                let verdict = self.judged(site, &root, place, &found, &fingerprint).await?;
                 match verdict {
                     Verdict::Adopt => match self.adopt(site, &root, place, &found).await {
                         // It ended while it was looked at.
@@ -98,18 +99,26 @@ impl DockerManager {
                         }
                         other => return other,
                     },
-                    Verdict::Differs | Verdict::Elsewhere => {
+                    Verdict::Differs | Verdict::Elsewhere | Verdict::OtherImage => {
                         let why = match verdict {
-                            Verdict::Elsewhere => "the workspace's directory is another one now",
-                            _ => "the settings ask for another container",
+                            Verdict::Elsewhere => {
+                                "the workspace's directory is another one now".to_owned()
+                            }
+                            Verdict::OtherImage => format!(
+                                "the image {} is asked for, and the container has {}",
+                                self.options.image, found.image
+                            ),
+                            _ => "the settings ask for another container".to_owned(),
                         };
-                        self.make_room(site, &root, place, &found, why, listener).await?;
+                        self.make_room(site, &root, place, &found, &why, listener).await?;
                         listener(Progress::Note(format!("{why}: the old one is replaced")));
                         self.engine.remove(&found.id).await?;
                     }
                     Verdict::Remains => self.engine.remove(&found.id).await?,
                     Verdict::Foreign => return Err(foreign(&name)),
                 }
+            } else {
+                self.leave_other_engine(place, listener).await?;
             }
             Record::forget(place.path())?;
             match self.make(site, &root, place, listener).await? {
@@ -132,7 +141,7 @@ impl DockerManager {
         Ok(if same { pool_fingerprint(&self.options) } else { String::new() })
     }
 
-    fn judged(
+    async fn judged(
         &self,
         site: &Site,
         root: &Root,
@@ -144,9 +153,13 @@ impl DockerManager {
         let verdict = judge(found, &self.home, &site.workspace, fingerprint, now);
         // One from the pool has no label that says it.
         let known = Record::read(place.path())?.filter(|record| record.container == found.id);
-        let mounted = known.and_then(|record| record.directory);
+        let mounted = known.as_ref().and_then(|record| record.directory);
         let moved = mounted.is_some_and(|mounted| mounted != root.directory());
-        Ok(if verdict == Verdict::Adopt && moved { Verdict::Elsewhere } else { verdict })
+        Ok(match verdict {
+            Verdict::Adopt if moved => Verdict::Elsewhere,
+            Verdict::Adopt if !self.has_image(found, known.as_ref()).await? => Verdict::OtherImage,
+            verdict => verdict,
+        })
     }
 
     /// Takes over a container that runs or is paused.
@@ -168,13 +181,23 @@ impl DockerManager {
         let (way, remote) = arrive(&reach, None, files, self.options.runtime.as_deref()).await?;
         let executor = ContainerExecutor::new(remote, reach.warden);
         let record = match known {
-            Some(record) => Record { stopped: false, kept_until_ms: None, way, ..record },
+            Some(record) => {
+                let engine = self.engine.name().to_owned();
+                Record { engine, stopped: false, kept_until_ms: None, way, ..record }
+            }
             None => {
                 // Whoever made it may have died before it knew.
                 let notes = self.prove_or_fill(root, &executor, &found.id, files).await?;
                 self.record(site, root, found, way, files, &user, notes)
             }
         };
+        let asked = self.options.asked().to_owned();
+        // By whichever name: it has been found to be the one that is asked for.
+        let image = match is_asked_for(&self.options, &record.image, &asked) {
+            true => record.image,
+            false => self.options.image.clone(),
+        };
+        let record = Record { image, asked, ..record };
         record.write(place.path())?;
         Ok(self.keep(site, &record, executor))
     }
@@ -198,7 +221,9 @@ impl DockerManager {
             root: site.root.clone(),
             directory: (files == Files::Mounted).then(|| root.directory()),
             image: found.image.clone(),
+            asked: self.options.asked().to_owned(),
             image_id: found.image_id.clone(),
+            engine: self.engine.name().to_owned(),
             created_ms: created.unwrap_or(0),
             user: user.to_owned(),
             way,
@@ -283,6 +308,24 @@ impl DockerManager {
                     .with_hint(RECOVER));
             }
         }
+    }
+
+    /// Leaves the container that is in another engine, which is asked nothing, if no command is known
+    /// to run in it: nobody could look after that any more.
+    async fn leave_other_engine(&self, place: &Place, listener: Listener<'_>) -> Result<()> {
+        let engine = self.engine.name();
+        let known = Record::read(place.path())?;
+        // Who wrote a record without an engine knew of one only.
+        let elsewhere = |one: &Record| !one.engine.is_empty() && one.engine != engine;
+        let Some(record) = known.filter(elsewhere) else { return Ok(()) };
+        let reach = self.reach(place, &record.container, &record.name, &record.user);
+        let Ok(remote) = reach.open_warm(Way::Socket).await else { return Ok(()) };
+        let why = format!("the container is in the engine at {}, not at {engine}", record.engine);
+        refuse_if_used(&record.name, running(&remote).await?.len(), &why)?;
+        listener(Progress::Note(format!(
+            "{why}: that one is left to its end, and another is made"
+        )));
+        Ok(())
     }
 
     /// Asks a container that nobody can speak to to end; false if it does not, as commands run in it.

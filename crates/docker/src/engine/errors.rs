@@ -263,6 +263,12 @@ pub(crate) fn explain(kind: Kind, said: &Said, asked: &Asked<'_>) -> ToolError {
             format!("cannot pull {named}: the registry cannot be reached: {text}")
         }
         (Kind::NoSpace, _) => format!("cannot {what}: the engine's disk is full: {text}"),
+        (Kind::Other, Said::Status(status, _)) if text.is_empty() => format!(
+            "cannot {what}: what is at {engine} answers with HTTP status {status} and says no more"
+        ),
+        (Kind::Other, _) if text.is_empty() => {
+            format!("cannot {what}: what is at {engine} answers nothing that can be understood")
+        }
         _ => format!("cannot {what}: {text}"),
     };
     let mut error = ToolError::new(kind.code(), message)
@@ -271,11 +277,21 @@ pub(crate) fn explain(kind: Kind, said: &Said, asked: &Asked<'_>) -> ToolError {
     if let Some(image) = image {
         error = error.with_detail("image", *image);
     }
-    match hint(kind, named) {
+    let hint = match kind {
+        // An engine says why.
+        Kind::Other if text.is_empty() => Some(NO_ENGINE.to_owned()),
+        // It is not this machine's to restart.
+        Kind::Hung if engine.starts_with("tcp:") => Some(FAR_ENGINE.to_owned()),
+        _ => hint(kind, named),
+    };
+    match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
+
+const NO_ENGINE: &str = "is that a Docker engine, and no proxy before it? DOCKER_HOST or `sandbox_engine` names it: unset it, or name another one";
+const FAR_ENGINE: &str = "look at it with `docker info`; DOCKER_HOST or `sandbox_engine` names it: unset it, or name another one";
 
 fn hint(kind: Kind, image: &str) -> Option<String> {
     let hint = match kind {

@@ -246,6 +246,18 @@ fn what_is_told_names_the_thing_and_the_next_step() {
             "network x",
             "docker network ls",
         ),
+        (
+            status(404, " "),
+            ErrorCode::Io,
+            "what is at unix:///var/run/docker.sock answers with HTTP status 404",
+            "DOCKER_HOST",
+        ),
+        (
+            Said::Garbled(String::new()),
+            ErrorCode::Io,
+            "unix:///var/run/docker.sock answers nothing that can be understood",
+            "DOCKER_HOST",
+        ),
     ] {
         let error = explain(classify(&said), &said, &ASKED);
         assert_eq!(error.code, code, "{error}");
@@ -253,6 +265,14 @@ fn what_is_told_names_the_thing_and_the_next_step() {
         assert!(error.hint.as_deref().is_some_and(|text| text.contains(hint)), "{error:?}");
         assert!(error.details.contains_key("cause") && error.details.contains_key("engine"));
     }
+}
+
+#[test]
+fn an_engine_of_another_machine_that_hangs_is_named_by_somebody() {
+    let asked = Asked { engine: "tcp://10.0.0.1:2375", what: "reach the engine", image: None };
+    let error = explain(Kind::Hung, &Said::Late(30_000), &asked);
+    assert!(error.message.contains("tcp://10.0.0.1:2375 did not answer within 30000 ms"));
+    assert!(error.hint.as_ref().unwrap().contains("DOCKER_HOST"), "{error:?}");
 }
 
 #[test]

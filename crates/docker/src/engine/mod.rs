@@ -6,6 +6,7 @@ pub(crate) mod errors;
 mod events;
 mod frames;
 mod images;
+mod networks;
 mod stream;
 
 use std::io;
@@ -45,6 +46,11 @@ impl Engine {
     pub(crate) fn new(address: Address, deadline: Duration) -> Self {
         let name = address.to_string();
         Self { address, name, client: OnceCell::new(), deadline }
+    }
+
+    /// Its address, as text.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// A client that speaks a version that the engine knows, too.

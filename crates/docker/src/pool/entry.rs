@@ -60,12 +60,12 @@ impl Entry {
     }
 }
 
-/// What containers of the pool are made like, in one word: the options, and which file the sidecar is,
-/// because a keeper knows containers of ours by it.
+/// What containers of the pool are made like, in one word: the options, the image's name, and which file
+/// the sidecar is, because a keeper knows containers of ours by it.
 pub(super) fn made_like(options: &DockerOptions) -> String {
     let file = fs::metadata(&options.sidecar);
     let file = file.map(|found| (found.dev(), found.ino(), found.mtime(), found.mtime_nsec()));
-    hash(&format!("{} {:?}", pool_fingerprint(options), file.ok()))
+    hash(&format!("{} {:?} {}", pool_fingerprint(options), file.ok(), options.image))
 }
 
 /// The pool's directory.
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sidecar_makes_other_containers() {
+    fn another_sidecar_or_image_makes_other_containers() {
         let home = tempfile::tempdir().unwrap();
         let sidecar = home.path().join("sidecar");
         let options = DockerOptions { sidecar: sidecar.clone(), ..plain() };
@@ -221,6 +221,7 @@ mod tests {
         let with = made_like(&options);
         assert_ne!(without, with);
         assert_eq!(with, made_like(&options));
-        assert_ne!(with, made_like(&DockerOptions { pids: 7, ..options }));
+        assert_ne!(with, made_like(&DockerOptions { pids: 7, ..options.clone() }));
+        assert_ne!(with, made_like(&DockerOptions { image: "other".into(), ..options }));
     }
 }

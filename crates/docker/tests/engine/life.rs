@@ -6,8 +6,9 @@ use std::time::Duration;
 use stigmer_core::manager::PlaceState;
 use stigmer_core::process::{Execute, Lifetime, ProcessState, SignalRequest, StartProcess};
 use stigmer_core::{Capability, ErrorCode, Place, ProcessId, WorkspaceManager as _};
-use stigmer_docker::{DockerManager, DockerOptions};
+use stigmer_docker::{DockerManager, DockerOptions, Network};
 
+use crate::relay::{Passage, Relay};
 use crate::support::*;
 
 #[tokio::test]
@@ -28,15 +29,22 @@ async fn a_container_is_made_once_and_used_by_all() {
     assert_eq!(done.stdout.head.to_string_lossy(), wanted);
     assert_eq!(std::fs::metadata(home.root().join("file")).unwrap().uid(), uid);
     let id = home.id().await;
+    let relay = Relay::new();
+    let by = |engine: String| {
+        DockerManager::new(DockerOptions { engine: Some(engine), ..home.options() }).unwrap()
+    };
     // Nobody asks the engine when all is well, so it need not be there.
-    let options = DockerOptions { engine: Some("unix:///nowhere".to_owned()), ..home.options() };
-    let without_engine = DockerManager::new(options).unwrap();
-    for manager in [&manager, &without_engine] {
-        for _ in 0..2 {
-            let executor = manager.open(&home.site, &quiet).await.unwrap();
-            assert_eq!(text(&*executor, "cat file").await, "mine");
-        }
+    by(relay.address()).open(&home.site, &quiet).await.unwrap();
+    relay.set(Passage::Cut);
+    let without_engine = by(relay.address());
+    for _ in 0..2 {
+        let executor = without_engine.open(&home.site, &quiet).await.unwrap();
+        assert_eq!(text(&*executor, "cat file").await, "mine");
     }
+    // Another one that is named is another one.
+    let opened = by("unix:///nowhere".to_owned()).open(&home.site, &quiet).await;
+    assert_eq!(opened.map(drop).unwrap_err().details["cause"], "engine_not_running");
+    manager.open(&home.site, &quiet).await.unwrap();
     assert_eq!(home.id().await, id);
     let status = manager.status(&home.site).await.unwrap();
     assert_eq!((status.state, status.reason), (PlaceState::Ready, None));
@@ -44,6 +52,31 @@ async fn a_container_is_made_once_and_used_by_all() {
     assert!(status.created_ms.is_some_and(|when| when > 0));
     assert_eq!(manager.list().await.unwrap().len(), 1);
     drop(executor);
+    home.over().await;
+}
+
+#[tokio::test]
+async fn a_container_in_another_engine_is_left_if_no_command_runs_in_it() {
+    if !engine() {
+        return;
+    }
+    let home = Home::new();
+    let executor = home.manager().open(&home.site, &quiet).await.unwrap();
+    let started = executor.start_process(StartProcess::shell("sleep 1000")).await.unwrap();
+    let (name, id) = (home.name().await, home.id().await);
+    // As another engine has none of its name.
+    docker(&["rename", &id, &format!("{name}-elsewhere")]);
+    let record = std::fs::read_to_string(home.record()).unwrap();
+    let record = record.replace("\"engine\": \"", "\"engine\": \"unix:///other");
+    std::fs::write(home.record(), record).unwrap();
+    let error = home.manager().open(&home.site, &quiet).await.map(drop).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    assert!(error.message.contains("unix:///other"), "{error}");
+    executor.signal(&started.id, SignalRequest::Kill).await.unwrap();
+    let told = Told::default();
+    home.manager().open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    assert!(told.text().contains("unix:///other"), "{}", told.text());
+    docker(&["rm", "--force", &id]);
     home.over().await;
 }
 
@@ -164,9 +197,12 @@ async fn other_settings_replace_a_container_that_is_idle_and_no_other() {
     assert_eq!(home.id().await, id, "it is still that one");
     // Nor does an idle one go before another can be had, however it is found.
     let (image, memory) = ("stigmer-test-nobody:none".to_owned(), 1 << 20);
-    for bad in
-        [DockerOptions { image, ..home.options() }, DockerOptions { memory, ..home.options() }]
-    {
+    let network = Network::Named("stigmer-none".to_owned());
+    for bad in [
+        DockerOptions { image, ..home.options() },
+        DockerOptions { memory, ..home.options() },
+        DockerOptions { network, ..home.options() },
+    ] {
         let bad = DockerManager::new(bad).unwrap();
         bad.open(&home.site, &quiet).await.map(drop).unwrap_err();
         assert_eq!((home.id().await, home.state_of().await), (id.clone(), PlaceState::Ready));

@@ -9,6 +9,7 @@ use stigmer_core::process::StartProcess;
 use stigmer_core::{ErrorCode, WorkspaceId, WorkspaceManager as _};
 use stigmer_docker::{DockerManager, DockerOptions, Port};
 
+use crate::relay::{Passage, Relay};
 use crate::support::*;
 
 /// A home whose pool has containers; they go with it.
@@ -136,9 +137,13 @@ async fn a_workspace_gets_a_container_that_waited_and_it_is_as_any_other() {
     assert_eq!((&listed[0].workspace, &listed[0].root), (&home.site.workspace, &home.site.root));
 
     // Nobody asks the engine when all is well; and who knows nothing of it adopts it.
-    let gone = Some("unix:///nowhere".to_owned());
-    let without = DockerOptions { engine: gone, ..pooled.options.clone() };
-    DockerManager::new(without).unwrap().open(&home.site, &quiet).await.unwrap();
+    let relay = Relay::new();
+    let without = DockerOptions { engine: Some(relay.address()), ..pooled.options.clone() };
+    for passage in [Passage::Open, Passage::Cut] {
+        relay.set(passage);
+        let manager = DockerManager::new(without.clone()).unwrap();
+        manager.open(&home.site, &quiet).await.unwrap();
+    }
     std::fs::remove_file(home.record()).unwrap();
     pooled.with_pool(0).open(&home.site, &quiet).await.unwrap();
     assert_eq!([home.id().await], *waited);

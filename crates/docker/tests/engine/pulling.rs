@@ -153,15 +153,35 @@ async fn an_image_that_was_built_here_is_used_until_the_usual_one_is_there() {
     assert!(told.text().contains(&format!("{usual} is not here: {} is used", IMAGE)));
     let status = manager.status(&home.site).await.unwrap();
     assert_eq!(status.image.as_deref(), Some(IMAGE));
-    // It stays when the usual one comes, and is no other container for whoever asks again.
-    docker(&["tag", IMAGE, &usual]);
+    // Whoever names the usual one does not get another in its stead, and takes nothing away.
+    let named = |image: &str| {
+        DockerManager::new(DockerOptions { image: image.to_owned(), ..home.options() }).unwrap()
+    };
+    let error = named(&usual).open(&home.site, &quiet).await.map(drop).unwrap_err();
+    assert_eq!(error.details["cause"], "image_missing", "{error:?}");
+    // It is the same image by whichever name, with a record and without.
+    let other_name = format!("stigmer-test-other:{}", std::process::id());
+    docker(&["tag", IMAGE, &other_name]);
+    let unnamed = || DockerManager::new(options.clone()).unwrap();
     let told = Told::default();
-    let manager = DockerManager::new(options).unwrap();
-    manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    for manager in [named(&other_name), named(IMAGE), unnamed(), named(IMAGE)] {
+        manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+        std::fs::remove_file(home.record()).unwrap();
+        manager.open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    }
+    // It stays when the usual one comes, and is no other container for whoever asks again.
+    docker(&["commit", "--pause=false", &home.id().await, &usual]);
+    for _ in 0..2 {
+        unnamed().open(&home.site, &|progress| told.take(progress)).await.unwrap();
+        std::fs::remove_file(home.record()).unwrap();
+    }
     assert_eq!(manager.status(&home.site).await.unwrap().created_ms, status.created_ms);
     assert!(!told.text().contains("Note"), "{}", told.text());
+    named(&usual).open(&home.site, &|progress| told.take(progress)).await.unwrap();
+    assert!(told.text().contains(&format!("{usual} is asked for")), "{}", told.text());
+    assert_ne!(manager.status(&home.site).await.unwrap().created_ms, status.created_ms);
     home.over().await;
-    docker(&["rmi", &usual]);
+    docker(&["rmi", &usual, &other_name]);
 }
 
 #[tokio::test]
