@@ -21,6 +21,7 @@ use crate::arguments::Globals;
 use crate::circumstances;
 use crate::commands::workspace::refill;
 use crate::connection::{self, Found, Server};
+use crate::outliving::Outliving;
 use crate::places;
 use crate::progress::{Shown, Telling};
 
@@ -168,6 +169,7 @@ impl Context {
             let preparing = client.prepare(request, Preparation::Open).await?;
             places::follow(preparing, &|event| shown.show(&event)).await?;
         }
+        let id = executor.workspace().map(|info| info.id.clone());
         let executor: Arc<dyn ToolExecutor> = Arc::new(executor);
         let processes: Arc<dyn ToolExecutor> = match (pid, mode) {
             // What our daemon has started on this machine is on our disk, with a supervisor that
@@ -176,7 +178,14 @@ impl Context {
                 let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
                 engine.executor(Some(ExecutionMode::Local), &workspace, &|_| ()).await?
             }
-            (_, ExecutionMode::Sandbox) => Arc::clone(&executor),
+            (_, ExecutionMode::Sandbox) => match (pid, id) {
+                // A container needs our daemon as little.
+                (Some(pid), Some(id)) => {
+                    let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
+                    Arc::new(Outliving::new(Arc::clone(&executor), pid, engine, id))
+                }
+                _ => Arc::clone(&executor),
+            },
             _ => Arc::new(RemoteExecutor::of_all_workspaces(client)),
         };
         Ok(context(mode, executor, processes, None))

@@ -9,6 +9,7 @@ mod commands;
 mod connection;
 mod context;
 mod listeners;
+mod outliving;
 mod output;
 mod places;
 mod progress;

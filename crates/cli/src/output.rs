@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use stigmer_core::limits::EXIT_STIGMER_FAILED;
-use stigmer_core::process::ExitStatus;
-use stigmer_core::{ByteString, ToolError};
+use stigmer_core::process::{EndReason, ExitStatus};
+use stigmer_core::{ByteString, ProcessId, ToolError};
 
 /// Exit code when whoever read standard output went away: as a shell shows death by SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
@@ -123,6 +123,15 @@ impl Output {
     /// One line on standard error. Nobody can be told that it cannot be written to.
     pub(crate) fn to_stderr(line: std::fmt::Arguments<'_>) {
         let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// Says of a command that is lost why, as far as that is known.
+    pub(crate) fn lost(&mut self, id: &ProcessId, exit: &ExitStatus) {
+        if exit.reason == EndReason::Lost {
+            let cause = exit.cause.as_deref();
+            let cause = cause.unwrap_or("its supervisor died, so how it ended is not known");
+            self.talk(format_args!("stigmer: {id} is lost: {cause}"));
+        }
     }
 
     /// Names what of a command could not be ended.

@@ -170,7 +170,14 @@ fn commands_in_sandboxes_are_found_from_everywhere_and_outlive_their_container()
     elsewhere(&["logs", id]).ok().prints("one\n");
     let all = elsewhere(&["ps", "--all", "--json"]).ok().json();
     assert_eq!(all[0]["id"].as_str(), Some(id));
-    assert_ne!(all[0]["state"], "running", "{all}");
+    assert_eq!(all[0]["state"], "lost", "{all}");
+    // Whoever learns it only now is told why, too.
+    let why = "killed or removed by somebody else";
+    assert!(all[0]["exit"]["cause"].as_str().unwrap().contains(why), "{all}");
+    elsewhere(&["wait", id]).exits(125).says(&["is lost", why]);
+    elsewhere(&["attach", "--no-input", id]).exits(125).prints("one\n").says(&["is lost", why]);
+    let exit = elsewhere(&["wait", "--json", id]).exits(125).json();
+    assert!(exit["cause"].as_str().unwrap().contains(why), "{exit}");
     // The next command has a container again.
     sandbox.run(&["run", "echo again"]).ok().prints("again\n");
 }
@@ -190,6 +197,39 @@ fn input_is_streamed_and_kill_ends_what_runs() {
     sandbox.with(&other, &["kill", id.trim()]).ok();
     assert_eq!(sandbox.with(&other, &["ps", "--json"]).ok().json(), serde_json::json!([]));
     assert_ne!(sandbox.run(&["wait", id.trim()]).code, 0);
+    // What a command left behind keeps its container, and is listed with it.
+    sandbox.run(&["run", "setsid sleep 300 >/dev/null 2>&1 &"]).ok();
+    sandbox.with(&other, &["run", "true"]).exits(125).says(&["and 1 command runs in"]);
+    let listed = sandbox.with(&other, &["ps", "--json"]).ok().json();
+    assert_eq!((&listed[0]["state"], &listed[0]["background"]), (&"exited".into(), &1.into()));
+    sandbox.with(&other, &["kill", listed[0]["id"].as_str().unwrap()]).ok();
+    sandbox.with(&other, &["run", "true"]).ok();
+}
+
+#[test]
+fn a_command_is_followed_to_its_end_when_the_daemon_goes() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let script = "read line; echo $line; while ! test -e go; do sleep 0.05; done; read line; \
+                  echo $line; exit 9";
+    for how in [&["server", "stop"][..], &["server", "stop", "--now"]] {
+        sandbox.run(&["server", "start", "--listen", "none"]).ok();
+        let mut command = sandbox.place.command(&["run", "-i", script]);
+        command.envs(sandbox.pairs()).stdin(std::process::Stdio::piped());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, b"one\n").unwrap();
+        while sandbox.run(&["ps", "--json"]).json()[0]["output_bytes"] != 4 {}
+        sandbox.run(how).ok();
+        let gone = std::time::Instant::now();
+        std::io::Write::write_all(&mut stdin, b"two\n").unwrap();
+        sandbox.place.write("go", "");
+        let ran = support::ran(child.wait_with_output().unwrap());
+        ran.exits(9).prints("one\ntwo\n");
+        // Nobody waited for another daemon, or for the command to be given up.
+        assert!(gone.elapsed() < std::time::Duration::from_secs(30));
+        std::fs::remove_file(sandbox.place.work().join("go")).unwrap();
+    }
 }
 
 #[test]
@@ -225,6 +265,12 @@ fn a_sandbox_is_stopped_started_and_removed() {
         .run(&["workspace", "rm", created["workspace"].as_str().unwrap()])
         .ok()
         .says(&["output of its commands", "stays as it is"]);
+    assert_eq!(sandbox.run(&["workspace", "list", "--json"]).ok().json(), serde_json::json!([]));
+    let all = sandbox.run(&["workspace", "list", "--all", "--json"]).ok().json();
+    assert_eq!((all.as_array().unwrap().len(), &all[0]["state"]), (1, &"gone".into()));
+    let again = sandbox.run(&["workspace", "rm"]).ok();
+    assert!(again.stdout.contains("nothing to remove"), "{}", again.stdout);
+    assert_eq!(again.stderr, "");
     assert_eq!(sandbox.place.read("made"), "made\n", "its files are not touched");
     let left = sandbox.run(&["ps", "--all", "--json"]).ok().json();
     assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");

@@ -421,6 +421,8 @@ fn what_the_daemon_was_started_with_counts_for_a_client_that_set_nothing() {
     place.run(&["run", "--mode", "local", "sleep 60"]).exits(124);
     place.run_with(&[("STIGMER_TIMEOUT", "1h")], &["run", "--mode", "local", "sleep 0.5"]).ok();
     let mode = place.run(&["config", "get", "execution_mode", "--json"]).ok().json();
+    let examined = place.run(&["doctor", "--json"]).json();
+    assert_eq!(examined["mode"], mode["value"], "{examined}");
     assert_eq!((&mode["value"], &mode["origin"]), (&json!("auto"), &json!("daemon")));
 }
 

@@ -43,8 +43,9 @@ fn no_flag_that_matters_is_dropped() {
         assert!(list.contains(part), "{list}");
     }
     // The environment alone is a contradiction.
-    let shown = with_flags(&["doctor"]).ok().stdout;
+    let shown = with_flags(&["doctor"]).exits(1).stdout;
     assert!(shown.contains("execution mode firecracker"), "{shown}");
+    assert!(shown.ends_with("firecracker mode does not work on this machine\n"), "{shown}");
     for words in [
         &["version"][..],
         &["completions", "bash"],
@@ -206,6 +207,10 @@ fn doctor_says_how_local_mode_fares() {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     place.run_with(&[("MODE", "x")], &["doctor"]).exits(1);
+    let nowhere = [("DOCKER_HOST", "unix:///nope.sock")];
+    let shown = place.run_with(&nowhere, &["doctor", "--mode", "sandbox"]).exits(1).stdout;
+    assert!(shown.contains("unset DOCKER_HOST"), "{shown}");
+    assert!(shown.ends_with("sandbox mode does not work on this machine\n"), "{shown}");
     assert!(!place.home().exists(), "doctor changes nothing");
 }
 

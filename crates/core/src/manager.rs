@@ -100,6 +100,15 @@ pub struct Site {
     pub root: FilePath,
 }
 
+/// What became of a place that is gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlaceFate {
+    /// When it was made, milliseconds since 1970: commands that are older were not lost with it.
+    pub created_ms: u64,
+    /// What is known, as `unavailable` with the detail `cause`.
+    pub reason: ToolError,
+}
+
 /// A backend: it gets a place for a workspace, puts what executes into it, and reaches it.
 ///
 /// All methods may be called by several programs at once; one of them owns a workspace's changes at
@@ -126,6 +135,10 @@ pub trait WorkspaceManager: Send + Sync {
     /// commands may run still. `deadline_exceeded` if it does not answer in time. What the backend
     /// says.
     async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>>;
+
+    /// What became of the place that was there last, for whoever lost commands with it. Nothing if it
+    /// is there still, or nobody knows. About two seconds are waited at most.
+    async fn fate(&self, site: &Site) -> Option<PlaceFate>;
 
     /// How far the workspace's place is.
     ///

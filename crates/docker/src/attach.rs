@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use stigmer_core::manager::PlaceFate;
 use stigmer_core::{ErrorCode, Result, ToolError, WorkspaceId};
 
 use crate::create::user;
@@ -12,7 +13,7 @@ use crate::judge::{Verdict, judge};
 use crate::manager::DockerManager;
 use crate::record::{Record, Way};
 use crate::shared::Place;
-use crate::warden::paused;
+use crate::warden::{GONE, paused};
 
 /// How long an engine may take to say whether a container is there. An engine that is well answers
 /// in milliseconds, and nobody waits longer to look at a command.
@@ -49,6 +50,16 @@ impl DockerManager {
                 _ => self.reached(&place, &found).await.map(Some),
             },
         }
+    }
+
+    /// What became of the workspace's container, if it is gone and was not removed by us.
+    pub(crate) async fn lost(&self, workspace: &WorkspaceId) -> Option<PlaceFate> {
+        let place = self.place(workspace);
+        let record = Record::read(place.path()).ok()??;
+        let reach = self.reach(&place, &record.container, &record.name, &record.user);
+        let reason = tokio::time::timeout(ASKED, reach.warden.why_gone()).await.ok()??;
+        let is_gone = reason.details.get("cause") == Some(&GONE.into());
+        is_gone.then_some(PlaceFate { created_ms: record.created_ms, reason })
     }
 
     async fn own_container(&self, workspace: &WorkspaceId) -> Result<Option<Found>> {

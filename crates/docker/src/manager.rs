@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use stigmer_core::manager::{Listener, PlaceStatus, Site};
+use stigmer_core::manager::{Listener, PlaceFate, PlaceStatus, Site};
 use stigmer_core::{Result, ToolError, ToolExecutor, WorkspaceId, WorkspaceManager};
 
 use crate::engine::{self, DEADLINE, Engine};
@@ -172,6 +172,10 @@ impl WorkspaceManager for DockerManager {
     async fn attach(&self, site: &Site) -> Result<Option<Arc<dyn ToolExecutor>>> {
         let executor = self.attached(&site.workspace).await?;
         Ok(executor.map(|executor| Arc::new(executor) as Arc<dyn ToolExecutor>))
+    }
+
+    async fn fate(&self, site: &Site) -> Option<PlaceFate> {
+        self.lost(&site.workspace).await
     }
 
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {

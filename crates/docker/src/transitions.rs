@@ -484,7 +484,8 @@ fn refuse_if_used(name: &str, commands: usize, why: &str) -> Result<()> {
     if commands == 0 {
         return Ok(());
     }
-    let message = format!("{why}, and {commands} commands run in {name}");
+    let run = if commands == 1 { "command runs" } else { "commands run" };
+    let message = format!("{why}, and {commands} {run} in {name}");
     Err(ToolError::new(ErrorCode::Busy, message)
         .with_detail("container", name)
         .with_detail("commands", commands)

@@ -98,9 +98,10 @@ async fn list(Recorded { records, live, .. }: Recorded) -> Vec<ProcessInfo> {
         Some(records) => records.list().await.unwrap_or_default(),
         None => Vec::new(),
     };
-    // What seems to be lost may run where its supervisor cannot be seen from here. One sandbox that
-    // cannot be asked must not hide the others.
-    let unsure = records.is_none() || on_disk.iter().any(|info| info.state == ProcessState::Lost);
+    // What seems to be lost may run where its supervisor cannot be seen from here, and what has ended
+    // may have left something running there. One sandbox that cannot be asked must not hide the
+    // others.
+    let unsure = records.is_none() || !on_disk.is_empty();
     let Some(live) = live.filter(|_| unsure) else { return on_disk };
     let asked = live.list(async || Ok(on_disk.clone()));
     match tokio::time::timeout(ASKING, asked).await {

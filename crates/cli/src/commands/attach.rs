@@ -57,6 +57,7 @@ impl Attach {
         let session = Session::new(terminal)?;
         match session.follow(executor, &self.id, options, sink).await? {
             End::Exit { exit, .. } => {
+                output.lost(&self.id, &exit);
                 output.survivors(&exit);
                 Ok(u8::try_from(exit.code).unwrap_or(u8::MAX))
             }

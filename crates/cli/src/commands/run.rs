@@ -224,11 +224,7 @@ fn remark(
             )),
             None => output.talk(format_args!("stigmer: {id} ran out of memory")),
         },
-        EndReason::Lost => {
-            let cause = exit.cause.as_deref();
-            let cause = cause.unwrap_or("its supervisor died, so how it ended is not known");
-            output.talk(format_args!("stigmer: {id} is lost: {cause}"));
-        }
+        EndReason::Lost => output.lost(id, exit),
         EndReason::Exited | EndReason::Signalled => {}
     }
     output.survivors(exit);

@@ -40,6 +40,7 @@ impl Wait {
         if output.is_json() {
             output.json(&exit)?;
         }
+        output.lost(&self.id, &exit);
         output.survivors(&exit);
         Ok(u8::try_from(exit.code).unwrap_or(u8::MAX))
     }

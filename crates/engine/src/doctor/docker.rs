@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{Check, NeededFor, PATIENCE, Status};
 use crate::configuration::variables::Key;
-use crate::configuration::{Configuration, Surroundings};
-use crate::sandbox::find_sidecar;
+use crate::configuration::{Configuration, Origin, Surroundings};
+use crate::sandbox::{LOCAL_IMAGE, find_sidecar};
 use crate::secret::without_secrets;
 
 const NAME: &str = "docker";
@@ -27,12 +27,16 @@ pub(super) fn checks(
     configuration: Option<&Configuration>,
 ) -> Vec<Check> {
     let setting = |key: Key| configuration.and_then(|all| Some(all.get(key)?.value.to_string()));
-    let named = setting(Key::SandboxEngine);
-    let (first, socket) = reachable(surroundings, named.as_deref());
+    let origin = |key: Key| configuration.and_then(|all| Some(all.get(key)?.origin.clone()));
+    let named = setting(Key::SandboxEngine).zip(origin(Key::SandboxEngine));
+    let (first, socket) = reachable(surroundings, named);
     let mut checks = vec![first];
     if let Some(socket) = socket {
         checks.extend(abilities(&socket));
-        checks.extend(setting(Key::SandboxImage).map(|name| image(&socket, &name)));
+        // Whoever names an image has that one or none.
+        let local = origin(Key::SandboxImage).filter(|origin| *origin == Origin::Default);
+        let local = local.map(|_| LOCAL_IMAGE);
+        checks.extend(setting(Key::SandboxImage).map(|name| image(&socket, &name, local)));
     }
     let sidecar = setting(Key::Sidecar).map(PathBuf::from);
     checks.push(match find_sidecar(sidecar.as_deref()) {
@@ -98,24 +102,37 @@ fn abilities(socket: &Path) -> Option<Check> {
     })
 }
 
-/// Whether the image is there.
-fn image(socket: &Path, image: &str) -> Check {
+/// Whether the image is there, or the one that is used where it is not.
+fn image(socket: &Path, image: &str, local: Option<&str>) -> Check {
     let name = "sandbox image";
-    let (socket, path) = (socket.to_owned(), format!("/images/{image}/json"));
-    match in_time(move || get(&socket, &path)) {
-        Some((200, _)) => Check::ok(name, NeededFor::Sandbox, image),
-        Some((404, _)) => Check::warning(
+    match (asked_for(socket, image), local) {
+        (Some(true), _) => Check::ok(name, NeededFor::Sandbox, image),
+        (Some(false), Some(local)) if asked_for(socket, local) == Some(true) => {
+            let found = format!("{local}, as {image} is not here");
+            Check::ok(name, NeededFor::Sandbox, found)
+        }
+        (Some(false), _) => Check::warning(
             name,
             NeededFor::Sandbox,
             format!("{image} is not here"),
             "`stigmer image pull` gets it, as the first command would; `stigmer image build` makes one",
         ),
-        _ => Check::warning(
+        (None, _) => Check::warning(
             name,
             NeededFor::Sandbox,
             format!("{image}: the engine does not say whether it is here"),
             "`docker image ls` asks it",
         ),
+    }
+}
+
+/// Whether the engine has an image, if it says so.
+fn asked_for(socket: &Path, image: &str) -> Option<bool> {
+    let (socket, path) = (socket.to_owned(), format!("/images/{image}/json"));
+    match in_time(move || get(&socket, &path))?.0 {
+        200 => Some(true),
+        404 => Some(false),
+        _ => None,
     }
 }
 
@@ -144,24 +161,37 @@ fn get(socket: &Path, path: &str) -> std::io::Result<(u16, String)> {
     Ok((status, body.to_owned()))
 }
 
-/// Whether the engine answers, and its socket then.
-fn reachable(surroundings: &Surroundings, named: Option<&str>) -> (Check, Option<PathBuf>) {
+/// Whether the engine answers, and its socket then. `named` is what the settings say, and where.
+fn reachable(
+    surroundings: &Surroundings,
+    named: Option<(String, Origin)>,
+) -> (Check, Option<PathBuf>) {
     let variable = surroundings.variable("DOCKER_HOST").and_then(|value| value.to_str());
-    let explicit = named.or(variable);
-    let socket = match explicit {
-        Some(address) if !address.is_empty() => match address.strip_prefix("unix://") {
-            Some(path) => PathBuf::from(path),
+    let variable = variable.filter(|address| !address.is_empty());
+    let explicit = match named {
+        Some((address, origin)) => Some((
+            address,
+            format!("sandbox_engine ({origin}) names it: start that engine, or name another"),
+        )),
+        None => variable.map(|address| {
+            let fix = "DOCKER_HOST names it: start that engine, or `unset DOCKER_HOST`";
+            (address.to_owned(), fix.to_owned())
+        }),
+    };
+    let (socket, blamed) = match explicit {
+        Some((address, blamed)) => match address.strip_prefix("unix://") {
+            Some(path) => (PathBuf::from(path), Some(blamed)),
             None => {
                 let check = Check::warning(
                     NAME,
                     NeededFor::Sandbox,
-                    format!("{} is remote and was not asked", without_secrets(address)),
+                    format!("{} is remote and was not asked", without_secrets(&address)),
                     "`docker version` asks it",
                 );
                 return (check, None);
             }
         },
-        _ => local_socket(surroundings),
+        None => (local_socket(surroundings), None),
     };
     let (sender, receiver) = mpsc::channel();
     let path = socket.clone();
@@ -184,6 +214,10 @@ fn reachable(surroundings: &Surroundings, named: Option<&str>) -> (Check, Option
                     "join the docker group and log in anew: `sudo usermod -aG docker \"$USER\"`"
                 }
                 _ => "start Docker: `systemctl start docker`",
+            };
+            let fix = match blamed.filter(|_| error.kind() != ErrorKind::PermissionDenied) {
+                Some(blamed) => blamed,
+                None => fix.to_owned(),
             };
             Check::missing(NAME, NeededFor::Sandbox, format!("{socket}: {error}"), fix)
         }
@@ -263,6 +297,30 @@ mod tests {
         let check = asked(b"HTTP/1.1 200 OK\r\nApi-Version: 1.51\r\nContent-Length: 2\r\n\r\nOK");
         assert_eq!(check.status, Status::Ok);
         assert!(check.found.ends_with("API 1.51"), "{check:?}");
+    }
+
+    #[test]
+    fn the_image_that_is_used_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 256];
+                let length = stream.read(&mut request).unwrap();
+                let here = request[..length].starts_with(b"GET /images/local/");
+                let status = if here { "200 OK" } else { "404 Not Found" };
+                write!(stream, "HTTP/1.0 {status}\r\n\r\n{{}}").unwrap();
+            }
+        });
+        let used = image(&socket, "far", Some("local"));
+        assert_eq!(used.status, Status::Ok, "{used:?}");
+        assert!(used.found.starts_with("local"), "{used:?}");
+        assert_eq!(image(&socket, "local", None).found, "local");
+        // Whoever named it does not get another.
+        assert_eq!(image(&socket, "far", None).status, Status::Warning);
+        assert_eq!(image(&socket, "far", Some("near")).status, Status::Warning);
     }
 
     #[test]

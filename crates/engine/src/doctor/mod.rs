@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use stigmer_core::ExecutionMode;
 
 use crate::configuration::{self, Configuration, Sources, Surroundings};
 
@@ -112,6 +113,21 @@ pub fn local_mode_works(checks: &[Check]) -> bool {
     !checks
         .iter()
         .any(|check| check.needed_for == NeededFor::Local && check.status == Status::Missing)
+}
+
+/// Whether a mode works by these checks. One that this build does not have does not.
+pub fn mode_works(mode: ExecutionMode, checks: &[Check]) -> bool {
+    let lacks = |what| {
+        checks.iter().any(|check| check.needed_for == what && check.status == Status::Missing)
+    };
+    match mode {
+        ExecutionMode::Local => local_mode_works(checks),
+        ExecutionMode::Sandbox => local_mode_works(checks) && !lacks(NeededFor::Sandbox),
+        ExecutionMode::Auto
+        | ExecutionMode::Firecracker
+        | ExecutionMode::Kubernetes
+        | ExecutionMode::Cloud => false,
+    }
 }
 
 /// Looks at everything.
@@ -231,6 +247,7 @@ mod tests {
         }
         let named = |name| checks.iter().find(|check| check.name == name).unwrap();
         assert_eq!(named("docker").status, Status::Missing);
+        assert!(named("docker").fix.as_ref().unwrap().contains("unset DOCKER_HOST"));
         assert!(named("variables").fix.as_ref().unwrap().contains("STIGMER_TIMEOUT"));
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left behind");
     }
@@ -242,6 +259,11 @@ mod tests {
         assert!(!local_mode_works(&[lack(NeededFor::Local)]));
         let warning = Check::warning("x", NeededFor::Local, "meh", "do");
         assert!(local_mode_works(&[warning]));
+        let sandbox = |checks: &[Check]| mode_works(ExecutionMode::Sandbox, checks);
+        assert!(sandbox(&[lack(NeededFor::Auto)]));
+        assert!(!sandbox(&[lack(NeededFor::Sandbox)]) && !sandbox(&[lack(NeededFor::Local)]));
+        assert!(mode_works(ExecutionMode::Local, &[lack(NeededFor::Sandbox)]));
+        assert!(!mode_works(ExecutionMode::Kubernetes, &[]), "this build does not have it");
     }
 
     #[test]

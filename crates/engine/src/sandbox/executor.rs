@@ -8,7 +8,7 @@ use stigmer_core::file::{
     DeleteFile, DeleteSummary, EditFile, EditSummary, FileContent, FileStat, ListDirectory,
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
-use stigmer_core::manager::{Listener, Site};
+use stigmer_core::manager::{Listener, PlaceFate, Site};
 use stigmer_core::process::{
     EndReason, Execute, Executed, ExitStatus, Follow, OutputEvent, ProcessInfo, ProcessState,
     ReadOutput, SignalRequest, StartProcess, StartedProcess, TerminalSize,
@@ -142,11 +142,55 @@ impl Sandboxed {
                 return executor.list_processes().await;
             }
         }
-        let all = on_disk().await?;
-        Ok(match found {
-            Ok(_) => all,
-            Err(error) => all.into_iter().map(|info| unasked(info, &error)).collect(),
-        })
+        let mut all = on_disk().await?;
+        match found {
+            Ok(_) => self.explain(&mut all).await,
+            Err(error) => all = all.into_iter().map(|info| unasked(info, &error)).collect(),
+        }
+        Ok(all)
+    }
+
+    /// Says of commands that are lost what became of their place, if that is known.
+    async fn explain(&self, all: &mut [ProcessInfo]) {
+        if all.iter().all(|info| info.state != ProcessState::Lost) {
+            return;
+        }
+        let Some(fate) = self.fate().await else { return };
+        for info in all {
+            if info.state == ProcessState::Lost
+                && let Ok(recorded) = self.recorded(&info.id)
+                && let Ok(mut exit) = recorded.wait(&info.id).await
+            {
+                lost_with(&mut exit, &fate);
+                info.exit = Some(exit).filter(|exit| exit.cause.is_some());
+            }
+        }
+    }
+
+    /// What became of the place, for those who learn only now that it is gone.
+    async fn fate(&self) -> Option<PlaceFate> {
+        self.sandboxes.manager(&self.wanted.options).ok()?.fate(&self.site).await
+    }
+
+    /// The output of a command whose place is gone.
+    async fn output_on_disk(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
+        let stream = self.recorded(id)?.process_output(id, request).await?;
+        let manager = self.sandboxes.manager(&self.wanted.options)?;
+        let site = self.site.clone();
+        Ok(Box::pin(stream.then(move |event| {
+            let (manager, site) = (Arc::clone(&manager), site.clone());
+            async move {
+                match event {
+                    Ok(OutputEvent::Exit(mut exit)) if exit.reason == EndReason::Lost => {
+                        if let Some(fate) = manager.fate(&site).await {
+                            lost_with(&mut exit, &fate);
+                        }
+                        Ok(OutputEvent::Exit(exit))
+                    }
+                    event => event,
+                }
+            }
+        })))
     }
 
     /// What is on disk of a command.
@@ -219,6 +263,13 @@ fn because(exit: &mut ExitStatus, gone: &ToolError) {
     if exit.reason == EndReason::Lost && gone.details.contains_key("cause") {
         let hint = gone.hint.iter().map(|hint| format!("; {hint}"));
         exit.cause = Some(std::iter::once(gone.message.clone()).chain(hint).collect());
+    }
+}
+
+/// The same of a place of which one learns later, unless the command was lost before it was made.
+fn lost_with(exit: &mut ExitStatus, fate: &PlaceFate) {
+    if exit.ended_ms.saturating_sub(exit.duration_ms) >= fate.created_ms {
+        because(exit, &fate.reason);
     }
 }
 
@@ -298,7 +349,7 @@ impl ToolExecutor for Sandboxed {
             }
         }
         match found {
-            Ok(_) => self.recorded(id)?.process_output(id, request).await,
+            Ok(_) => self.output_on_disk(id, request).await,
             // What was written so far is on disk; how it goes on is not.
             Err(error) if request.follow == Follow::No => match self.recorded(id) {
                 Ok(recorded) => recorded.process_output(id, request).await,
@@ -341,6 +392,12 @@ impl ToolExecutor for Sandboxed {
         if let Some(gone) = gone {
             because(&mut exit, &gone);
         }
+        if exit.reason == EndReason::Lost
+            && exit.cause.is_none()
+            && let Some(fate) = self.fate().await
+        {
+            lost_with(&mut exit, &fate);
+        }
         Ok(exit)
     }
     async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
@@ -356,7 +413,11 @@ impl ToolExecutor for Sandboxed {
             }
         }
         match (found, self.recorded(id)) {
-            (Ok(_), recorded) => recorded?.process(id).await,
+            (Ok(_), recorded) => {
+                let mut info = recorded?.process(id).await?;
+                self.explain(std::slice::from_mut(&mut info)).await;
+                Ok(info)
+            }
             (Err(error), Err(_)) => Err(error),
             (Err(error), Ok(recorded)) => {
                 recorded.process(id).await.map(|info| unasked(info, &error))

@@ -381,6 +381,9 @@ impl Sandboxes {
         let _turn = slot.turn.lock().await;
         let manager = self.manager_of(record)?;
         slot.hold(None);
+        // Of a container that somebody else removed there are records of its commands still.
+        let nothing = manager.status(&site(record)).await?.state == PlaceState::Gone
+            && self.records(&record.id).is_none();
         manager.remove(&site(record)).await?;
         // What the next use makes is made as whoever uses it says.
         self.change(&record.id, |_| Vec::new())?;
@@ -393,7 +396,7 @@ impl Sandboxes {
             name: None,
             image: None,
             created_ms: None,
-            notes: Vec::new(),
+            notes: nothing.then(|| "there was nothing to remove".to_owned()).into_iter().collect(),
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stigmer_api::RequestContext;
 use stigmer_core::file::{ReadFile, WriteFile};
-use stigmer_core::manager::{Listener, PlaceState, PlaceStatus, Progress, Site};
+use stigmer_core::manager::{Listener, PlaceFate, PlaceState, PlaceStatus, Progress, Site};
 use stigmer_core::process::{EndReason, ProcessState, SignalRequest};
 use stigmer_core::workspace::{OpenWorkspace, Preparation};
 use stigmer_core::{
@@ -22,6 +22,9 @@ use crate::{Configuration, Engine, ProcessScope, Sources, Surroundings, Workspac
 
 /// An image of which the manager makes nothing.
 const NO_IMAGE: &str = "none";
+
+/// When every place was made that is gone.
+const MADE_MS: u64 = 10;
 
 /// What the manager was asked for.
 #[derive(Default)]
@@ -99,6 +102,11 @@ impl WorkspaceManager for Directories {
         }
         let state = self.options.state.join("inside");
         Ok(Some(Arc::new(HostExecutor::open(HostOptions::new(site.root.as_path(), state))?)))
+    }
+    async fn fate(&self, _: &Site) -> Option<PlaceFate> {
+        let reason = ToolError::new(ErrorCode::Unavailable, "it was killed");
+        let reason = reason.with_detail("cause", "container_gone");
+        Some(PlaceFate { created_ms: MADE_MS, reason })
     }
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {
         Ok(self.told(site))
@@ -347,14 +355,18 @@ async fn whoever_made_a_place_has_others_wait_if_any_shall() {
     assert_eq!(error.code, ErrorCode::BadConfiguration);
 }
 
-/// Writes what is on disk of a command that has not ended, in a sandbox.
-fn plant(home: &Home, workspace: &WorkspaceId, id: &ProcessId) {
+fn process_of(home: &Home, workspace: &WorkspaceId, id: &ProcessId) -> PathBuf {
     let place = home.path("user/.stigmer/state/sandboxes").join(workspace.as_str());
-    let process = place.join("shared/state/processes").join(id.as_str());
+    place.join("shared/state/processes").join(id.as_str())
+}
+
+/// Writes what is on disk of a command that has not ended, in a sandbox.
+fn plant(home: &Home, workspace: &WorkspaceId, id: &ProcessId, started_ms: u64) {
+    let process = process_of(home, workspace, id);
     std::fs::create_dir_all(&process).unwrap();
     let record = format!(
         r#"{{"stigmer":"0","id":"{id}","command":{{"shell":"true"}},"workspace":"/w","cwd":"/w",
-            "started_ms":1,"terminal":false,"detached":true}}"#
+            "started_ms":{started_ms},"terminal":false,"detached":true}}"#
     );
     std::fs::write(process.join("process.json"), record).unwrap();
 }
@@ -370,7 +382,7 @@ async fn a_place_that_cannot_be_asked_has_not_lost_its_commands_and_hides_no_oth
     let (paused, hanging, gone) = (open("user/a"), open("user/b"), open("user/c"));
     let ids = [1, 2, 3].map(ProcessId::from_random);
     for (workspace, id) in [&paused, &hanging, &gone].into_iter().zip(&ids) {
-        plant(&home, workspace, id);
+        plant(&home, workspace, id, MADE_MS);
     }
     home.log.deaf.lock().unwrap().insert(paused, Deaf::Paused);
     home.log.deaf.lock().unwrap().insert(hanging, Deaf::Hanging);
@@ -381,12 +393,21 @@ async fn a_place_that_cannot_be_asked_has_not_lost_its_commands_and_hides_no_oth
     assert_eq!(all.wait(first).await.unwrap_err().code, ErrorCode::Unavailable);
     assert_eq!(all.process(first).await.unwrap().state, ProcessState::Running);
     assert_eq!(all.process(third).await.unwrap().state, ProcessState::Lost);
-    assert_eq!(all.wait(third).await.unwrap().reason, EndReason::Lost);
+    let exit = all.wait(third).await.unwrap();
+    assert_eq!((exit.reason, exit.cause.as_deref()), (EndReason::Lost, Some("it was killed")));
+    // One that is older than the place was lost with another.
+    let older = ProcessId::from_random(4);
+    plant(&home, &gone, &older, MADE_MS - 1);
+    assert_eq!(all.wait(&older).await.unwrap().cause, None);
+    assert_eq!(all.process(&older).await.unwrap().exit, None);
+    std::fs::remove_dir_all(process_of(&home, &gone, &older)).unwrap();
     // If the one that hangs were waited for, this would not end.
     let mut listed = all.list_processes().await.unwrap();
     listed.sort_by_key(|info| ids.iter().position(|id| *id == info.id));
     let states: Vec<_> = listed.iter().map(|info| info.state).collect();
     assert_eq!(states, [ProcessState::Running, ProcessState::Running, ProcessState::Lost]);
+    let cause = listed[2].exit.as_ref().and_then(|exit| exit.cause.as_deref());
+    assert_eq!(cause, Some("it was killed"));
     assert_eq!(home.log.opened.load(Ordering::SeqCst), 0, "nothing is made to look after commands");
 }
 
@@ -400,7 +421,7 @@ async fn a_command_that_several_sandboxes_claim_is_nobodys_until_one_is_named() 
     let mut known = Vec::new();
     for path in [&honest, &liar] {
         let info = engine.open_workspace(home.open(path, &[]), &context).unwrap();
-        plant(&home, &info.id, &id);
+        plant(&home, &info.id, &id, MADE_MS);
         known.push(info.id);
     }
     let error = engine.homeless(None).unwrap().process(&id).await.unwrap_err();

@@ -1,6 +1,7 @@
 //! `stigmer workspace list`.
 
 use clap::Args;
+use stigmer_core::manager::PlaceState;
 
 use crate::arguments::Globals;
 use crate::context::runtime;
@@ -14,13 +15,19 @@ A sandbox that is gone is made by its next use.
 
 Examples:
   stigmer workspace list
+  stigmer workspace list --all
   stigmer workspace list --json")]
-pub(crate) struct List {}
+pub(crate) struct List {
+    /// List those that are gone, too
+    #[arg(short, long)]
+    all: bool,
+}
 
 impl List {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
         let access = Access::open(globals)?;
-        let all = runtime()?.block_on(access.list())?;
+        let mut all = runtime()?.block_on(access.list())?;
+        all.retain(|status| self.all || status.state != PlaceState::Gone);
         if output.is_json() {
             output.json(&all)?;
             return Ok(0);

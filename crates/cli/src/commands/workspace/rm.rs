@@ -28,10 +28,13 @@ impl Rm {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
         let named = self.name.as_deref();
         let status = on_place(named, globals, async |access, name| access.remove(&name).await)?;
-        output.talk(format_args!(
-            "stigmer: gone are the container, what was installed in it, and the output of its commands; {} stays as it is",
-            status.root
-        ));
+        // A note says that there was nothing.
+        if status.notes.is_empty() {
+            output.talk(format_args!(
+                "stigmer: gone are the container, what was installed in it, and the output of its commands; {} stays as it is",
+                status.root
+            ));
+        }
         show(&status, output)
     }
 }
