@@ -103,9 +103,15 @@ def find(endpoint: str | None, token: str | None, *, autostart: bool) -> Address
         BadConfigurationError: The endpoint is not understood.
     """
     named = endpoint or os.environ.get("STIGMER_BACKEND_ENDPOINT")
-    key = token or os.environ.get("STIGMER_API_KEY")
+    # A file that holds a token ends in a newline.
+    key = (token or os.environ.get("STIGMER_API_KEY") or "").strip() or None
     if key == PLACEHOLDER_KEY:
         key = None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise BadConfigurationError(
+            "the token has characters that no token has",
+            hint="STIGMER_API_KEY, or `token`, holds it: visible ASCII characters only",
+        )
     if named:
         address = _named(named, key, asked=endpoint is not None)
         if address is not None:
@@ -134,16 +140,18 @@ def _named(named: str, key: str | None, *, asked: bool) -> Address | None:
             raise UnavailableError(f"{path}: nobody answers there", retryable=True)
         return Address("http://localhost", socket=path)
     scheme, _, rest = named.rpartition("://")
-    parts = urllib.parse.urlsplit(f"//{rest}")
+    no_address = BadConfigurationError(
+        f"{rest.rpartition('@')[2]}: no address of a server",
+        hint="valid are host:port, http://host:port, https://host:port, unix:/path",
+    )
     try:
+        parts = urllib.parse.urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
-    if scheme not in ("", "http", "https") or not host or parts.path not in ("", "/"):
-        raise BadConfigurationError(
-            f"{named}: no address of a server",
-            hint="valid are host:port, http://host:port, https://host:port, unix:/path",
-        )
+        raise no_address from None
+    plain = bool(host) and rest.isprintable() and "@" not in rest and parts.path in ("", "/")
+    if scheme not in ("", "http", "https") or not host or not plain:
+        raise no_address
     local = host in _LOOPBACK
     # The documented local environment names the daemon's place whether one runs or not.
     if local and scheme != "https" and (_listens_on(port) or (key is None and not asked)):

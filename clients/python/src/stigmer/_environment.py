@@ -37,12 +37,16 @@ def mode() -> ExecutionMode | None:
     Raises:
         BadConfigurationError: Variables have unknown values, or contradict each other.
     """
-    named = os.environ.get(_MODE)
+    named = os.environ.get(_MODE, "").strip()
     asked = {(_MODE, checked_mode(named, _MODE))} if named else set()
     for variable, places in _OTHER_PLACES.items():
-        place = places.get(os.environ.get(variable, ""))
-        if place is not None:
-            asked.add((variable, place))
+        value = os.environ.get(variable, "").strip()
+        if value in places:
+            asked.add((variable, places[value]))
+        elif value not in ("", "local"):
+            raise BadConfigurationError(
+                f"{variable}: {value!r} is unknown; valid are local, {', '.join(places)}"
+            )
     if len({one for _, one in asked}) > 1:
         said = " contradicts ".join(f"{name}={os.environ[name]}" for name, _ in sorted(asked))
         raise BadConfigurationError(said, hint="unset one of them")

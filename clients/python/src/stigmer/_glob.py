@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 _MAGIC = re.compile(r"[*?[]")
 _SLASH = re.compile("/+")
+_NOTHING = re.compile(r"(?!)")
 DEEPEST = 1000
 """Levels that are looked into for ``**``; no path on Linux has more."""
 
@@ -22,6 +23,8 @@ class Glob:
     """The directories that it names without wildcards; empty if it begins with one."""
     depth: int
     """How many levels beneath the base it may match."""
+    only_directories: bool
+    """Whether it ends with a slash."""
     _regex: re.Pattern[str]
 
     def matches(self, path: str) -> bool:
@@ -37,7 +40,11 @@ def parse(pattern: str) -> Glob:
         fixed += 1
     rest = parts[fixed:]
     depth = DEEPEST if "**" in rest else max(1, len(rest))
-    return Glob("/".join(parts[:fixed]), depth, re.compile(_regex(parts)))
+    try:
+        regex = re.compile(_regex(parts))
+    except re.error:
+        regex = _NOTHING  # a range that goes backwards has nothing in it
+    return Glob("/".join(parts[:fixed]), depth, pattern.endswith("/"), regex)
 
 
 def _regex(parts: list[str]) -> str:

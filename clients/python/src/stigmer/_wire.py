@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Union
 
-from stigmer.errors import OperatingSystemError
+from stigmer.errors import InvalidArgumentError, OperatingSystemError
 
 T = TypeVar("T")
 StrPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -33,13 +33,25 @@ def byte_string(value: str | bytes) -> str | dict[str, str]:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        return byte_string(os.fsencode(value))
+        try:
+            return byte_string(os.fsencode(value))
+        except UnicodeEncodeError:
+            raise InvalidArgumentError(
+                "text has half of a character, which is in no encoding",
+                hint="send whole characters, or bytes",
+            ) from None
     return value
 
 
 def path_string(value: StrPath) -> str | dict[str, str]:
     """Encode a path as the protocol's ByteString."""
     return byte_string(os.fspath(value))
+
+
+def path_bytes(value: StrPath) -> bytes:
+    """Encode a path as the bytes that the system has for it."""
+    encoded = path_string(value)
+    return encoded.encode() if isinstance(encoded, str) else base64.b64decode(encoded["base64"])
 
 
 def _as_bytes(value: object) -> bytes:

@@ -64,8 +64,8 @@ class FilesystemBackend:
         self._owns_client = client is None
         self._settings = dict(settings or {})
         self._opened: Workspace | None = None
-        self.root_dir: str = os.path.abspath(os.path.expanduser(os.fsdecode(root_dir)))
-        """The directory, absolute."""
+        self.root_dir: str = os.path.realpath(os.path.expanduser(os.fsdecode(root_dir)))
+        """The directory, absolute and without links."""
 
     def __enter__(self) -> FilesystemBackend:
         """Return itself; connections are closed at the end of the block."""
@@ -130,6 +130,7 @@ class FilesystemBackend:
 
         Raises:
             StigmerError: It cannot be read; `FileNotFoundError` if it is not there.
+            UnicodeDecodeError: It is no text; ``workspace.read_file`` has its bytes.
         """
         return self.workspace.read_file(path).text
 
@@ -210,13 +211,19 @@ def create_sandbox_backend(config: Mapping[str, Any]) -> FilesystemBackend:
         BadConfigurationError: The type, or a key, is unknown; the message lists the valid ones.
         NotAvailableError: The type does not exist yet.
     """
+    if not isinstance(config, Mapping):
+        raise BadConfigurationError(
+            f"{type(config).__name__}: no configuration of a backend; it is a mapping with a type, "
+            f"of which valid are {', '.join(_KEYS)}",
+            details={"valid": list(_KEYS)},
+        )
     kind = config.get("type")
     if not isinstance(kind, str) or kind not in _KEYS:
         what = "type: is missing" if kind is None else f"type: {kind!r} is unknown"
         raise BadConfigurationError(
             f"{what}; valid are {', '.join(_KEYS)}", details={"valid": list(_KEYS)}
         )
-    given = {name: value for name, value in config.items() if name != "type"}
+    given = {str(name): value for name, value in config.items() if name != "type"}
     unknown = sorted(set(given) - set(_KEYS[kind]))
     if unknown:
         valid = ["type", *_KEYS[kind]]
@@ -224,11 +231,13 @@ def create_sandbox_backend(config: Mapping[str, Any]) -> FilesystemBackend:
             f"{', '.join(unknown)}: unknown for type {kind}; valid are {', '.join(valid)}",
             details={"valid": valid},
         )
+    root = given.get("root_dir")
+    root = "." if root is None else root
     if kind == "filesystem":
-        return FilesystemBackend(given.get("root_dir", "."))
+        return FilesystemBackend(root)
     if kind == "docker":
         return DockerBackend(
-            given.get("root_dir", "."),
+            root,
             image=given.get("image"),
             settings=given.get("settings"),
         )

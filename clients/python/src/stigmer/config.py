@@ -91,6 +91,10 @@ class Config:
 
     def get_sandbox_config(self) -> dict[str, Any]:
         """Return what `create_sandbox_backend` takes."""
+        if self.sandbox_type == "filesystem" and self.execution_mode == "sandbox":
+            return {"type": "docker", "root_dir": self.sandbox_root_dir}
+        if self.sandbox_type == "filesystem" and self.execution_mode == "auto":
+            return {"type": "auto", "root_dir": self.sandbox_root_dir}
         if self.sandbox_type == "filesystem":
             return {"type": "filesystem", "root_dir": self.sandbox_root_dir}
         config = {"type": "daytona", "api_key": self.daytona_api_key}

@@ -9,6 +9,8 @@ from typing import IO, TypeVar
 
 import httpx
 
+from stigmer._pieces import pieces_of
+
 T = TypeVar("T")
 
 HttpClient = httpx.AsyncClient
@@ -17,8 +19,6 @@ Content = bytes | Iterable[bytes] | AsyncIterable[bytes] | IO[bytes]
 """What can be uploaded."""
 
 __all__ = ["Content", "HttpClient", "HttpTransport", "Lock", "body", "in_thread", "sleep"]
-
-_PIECE = 1024 * 1024
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -32,12 +32,12 @@ def body(content: Content) -> bytes | AsyncIterable[bytes]:
         return bytes(content)
     if isinstance(content, AsyncIterable):
         return content
-    read = getattr(content, "read", None)
-    return _pieces(iter(lambda: read(_PIECE), b"") if read is not None else content)
+    return _pieces(pieces_of(content))
 
 
 async def _pieces(content: Iterable[bytes]) -> AsyncIterator[bytes]:
     """Read a file or another blocking source in threads, so that the loop goes on."""
     iterator = iter(content)
-    while piece := await asyncio.to_thread(next, iterator, b""):
+    # An empty piece is not the end.
+    while (piece := await asyncio.to_thread(next, iterator, None)) is not None:
         yield piece

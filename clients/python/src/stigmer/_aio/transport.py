@@ -98,7 +98,7 @@ class AsyncTransport:
                 failed = self._http
                 delay = next(delays, None)
                 if delay is None or not _resilience.may_repeat(error, call.repeatable):
-                    raise self._verdict(error, call.repeatable) from error
+                    raise self._verdict(error, call.repeatable and not call.changes) from error
             await _runtime.sleep(delay)
 
     async def _post(

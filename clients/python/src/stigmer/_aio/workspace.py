@@ -137,7 +137,7 @@ class AsyncWorkspace(AsyncFiles, AsyncSkills):
         user: str | None = None,
         output_cap: int | None = None,
     ) -> AsyncProcess:
-        """Start a command and return when it runs.
+        """Start a command and return when it runs. Whoever interrupts this ends it.
 
         Args:
             command: A line for the shell, or a program and its arguments.
@@ -170,7 +170,13 @@ class AsyncWorkspace(AsyncFiles, AsyncSkills):
             user=user,
             output_cap=output_cap,
         )
-        started = await self._place.call(operations.start(self._id, asked))
+        try:
+            started = await self._place.call(operations.start(self._id, asked))
+        except BaseException as error:
+            # Nobody would have its id.
+            if not isinstance(error, Exception):
+                await self._end(asked.id)
+            raise
         return AsyncProcess(
             self._transport, self._id, started.id, started=started, detached=detached
         )

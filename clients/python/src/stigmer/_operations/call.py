@@ -34,6 +34,8 @@ class Call(Generic[T]):
     """What the caller is given of the answer."""
     timeout: float | None = ANSWER_TIMEOUT
     """Seconds for the answer; none for no end."""
+    changes: bool = False
+    """Whether it does more than read: what got no answer may have been done."""
 
     def read(self, text: bytes) -> T:
         """Read the answer."""

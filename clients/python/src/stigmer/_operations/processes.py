@@ -13,6 +13,7 @@ from typing import Any
 
 from stigmer._operations.call import Call, Stream
 from stigmer._wire import StrPath, byte_string, path_string, without_none
+from stigmer.errors import InvalidArgumentError
 from stigmer.types import files as file_types
 from stigmer.types import processes as types
 
@@ -24,6 +25,9 @@ _ID_LENGTH = 10
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds that a command may run, where nothing else is said."""
+
+_LONGEST = 10 * 365 * 86_400
+"""Ten years, in seconds: what is longer is meant to have no end."""
 
 _AFTER_TIMEOUT = 60.0
 """Seconds that an answer may come later than its command's time limit: the grace between TERM and
@@ -151,14 +155,22 @@ def _fields(value: types.TerminalSize | types.ResourceLimits | None) -> dict[str
 def _milliseconds(seconds: float | None) -> int | None:
     if seconds is None:
         return None
-    if seconds < 0:
-        raise ValueError(f"a time cannot be negative: {seconds}")
+    if not 0 <= seconds <= _LONGEST:
+        raise InvalidArgumentError(
+            f"{seconds}: no time in seconds", hint=f"from 0 to {_LONGEST}, or None for no end"
+        )
     # What is said to be a limit does not become 0, which would be none.
     return max(1, round(seconds * 1000)) if seconds else 0
 
 
 def start(workspace: str, asked: Start) -> Call[types.StartedProcess]:
-    return Call("processes/start", asked.body(workspace), types.StartedProcess, repeatable=True)
+    return Call(
+        "processes/start",
+        asked.body(workspace),
+        types.StartedProcess,
+        repeatable=True,
+        changes=True,
+    )
 
 
 def execute(
@@ -177,7 +189,9 @@ def execute(
     )
     grace = asked.termination_grace or 0
     patience = asked.timeout + grace + _AFTER_TIMEOUT if asked.timeout else None
-    return Call("processes/execute", body, types.Executed, repeatable=True, timeout=patience)
+    return Call(
+        "processes/execute", body, types.Executed, repeatable=True, timeout=patience, changes=True
+    )
 
 
 def output(
@@ -203,7 +217,14 @@ def signal(workspace: str, id: str, action: str | int) -> Call[types.ExitStatus 
     body = {"workspace": workspace, "id": id, "signal": said}
     # To end what is being ended is to wait for the same end.
     repeatable = isinstance(action, str)
-    return Call("processes/signal", body, types.Signalled, repeatable, lambda answer: answer.exit)
+    return Call(
+        "processes/signal",
+        body,
+        types.Signalled,
+        repeatable,
+        lambda answer: answer.exit,
+        changes=True,
+    )
 
 
 def resize(workspace: str, id: str, size: types.TerminalSize) -> Call[None]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import urllib.parse
 from collections.abc import Iterable
 from typing import Literal
 
 from stigmer._operations.call import Stream, Upload
-from stigmer._wire import StrPath, path_string
+from stigmer._wire import StrPath, path_bytes, path_string
 from stigmer.types.files import UploadSummary
 from stigmer.types.server import WatchEvent
 
@@ -25,7 +24,7 @@ def upload(
 ) -> Upload[UploadSummary]:
     fields: dict[str, str | bytes] = {
         "workspace": workspace,
-        "path": os.fsencode(path),
+        "path": path_bytes(path),
         "format": form,
     }
     if mode is not None:

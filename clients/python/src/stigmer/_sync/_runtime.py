@@ -9,6 +9,8 @@ from typing import IO, TypeVar
 
 import httpx
 
+from stigmer._pieces import pieces_of
+
 T = TypeVar("T")
 
 HttpClient = httpx.Client
@@ -17,8 +19,6 @@ Content = bytes | Iterable[bytes] | IO[bytes]
 """What can be uploaded."""
 
 __all__ = ["Content", "HttpClient", "HttpTransport", "Lock", "body", "in_thread", "sleep"]
-
-_PIECE = 1024 * 1024
 
 
 def in_thread(work: Callable[[], T]) -> T:
@@ -30,5 +30,4 @@ def body(content: Content) -> bytes | Iterable[bytes]:
     """Return what is sent as a request's body."""
     if isinstance(content, (bytes, bytearray, memoryview)):
         return bytes(content)
-    read = getattr(content, "read", None)
-    return content if read is None else iter(lambda: read(_PIECE), b"")
+    return pieces_of(content)

@@ -26,8 +26,9 @@ from stigmer.types.workspaces import ExecutionMode
 class Client:
     """Speaks to the daemon of this home, which is started if it must, or to one that is named.
 
-    Nothing is done before the first operation. It may be used by many at once, and goes on in a
-    process that was forked, with connections of its own.
+    Nothing is done before the first operation. It may be used by many at once, of one event loop
+    if it is the one with `async`, and goes on in a process that was forked, with connections of its
+    own.
 
     Args:
         endpoint: ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:/path``; else

@@ -99,7 +99,7 @@ class Transport:
                 failed = self._http
                 delay = next(delays, None)
                 if delay is None or not _resilience.may_repeat(error, call.repeatable):
-                    raise self._verdict(error, call.repeatable) from error
+                    raise self._verdict(error, call.repeatable and not call.changes) from error
             _runtime.sleep(delay)
 
     def _post(

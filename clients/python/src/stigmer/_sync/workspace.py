@@ -138,7 +138,7 @@ class Workspace(Files, Skills):
         user: str | None = None,
         output_cap: int | None = None,
     ) -> Process:
-        """Start a command and return when it runs.
+        """Start a command and return when it runs. Whoever interrupts this ends it.
 
         Args:
             command: A line for the shell, or a program and its arguments.
@@ -171,7 +171,13 @@ class Workspace(Files, Skills):
             user=user,
             output_cap=output_cap,
         )
-        started = self._place.call(operations.start(self._id, asked))
+        try:
+            started = self._place.call(operations.start(self._id, asked))
+        except BaseException as error:
+            # Nobody would have its id.
+            if not isinstance(error, Exception):
+                self._end(asked.id)
+            raise
         return Process(
             self._transport, self._id, started.id, started=started, detached=detached
         )

@@ -9,6 +9,7 @@ from typing import Final
 from stigmer.errors import InvalidArgumentError
 
 _SLASHES: Final = re.compile("/+")
+_HERE: Final = re.compile(r"(?:/\.)+(?=/|$)/?")
 LINK: Final = "/workspace"
 """What leads to the workspace in every sandbox, beside its own path."""
 
@@ -23,6 +24,18 @@ class Paths:
     """Its directory."""
     has_link: bool
     """Whether `/workspace` leads to it."""
+    given: str = ""
+    """What it was called by whoever opened it, which may be a link; empty if the same."""
+
+    @property
+    def prefix(self) -> str:
+        """What the paths in it begin with."""
+        return f"{self.root.rstrip('/')}/"
+
+    def _names(self) -> list[str]:
+        """Return every name of the root, its own first."""
+        link = [LINK] if self.has_link else []
+        return [self.root, *link, *([self.given] if self.given else [])]
 
     def sent(self, path: str) -> str:
         """Return a path as the server is told it.
@@ -32,17 +45,18 @@ class Paths:
         """
         if not path.startswith("/"):
             raise InvalidArgumentError(
-                f"{path}: is not absolute", hint=f"paths begin with {self.root}/"
+                f"{path}: is not absolute", hint=f"paths begin with {self.prefix}"
             )
         clean = _clean(path)
-        if self.has_link and (clean == LINK or clean.startswith(f"{LINK}/")):
-            return self.root + clean[len(LINK) :]
+        for name in self._names()[1:]:
+            if clean == name or clean.startswith(f"{name}/"):
+                return _clean(self.prefix + clean[len(name) :])
         return clean
 
     def inside(self, path: str) -> str:
         """Return a path relative to the root; empty for the root itself and what is outside."""
         sent = self.sent(path)
-        return sent[len(self.root) + 1 :] if sent.startswith(f"{self.root}/") else ""
+        return sent[len(self.prefix) :] if sent.startswith(self.prefix) else ""
 
     def shown(self, relative: str, base: str) -> str:
         """Return a path that the server gave, in the spelling of the one that was asked for."""
@@ -59,15 +73,16 @@ class Paths:
 
     def relative_pattern(self, pattern: str) -> str:
         """Return an absolute glob relative to the root."""
-        for root in (self.root, *([LINK] if self.has_link else [])):
-            if pattern.startswith(f"{root}/"):
-                return pattern[len(root) + 1 :]
+        for root in self._names():
+            prefix = f"{root.rstrip('/')}/"
+            if pattern.startswith(prefix):
+                return pattern[len(prefix) :]
         raise InvalidArgumentError(
             f"{pattern}: is outside the workspace {self.root}",
-            hint=f"globs begin with {self.root}/, or are relative",
+            hint=f"globs begin with {self.prefix}, or are relative",
         )
 
 
 def _clean(path: str) -> str:
-    clean = _SLASHES.sub("/", path)
+    clean = _HERE.sub("/", _SLASHES.sub("/", path))
     return clean.rstrip("/") or "/"

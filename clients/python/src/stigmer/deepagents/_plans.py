@@ -7,6 +7,7 @@ thrown in. So what holds with `async` holds without.
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -203,12 +204,26 @@ def grep(
         )
     except StigmerError as error:
         return GrepResult(error=f"Path '{base}': {_words(error)}")
+    if found.truncated:
+        return GrepResult(
+            error=f"Path '{base}': more than {_MOST_MATCHES} lines match; search a part of it, or "
+            "for more"
+        )
     return GrepResult(
         matches=[
-            {"path": paths.shown(match.path, base), "line": match.line, "text": match.text}
+            {
+                "path": _sendable(paths.shown(match.path, base)),
+                "line": match.line,
+                "text": _sendable(match.text),
+            }
             for match in found.matches
         ]
     )
+
+
+def _sendable(text: str) -> str:
+    """Return text that a message can hold: a line, or a name, need not be UTF-8."""
+    return os.fsencode(text).decode("utf-8", "replace")
 
 
 def glob(paths: Paths, pattern: str, path: str | None) -> Plan[GlobResult]:
@@ -234,6 +249,8 @@ def glob(paths: Paths, pattern: str, path: str | None) -> Plan[GlobResult]:
     prefix = paths.inside(base)
     matches: list[FileInfo] = []
     for entry in listing.entries:
+        if parsed.only_directories and entry.kind != "directory":
+            continue
         name = entry.path[len(prefix) + 1 :] if prefix else entry.path
         if parsed.matches(name):
             shown = paths.beneath(base, name) if absolute else name

@@ -85,7 +85,8 @@ class StigmerSandbox(SandboxBackendProtocol):
         said = {**(settings or {}), **({"sandbox_image": image} if image else {})}
         self._workspace = self._client.workspace(root, mode=mode, settings=said)
         info = self._workspace.info
-        self._paths = Paths(info.id, info.root, has_link=info.mode == "sandbox")
+        given = "" if root == info.root else root
+        self._paths = Paths(info.id, info.root, has_link=info.mode == "sandbox", given=given)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncWorkspace] = (
             weakref.WeakKeyDictionary()
         )
