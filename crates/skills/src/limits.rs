@@ -24,6 +24,9 @@ pub const MAX_SKILL_BYTES: u64 = 32 << 20;
 /// How deep its directories may lie in each other.
 pub const MAX_DEPTH: usize = 16;
 
+/// The longest name in an archive, and the longest target of a link: more is no path (`PATH_MAX`).
+pub const MAX_PATH: usize = 4096;
+
 /// The most bytes of an archive, unpacked: the content, and what stands around that many entries. An
 /// entry has a header and padding, and for a long name two more blocks of each (`tar(5)`).
 pub const MAX_ARCHIVE_BYTES: usize = MAX_SKILL_BYTES as usize + MAX_ENTRIES * 4096;

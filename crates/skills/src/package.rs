@@ -10,7 +10,7 @@ use tar::EntryType;
 
 use crate::archive::{Entry, each_entry, too_large, wrong};
 use crate::frontmatter;
-use crate::limits::{MAX_DEPTH, MAX_ENTRIES, MAX_FILE_BYTES, MAX_SKILL_BYTES};
+use crate::limits::{MAX_DEPTH, MAX_ENTRIES, MAX_FILE_BYTES, MAX_PATH, MAX_SKILL_BYTES};
 
 /// The file that makes a directory a skill (agentskills.io).
 pub(crate) const SKILL_FILE: &str = "SKILL.md";
@@ -244,6 +244,9 @@ fn has_below(nodes: &BTreeMap<String, Node>, directory: &str) -> bool {
 }
 
 fn text(name: &[u8]) -> Result<&str> {
+    if name.len() > MAX_PATH {
+        return Err(too_large("the length of a name in the archive", MAX_PATH));
+    }
     let shown = || String::from_utf8_lossy(name).into_owned();
     let text = std::str::from_utf8(name)
         .map_err(|_| wrong(format!("its name {} is no UTF-8", shown())))?;

@@ -50,6 +50,24 @@ fn refused(entries: &[Given<'_>], code: ErrorCode, says: &str) {
 }
 
 #[test]
+fn a_name_that_is_no_path_is_refused_before_anything_is_done_with_it() {
+    let long = "a/".repeat(3_000);
+    for links in [true, false] {
+        let mut builder = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_entry_type(if links { EntryType::Symlink } else { EntryType::Regular });
+        match links {
+            true => builder.append_link(&mut header, "link", &long).unwrap(),
+            false => builder.append_data(&mut header, &long, &[][..]).unwrap(),
+        }
+        let refused = Package::read(&builder.into_inner().unwrap().into()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::TooLarge, "{}", refused.message);
+    }
+}
+
+#[test]
 fn the_digest_is_of_paths_kinds_and_content_and_of_nothing_else() {
     let given = [file("a/b", "x"), (EntryType::Regular, "run", 0o755, b"#!/bin/sh\n")];
     let package = read(&given).unwrap();

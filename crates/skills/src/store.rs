@@ -63,9 +63,14 @@ impl Skills {
         let turn = ADDING.acquire().await.map_err(|error| broken(&error))?;
         let bytes = tokio::time::timeout(ARRIVAL, archive::gather(content)).await;
         let bytes = bytes.unwrap_or_else(|_| Err(late()))?;
-        let read = move || archive::decompressed(bytes).and_then(|bytes| Package::read(&bytes));
-        let package = tokio::task::spawn_blocking(read).await;
-        let package = package.map_err(|error| broken(&error))??;
+        // The turn is over when the work is, also if nobody waits for it any more.
+        let read = move || {
+            let package = archive::decompressed(bytes).and_then(|bytes| Package::read(&bytes));
+            (package, turn)
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let (package, turn) = read.map_err(|error| broken(&error))?;
+        let package = package?;
         let store = self.clone();
         let added = tokio::spawn(async move {
             let added = store.install(&package).await;
@@ -104,7 +109,8 @@ impl Skills {
     /// `invalid_argument` for what is no name, and what deleting files says.
     pub async fn remove(&self, name: &str) -> Result<bool> {
         check_name(name)?;
-        let record = DeleteFile { path: place::record(name), recursive: false };
+        // A command can have put a directory in its place.
+        let record = DeleteFile { path: place::record(name), recursive: true };
         // The record first: from here on it is not listed.
         let mut there = !self.executor.delete_file(record).await?.was_already_deleted;
         for entry in self.entries(2).await?.entries {
@@ -292,7 +298,8 @@ impl Skills {
                 Ok(file) => Record::read(name, file.content.as_bytes()),
                 // It was removed meanwhile.
                 Err(error) if error.code == ErrorCode::NotFound && is_file(entry.kind) => continue,
-                Err(error) if is_damage(&error) => None,
+                // A command can put anything there, such as a link to itself.
+                Err(error) if is_damage(&error) || error.code == ErrorCode::InvalidArgument => None,
                 Err(error) => return Err(error),
             };
             records.push((name.to_owned(), record));
