@@ -28,6 +28,11 @@ impl Call {
         }
     }
 
+    /// Whether nobody wants to know any more.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.taken_back.is_cancelled() || self.server.gone.is_cancelled()
+    }
+
     /// The answer, or nothing if nobody wants it any more.
     pub(crate) async fn unless_unwanted<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         tokio::select! {

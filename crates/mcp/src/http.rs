@@ -84,7 +84,9 @@ impl Mount {
         let ends = request.method() == Method::DELETE;
         let headers = request.headers();
         let session = text(headers, SESSION);
-        if call && session.is_none() && !headers.contains_key(METHOD) {
+        // A header may say that it begins a session, too.
+        let begins = headers.get(METHOD).is_none_or(|method| method == "initialize");
+        if call && session.is_none() && begins {
             self.sessions.make_room().await?;
         }
         let scope = self.scope(request.uri().clone()).await?;
@@ -93,6 +95,9 @@ impl Mount {
         if ends && response.status() == StatusCode::ACCEPTED {
             // The official Python client takes only this, and 200, for the end of a session.
             *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        if ends {
+            return Ok(response);
         }
         let session = session.or_else(|| text(response.headers(), SESSION));
         let Some(session) = session.filter(|_| response.status().is_success()) else {

@@ -1,9 +1,10 @@
 //! Which workspaces a client may use.
 //!
 //! The tools' arguments are the agent's, and an agent must not argue itself out of its isolation: no
-//! tool takes a mode. Where the mode isolates, only workspaces of that mode can be used, and if one
-//! was named for the client, only that one: another one's directory would be within reach by opening
-//! it. In local mode there is no isolation to keep: a command can name any directory anyway.
+//! tool takes a mode. Where the mode isolates, only workspaces of that mode can be used that somebody
+//! else has opened, and if one was named for the client, only that one: any directory of this machine
+//! would be within reach by opening it. In local mode there is no isolation to keep: a command can name
+//! any directory anyway.
 
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
 use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError, WorkspaceId};
@@ -63,6 +64,16 @@ impl Scope {
         self.allow_others()?;
         let path = directory.into();
         let mode = Some(self.mode);
+        if self.mode != ExecutionMode::Local {
+            let open = workspaces.list().await?;
+            let known = open.into_iter().find(|info| info.root == path && info.mode == self.mode);
+            return known.ok_or_else(|| {
+                let message = format!("{directory}: is no workspace that is open in {} mode", self.mode);
+                let hint = "in a mode that isolates, whoever sets the server up chooses what can be \
+                            reached: with `workspace` in its address, or `stigmer workspace create`";
+                ToolError::new(ErrorCode::PermissionDenied, message).with_hint(hint)
+            });
+        }
         workspaces.open(OpenWorkspace { path, mode, settings: Vec::new() }).await
     }
 
@@ -176,13 +187,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_workspace_of_its_own_it_stays_in_the_mode() {
+    async fn without_a_workspace_of_its_own_it_stays_in_the_mode_and_opens_nothing() {
         let scope = Scope { mode: ExecutionMode::Sandbox, workspace: None };
         assert_eq!(found(&scope, Some(&id(2))).await, Ok(2));
-        assert_eq!(found(&scope, Some("/other")).await, Ok(3));
-        assert_eq!(found(&scope, Some(&id(1))).await, Err(ErrorCode::PermissionDenied));
+        assert_eq!(found(&scope, Some("/boxed")).await, Ok(2));
+        for name in [id(1), "/local".to_owned(), "/other".to_owned()] {
+            assert_eq!(found(&scope, Some(&name)).await, Err(ErrorCode::PermissionDenied));
+        }
         assert_eq!(found(&scope, None).await, Err(ErrorCode::InvalidArgument));
-        assert_eq!(scope.open(&Two, "/x").await.unwrap().mode, ExecutionMode::Sandbox);
+        assert_eq!(scope.open(&Two, "/boxed").await.unwrap().id, WorkspaceId::from_number(2));
+        assert_eq!(scope.open(&Two, "/x").await.unwrap_err().code, ErrorCode::PermissionDenied);
     }
 
     #[tokio::test]

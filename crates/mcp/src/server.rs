@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode,
+    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -31,8 +32,8 @@ mostly a hint; repeat the call only if it says `retryable`.
 - What is too long is cut, and the result says where the rest is: `process_output` with the process \
 and the offset, `read` with the next line.
 - Start servers and other long work with `run` and `background`, then look with `process_output` and \
-end it with `process_kill`. Everything else that a command starts is gone when it ends, times out or \
-is cancelled.";
+end it with `process_kill`. When a command times out or is cancelled, all that it started is gone; \
+what one that ends has put in the background itself goes on, and `process_kill` ends it.";
 
 /// How commands are run that say nothing else.
 pub struct CommandSettings {
@@ -117,6 +118,19 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params("no list of tools has this cursor", None));
         }
         Ok(ListToolsResult::with_all_items(TOOLS.iter().map(|entry| entry.tool.clone()).collect()))
+    }
+
+    /// What is called as a tool is, but not in its form.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if request.method == "tools/call" {
+            let message = "`params` needs `name`, a text, and may have `arguments`, an object";
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {

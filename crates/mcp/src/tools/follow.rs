@@ -38,6 +38,12 @@ impl Stream {
         self.capture.push(bytes);
     }
 
+    /// What is not there to be read, from an offset on.
+    fn lost(&mut self, offset: u64, length: u64) {
+        self.beyond.get_or_insert(offset);
+        self.capture.skip(length);
+    }
+
     fn finish(self) -> (String, Option<u64>) {
         let Captured { head, tail, omitted_bytes } = self.capture.finish();
         let mut text = head.to_string_lossy().into_owned();
@@ -89,7 +95,7 @@ pub(crate) async fn follow(
             }
             // Whoever reads as fast as it is written misses nothing; what the disk did not take is
             // told where the rest of the output is.
-            Some(Ok(OutputEvent::Gap { length, .. })) => stdout.capture.skip(length),
+            Some(Ok(OutputEvent::Gap { offset, length, .. })) => stdout.lost(offset, length),
             Some(Ok(OutputEvent::Exit(exit))) => break exit,
             Some(Err(error)) => return Err(error),
             None => {

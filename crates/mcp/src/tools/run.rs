@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stigmer_core::process::{EndReason, ExitStatus, Lifetime, StartProcess, StartedProcess, Stdin};
+use stigmer_core::process::{
+    EndReason, ExitStatus, Lifetime, SignalRequest, StartProcess, StartedProcess, Stdin,
+};
 use stigmer_core::{Capability, Result, ToolError};
 
 use super::follow::{Written, follow};
@@ -135,8 +137,8 @@ impl Operation for Run {
     const TITLE: &'static str = "Run a command";
     const DESCRIPTION: &'static str = "\
 Run a shell command in the workspace and wait for its end. Returns the exit code and what it wrote; \
-a command that fails is a result, not an error. When it ends, times out or is cancelled, nothing \
-that it started is left. Long output is cut in the middle, and `rest` says where process_output \
+a command that fails is a result, not an error. When it times out or is cancelled, nothing that it \
+started is left; what it has put in the background itself goes on when it ends. Long output is cut in the middle, and `rest` says where process_output \
 finds it. Use `background` for servers, watchers and anything that shall go on.";
     const EFFECT: Effect = Effect::Anything;
     type Answer = Ran;
@@ -158,6 +160,11 @@ finds it. Use `background` for servers, watchers and anything that shall go on."
         let running = call.server.running.token();
         let started = executor.start_process(start).await?;
         if background {
+            // Nobody would learn its id.
+            if call.is_unwanted() {
+                executor.signal(&started.id, SignalRequest::Cancel).await?;
+                return Err(taken_back());
+            }
             return Ok(Ran::in_background(started));
         }
         let (exit, written) = follow(&*executor, &started.id, &call, limit).await?;
