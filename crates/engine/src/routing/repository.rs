@@ -67,38 +67,73 @@ const HARMLESS: &[(&str, &[&str])] = &[
             "renames",
         ],
     ),
-    (
-        "extensions",
-        &["compatobjectformat", "objectformat", "partialclone", "preciousobjects", "refstorage"],
-    ),
+    ("extensions", &["compatobjectformat", "objectformat", "preciousobjects", "refstorage"]),
     ("lfs", &["repositoryformatversion"]),
     ("merge", &["conflictstyle", "ff", "log", "renamelimit", "renames", "stat"]),
-    (
-        "remote",
-        &[
-            "fetch",
-            "mirror",
-            "partialclonefilter",
-            "promisor",
-            "prune",
-            "push",
-            "pushurl",
-            "tagopt",
-            "url",
-        ],
-    ),
+    ("remote", &["fetch", "mirror", "prune", "push", "pushurl", "tagopt", "url"]),
     ("submodule", &["active", "branch", "fetchrecursesubmodules", "ignore", "recurse", "url"]),
+];
+
+/// Hooks that only run when something is committed, merged, sent or received (githooks(5)).
+const HOOKS_OF_CHANGES: &[&str] = &[
+    "applypatch-msg",
+    "commit-msg",
+    "post-applypatch",
+    "post-checkout",
+    "post-commit",
+    "post-merge",
+    "post-receive",
+    "post-rewrite",
+    "post-update",
+    "pre-applypatch",
+    "pre-auto-gc",
+    "pre-commit",
+    "pre-merge-commit",
+    "pre-push",
+    "pre-rebase",
+    "pre-receive",
+    "prepare-commit-msg",
+    "proc-receive",
+    "push-to-checkout",
+    "sendemail-validate",
+    "update",
 ];
 
 /// Whether git, in `cwd`, may run what a repository of the workspace names. What cannot be read is taken
 /// to.
 pub(super) fn runs_programs(cwd: &Path, root: &Path) -> bool {
-    let Some(entry) = above(cwd, root, ".git") else { return false };
+    let Some(entry) = above(cwd, root, ".git") else { return is_in_bare(cwd, root) };
     let Some((directory, common)) = git_directories(&entry) else { return true };
+    // Looking at a submodule reads its own settings.
+    let modules = entry.with_file_name(".gitmodules").symlink_metadata().is_ok()
+        || common.join("modules").symlink_metadata().is_ok();
+    if modules || has_other_hooks(&common) {
+        return true;
+    }
     let configurations = [common.join("config"), directory.join("config.worktree")];
     configurations.iter().any(|path| match read(path) {
         Ok(text) => text_runs_programs(&text),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    })
+}
+
+/// Whether git would take a directory at or above `cwd` for a repository without a tree of its own.
+fn is_in_bare(cwd: &Path, root: &Path) -> bool {
+    let has = |place: &Path, name| place.join(name).symlink_metadata().is_ok();
+    let mut places = cwd.ancestors().take_while(|place| place.starts_with(root));
+    places.any(|place| ["HEAD", "objects", "refs"].iter().all(|name| has(place, name)))
+}
+
+/// Whether there are hooks that reading may run, such as `post-index-change` (githooks(5)).
+fn has_other_hooks(common: &Path) -> bool {
+    let entries = match std::fs::read_dir(common.join("hooks")) {
+        Ok(entries) => entries,
+        Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
+    };
+    !entries.map_while(std::result::Result::ok).all(|entry| {
+        let name = entry.file_name();
+        name.to_str()
+            .is_some_and(|name| name.ends_with(".sample") || HOOKS_OF_CHANGES.contains(&name))
     })
 }
 
@@ -133,12 +168,10 @@ fn text_runs_programs(text: &str) -> bool {
         if line.ends_with('\\') {
             return false;
         }
-        if let Some(name) = line.strip_prefix('[') {
-            let Some(name) = name.strip_suffix(']') else { return false };
-            let name = name.split(['"', ' ', '\t']).next().unwrap_or_default();
-            // `[section.subsection]` is an old way to write one.
-            section = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
-            return !name.contains(']');
+        if let Some(rest) = line.strip_prefix('[') {
+            let name = header(rest);
+            section = name.unwrap_or_default().to_ascii_lowercase();
+            return name.is_some();
         }
         let name = line.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
         HARMLESS_SECTIONS.contains(&section.as_str())
@@ -146,6 +179,23 @@ fn text_runs_programs(text: &str) -> bool {
                 .iter()
                 .any(|(known, names)| *known == section && names.contains(&name.as_str()))
     })
+}
+
+/// The section that a line behind its `[` begins, if there is nothing else in it.
+fn header(rest: &str) -> Option<&str> {
+    let end =
+        rest.find(|character: char| !character.is_ascii_alphanumeric() && character != '-')?;
+    let (name, rest) = rest.split_at(end);
+    // `[section.subsection]` is an old way to write one.
+    let old =
+        |sub: &str| sub.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    let sub = |sub: &str| !sub.contains(['"', '\\']);
+    let inside = rest.strip_suffix(']')?;
+    let quoted = inside.trim_start().strip_prefix('"').and_then(|sub| sub.strip_suffix('"'));
+    let plain = inside.is_empty()
+        || inside.strip_prefix('.').is_some_and(old)
+        || (inside.starts_with([' ', '\t']) && quoted.is_some_and(sub));
+    (!name.is_empty() && plain).then_some(name)
 }
 
 #[cfg(test)]
@@ -198,9 +248,37 @@ mod tests {
             "[core",
             "[a]b]\n",
             "[core.x]\nfsmonitor = x",
+            "[diff \"d\"] textconv = x #]",
+            "[includeIf \"gitdir:/\"] path = x #]",
+            "[branch \"a\\\"] [core] fsmonitor = x #\"]",
+            "[remote \"o\"]\npromisor = true",
+            "[extensions]\npartialClone = o",
         ] {
             assert!(text_runs_programs(text), "{text}");
         }
+    }
+
+    #[test]
+    fn hooks_of_reading_bare_repositories_and_submodules_run_programs() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path();
+        std::fs::create_dir_all(root.join(".git/hooks")).unwrap();
+        for harmless in ["pre-commit", "update.sample"] {
+            std::fs::write(root.join(".git/hooks").join(harmless), "").unwrap();
+        }
+        assert!(!runs_programs(root, root));
+        std::fs::write(root.join(".git/hooks/post-index-change"), "").unwrap();
+        assert!(runs_programs(root, root));
+        std::fs::remove_file(root.join(".git/hooks/post-index-change")).unwrap();
+        std::fs::write(root.join(".gitmodules"), "").unwrap();
+        assert!(runs_programs(root, root));
+        let bare = tempfile::tempdir().unwrap();
+        for name in ["objects", "refs", "deep"] {
+            std::fs::create_dir(bare.path().join(name)).unwrap();
+        }
+        assert!(!runs_programs(&bare.path().join("deep"), bare.path()));
+        std::fs::write(bare.path().join("HEAD"), "ref: refs/heads/main").unwrap();
+        assert!(runs_programs(&bare.path().join("deep"), bare.path()));
     }
 
     #[test]
