@@ -373,6 +373,14 @@ fn what_is_no_call_of_a_tool_is_an_error_of_the_protocol() {
     let error = agent.refused("tools/call", json!({ "name": "bash", "arguments": {} }));
     assert_eq!(error["code"], -32602, "{error}");
     assert!(error["message"].as_str().unwrap().contains("process_output"), "{error}");
+    // Models write arguments as text now and then.
+    for odd in
+        [json!({ "name": "run", "arguments": "{}" }), json!({ "name": "run", "arguments": [] })]
+    {
+        let error = agent.refused("tools/call", odd);
+        assert_eq!(error["code"], -32602, "{error}");
+        assert!(error["message"].as_str().unwrap().contains("an object"), "{error}");
+    }
     assert_eq!(agent.refused("tools/explode", json!({}))["code"], -32601);
     let error = agent.refused("tools/list", json!({ "cursor": "page2" }));
     assert_eq!(error["code"], -32602, "{error}");

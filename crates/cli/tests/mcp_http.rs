@@ -155,6 +155,23 @@ fn a_session_brings_calls_progress_and_cancelling_together() {
 }
 
 #[test]
+fn sessions_are_bounded_however_they_begin() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let client = Http::new(&daemon);
+    let first = client.shake_hands();
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    assert_eq!(client.within(&first, &ping).status, 200);
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello() });
+    for _ in 0..256 {
+        let mut reply = client.send("POST", "mcp-method: initialize\r\n", &hello.to_string());
+        reply.rest();
+        assert_eq!(reply.status, 200);
+    }
+    assert_eq!(client.within(&first, &ping).status, 404, "the oldest that nobody uses has gone");
+}
+
+#[test]
 fn a_client_that_hangs_up_takes_its_command_along() {
     let place = Place::new();
     let daemon = Daemon::start(&place);

@@ -164,7 +164,13 @@ impl Skills {
             }
             let path = place::record(&record.name);
             let write = WriteFile { path, content: json.clone().into(), ..WriteFile::default() };
-            self.executor.write_file(write).await?;
+            match self.executor.write_file(write.clone()).await {
+                Err(error) if is_no_record(&error) => {
+                    self.discard(&write.path).await?;
+                    self.executor.write_file(write).await?;
+                }
+                written => drop(written?),
+            }
             // Somebody may have removed the skill between the two.
             if self.is_there(&record).await? {
                 return Ok(());
@@ -298,8 +304,7 @@ impl Skills {
                 Ok(file) => Record::read(name, file.content.as_bytes()),
                 // It was removed meanwhile.
                 Err(error) if error.code == ErrorCode::NotFound && is_file(entry.kind) => continue,
-                // A command can put anything there, such as a link to itself.
-                Err(error) if is_damage(&error) || error.code == ErrorCode::InvalidArgument => None,
+                Err(error) if is_no_record(&error) => None,
                 Err(error) => return Err(error),
             };
             records.push((name.to_owned(), record));
@@ -379,6 +384,12 @@ fn is_damage(error: &ToolError) -> bool {
             | ErrorCode::PermissionDenied
             | ErrorCode::TooLarge
     )
+}
+
+/// Whether something else is where a record shall be: a command can put anything there, such as a link
+/// to itself.
+fn is_no_record(error: &ToolError) -> bool {
+    is_damage(error) || error.code == ErrorCode::InvalidArgument
 }
 
 fn late() -> ToolError {

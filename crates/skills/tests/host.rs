@@ -162,6 +162,29 @@ async fn damage_is_told_and_mended_by_adding_again() {
 }
 
 #[tokio::test]
+async fn what_is_put_in_a_records_place_stops_no_other_skill_and_is_mended_or_removed() {
+    let place = Place::new();
+    place.skills.add(content("other", "one")).await.unwrap();
+    let record = place.root.join(".stigmer/skills/demo.json");
+    let directory = || {
+        fs::create_dir(&record).unwrap();
+        fs::write(record.join("file"), "x").unwrap();
+    };
+    let link = || std::os::unix::fs::symlink("demo.json", &record).unwrap();
+    for put in [&directory as &dyn Fn(), &link] {
+        put();
+        let names = async || place.skills.list().await.unwrap().into_iter().map(|one| one.name);
+        assert_eq!(names().await.collect::<Vec<_>>(), ["demo", "other"]);
+        place.skills.add(content("demo", "one")).await.unwrap();
+        assert!(place.skills.list().await.unwrap().iter().all(|one| one.problem.is_none()));
+        fs::remove_file(&record).unwrap();
+        put();
+        assert!(place.skills.remove("demo").await.unwrap());
+        assert_eq!(names().await.collect::<Vec<_>>(), ["other"]);
+    }
+}
+
+#[tokio::test]
 async fn what_nobody_needs_goes_after_a_day() {
     let place = Place::new();
     let first = place.skills.add(content("demo", "one")).await.unwrap().skill;

@@ -109,3 +109,19 @@ pub(crate) async fn follow(
     let rest = [out, err].into_iter().flatten().min();
     Ok((exit, Written { stdout, stderr, rest }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_told_as_left_out_with_its_offset() {
+        let mut stream = Stream::new(100);
+        stream.push(0, b"begin");
+        stream.lost(5, 1000);
+        stream.push(1005, b"end");
+        let (text, rest) = stream.finish();
+        assert_eq!(rest, Some(5));
+        assert!(text.starts_with("begin") && text.contains("1000 bytes left out"), "{text}");
+    }
+}
