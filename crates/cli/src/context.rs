@@ -22,6 +22,7 @@ use crate::circumstances;
 use crate::commands::workspace::refill;
 use crate::connection::{self, Found, Server};
 use crate::outliving::Outliving;
+use crate::output::Output;
 use crate::places;
 use crate::progress::{Shown, Telling};
 
@@ -216,6 +217,16 @@ pub(crate) fn sandbox_flags(globals: &Globals) -> Vec<(Key, &'static str, String
 pub(crate) fn runtime() -> Result<Runtime> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|error| io("start", "the runtime", &error))
+}
+
+/// Warns of variables that begin as ours do and are none.
+pub(crate) fn warn_of_variables(surroundings: &Surroundings, output: &mut Output) {
+    for (name, near) in configuration::unknown_variables(surroundings) {
+        match near {
+            Some(near) => output.warn(format_args!("{name} has no effect; did you mean {near}?")),
+            None => output.warn(format_args!("{name} has no effect: it is no setting")),
+        }
+    }
 }
 
 /// This process's environment and the user's home, for the engine, which looks at neither.

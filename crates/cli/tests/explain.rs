@@ -50,6 +50,9 @@ fn what_cannot_be_explained_is_said() {
     let place = Place::new();
     place.run(&["explain"]).exits(2);
     place.run(&["explain", "--lines", "ls"]).exits(2);
+    place.run(&["--mode", "local", "explain", "ls"]).exits(2).says(&["--mode", "auto mode"]);
+    place.run(&["--mode", "auto", "explain", "ls"]).ok();
+    place.run(&["--sandbox-image", "x", "explain", "ls"]).exits(2).says(&["--sandbox-image"]);
     place.run(&["explain", "--cwd", "/", "ls"]).exits(2).says(&["is not in the workspace"]);
     std::fs::create_dir(place.work().join(".stigmer")).unwrap();
     place.write(".stigmer/rules.toml", "[lists]\ndevices = ['/dev/sda']\n");

@@ -6,7 +6,7 @@ use std::io::{BufRead, Read as _};
 use clap::Args;
 use serde::Serialize;
 use stigmer_core::process::Command;
-use stigmer_core::{ByteString, FilePath, Result, ToolError};
+use stigmer_core::{ByteString, ExecutionMode, FilePath, Result, ToolError};
 use stigmer_engine::{Configuration, Router, Verdict, Workspace};
 
 use crate::arguments::{Globals, bytes};
@@ -58,6 +58,17 @@ struct Explained<'a> {
 
 impl Explain {
     pub(crate) fn run(self, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
+        if let Some(mode) = globals.mode.filter(|mode| *mode != ExecutionMode::Auto) {
+            let reason = format!("is {mode}, and lanes are of auto mode");
+            return Err(ToolError::invalid_argument("--mode", reason)
+                .with_hint("leave it out")
+                .into());
+        }
+        if globals.sandbox_image.is_some() {
+            let reason = "does not change the lane of a command";
+            let error = ToolError::invalid_argument("--sandbox-image", reason);
+            return Err(error.with_hint("leave it out").into());
+        }
         let router = self.router(globals)?;
         if self.lines {
             each_line(std::io::stdin().lock(), |line| {

@@ -44,14 +44,7 @@ impl Mcp {
         if globals.mode.is_none() {
             configuration::refuse_unknown_modes(&surroundings)?;
         }
-        for (name, near) in configuration::unknown_variables(&surroundings) {
-            match near {
-                Some(near) => {
-                    output.warn(format_args!("{name} has no effect; did you mean {near}?"));
-                }
-                None => output.warn(format_args!("{name} has no effect: it is no setting")),
-            }
-        }
+        context::warn_of_variables(&surroundings, output);
         let settings = Settings::read(globals, surroundings)?;
         let launcher = match settings.server {
             // Supervisors are forked before this process has a second thread or a runtime.
