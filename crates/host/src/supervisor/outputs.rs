@@ -70,8 +70,12 @@ impl Outputs {
         self.open.iter().map(|output| &output.descriptor)
     }
 
-    /// Reads each output that is ready once into the log, and lets go of those that have ended. What
-    /// a holder, who has read all before `held`, leaves no room for waits.
+    /// Reads what each output that is ready holds now into the log, and lets go of those that have
+    /// ended. What a holder, who has read all before `held`, leaves no room for waits.
+    ///
+    /// One output is emptied before the next is looked at: what a command writes to the other one last,
+    /// mostly why it failed, would else come to lie before what it wrote earlier, and with it be dropped
+    /// from a log that is full.
     pub(super) fn read_ready(
         &mut self,
         ready: &[PollFlags],
@@ -80,18 +84,40 @@ impl Outputs {
     ) {
         let mut ended = Vec::new();
         for (index, ready) in ready.iter().enumerate() {
-            // What one output had may have taken the room of the other.
-            if ready.is_empty() || !log.has_room(held) {
+            if ready.is_empty() {
                 continue;
             }
-            // Standard output comes first, as most commands write it first.
-            if self.read(index, usize::MAX, log) == Read::End {
-                ended.push(index);
+            // Standard output comes first, as most commands write it first. Of an end there is nothing
+            // to count, and yet it has to be read.
+            let mut left = self.waiting(index).max(1);
+            while left > 0 {
+                // What one output had may have taken the room of the other, too.
+                if !log.has_room(held) {
+                    return self.let_go(ended);
+                }
+                match self.read(index, usize::MAX, log) {
+                    Read::Some(count) => left = left.saturating_sub(count),
+                    Read::Nothing => break,
+                    Read::End => {
+                        ended.push(index);
+                        break;
+                    }
+                }
             }
         }
+        self.let_go(ended);
+    }
+
+    fn let_go(&mut self, ended: Vec<usize>) {
         for index in ended.into_iter().rev() {
             self.open.remove(index);
         }
+    }
+
+    /// How many bytes an output holds.
+    fn waiting(&self, index: usize) -> usize {
+        let waiting = rustix::io::ioctl_fionread(&self.open[index].descriptor).unwrap_or(0);
+        usize::try_from(waiting).unwrap_or(usize::MAX)
     }
 
     /// Takes what was written before the command ended, and no more: processes that it left behind
@@ -106,8 +132,7 @@ impl Outputs {
             let terminal = self.open[index].kind == OutputKind::Terminal;
             let mut settled = Instant::now() + TERMINAL_SETTLE;
             let mut bound = TERMINAL_BOUND;
-            let waiting = rustix::io::ioctl_fionread(&self.open[index].descriptor).unwrap_or(0);
-            let mut left = usize::try_from(waiting).unwrap_or(usize::MAX);
+            let mut left = self.waiting(index);
             while terminal || left > 0 {
                 if overrun == Overrun::Wait && !log.has_room(held) {
                     return false;
@@ -156,5 +181,45 @@ impl Outputs {
             // A terminal whose last user is gone says EIO.
             Err(_) => Read::End,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    #[test]
+    fn what_was_written_last_to_the_other_output_comes_last() {
+        let scratch = tempfile::tempdir().unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let directory = rustix::fs::open(scratch.path(), flags, Mode::empty()).unwrap();
+        let pipe = || pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let ((out, to_out), (err, to_err)) = (pipe(), pipe());
+        // A log takes an eighth of its cap at a time.
+        let mut log = LogWriter::new(directory, 64 << 10);
+        assert!(log.chunk_limit() < PIPE_SIZE / 4);
+        let mut outputs = Outputs::new(vec![(OutputKind::Stdout, out), (OutputKind::Stderr, err)]);
+        rustix::io::write(&to_out, &vec![b'o'; PIPE_SIZE]).unwrap();
+        rustix::io::write(&to_err, b"why").unwrap();
+        outputs.read_ready(&[PollFlags::IN, PollFlags::IN], &mut log, None);
+        assert_eq!(log.end(), PIPE_SIZE as u64 + 3);
+        drop(log);
+        let mut names: Vec<_> =
+            std::fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        let last = std::fs::read(names.last().unwrap()).unwrap();
+        assert!(last.ends_with(b"why"), "{} segments", names.len());
+        drop((to_out, to_err));
+        outputs.read_ready(
+            &[PollFlags::HUP, PollFlags::HUP],
+            &mut LogWriter::new(
+                rustix::fs::open(scratch.path(), flags, Mode::empty()).unwrap(),
+                64 << 10,
+            ),
+            None,
+        );
+        assert_eq!(outputs.descriptors().count(), 0, "both have ended");
     }
 }
