@@ -65,6 +65,10 @@ pub struct PlaceStatus {
     /// What whoever relies on it should know: limits that are only watched, files that are a copy.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Toolchains (`python`, `node`) whose state lives in it, so that auto mode sends their commands
+    /// there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinity: Vec<String>,
 }
 
 /// How far the making of a place is, for people who wait.

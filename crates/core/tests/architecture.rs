@@ -20,7 +20,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-docker", &["stigmer-core", "stigmer-api"]),
     (
         "stigmer-engine",
-        &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
+        &[
+            "stigmer-core",
+            "stigmer-guard",
+            "stigmer-host",
+            "stigmer-route",
+            "stigmer-api",
+            "stigmer-docker",
+        ],
     ),
     ("stigmer-mcp", &["stigmer-core", "stigmer-api"]),
     (

@@ -142,6 +142,7 @@ impl Engine {
                 image: None,
                 created_ms: None,
                 notes: Vec::new(),
+                affinity: Vec::new(),
             });
         }
         // What is kept with it may be new.
@@ -175,6 +176,7 @@ impl Engine {
                     image: None,
                     created_ms: None,
                     notes: Vec::new(),
+                    affinity: Vec::new(),
                 });
             }
         }

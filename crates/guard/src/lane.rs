@@ -41,20 +41,6 @@ impl fmt::Display for HostLane {
     }
 }
 
-/// What is enforced on a command, for its result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Enforced {
-    /// The lane.
-    pub lane: HostLane,
-    /// The version of Landlock's interface whose rights are used.
-    pub landlock: u32,
-    /// Whether it runs in namespaces of its own.
-    pub namespaces: bool,
-    /// Whether it may send signals to its own processes only by Landlock (version 6 on); if not, the
-    /// read-only lane sends none at all.
-    pub scoped_signals: bool,
-}
-
 /// Why a command does not run in a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {

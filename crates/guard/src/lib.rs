@@ -20,9 +20,9 @@ mod seccomp;
 mod variables;
 mod view;
 
-pub use denials::{Denial, Denials};
+pub use denials::Denials;
 pub use entry::Entry;
-pub use lane::{Enforced, HostLane, Refusal};
+pub use lane::{HostLane, Refusal};
 pub use plan::{Pending, Plan, plan};
 pub use policy::Policy;
 pub use probe::Probe;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
+use stigmer_core::Enforced;
 use tempfile::TempDir;
 
 use crate::data;
@@ -16,7 +17,7 @@ use crate::denials::{Denials, Judge};
 use crate::entry::{Entry, Inner, random};
 use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
-use crate::lane::{Enforced, HostLane, Refusal};
+use crate::lane::{HostLane, Refusal};
 use crate::look::{Kind, Look, Machine};
 use crate::masks::{Mount, layout};
 use crate::namespaces::Identity;
@@ -40,6 +41,7 @@ const FIRST_LINE: usize = 256;
 /// A lane for one command. Lives in the supervisor until nothing of the command is left: it holds the
 /// private directory of the read-only lane.
 pub struct Plan {
+    lane: HostLane,
     enforced: Enforced,
     workspace: PathBuf,
     cwd: PathBuf,
@@ -172,6 +174,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         environment.push(("TMPDIR".into(), scratch.path().into()));
     }
     Ok(Plan {
+        lane,
         enforced,
         workspace,
         cwd,
@@ -222,7 +225,7 @@ impl Plan {
     /// # Errors
     /// [`Refusal::Io`] if the system is out of something, or the workspace is gone.
     pub fn entry(&self) -> Result<(Entry, Pending), Refusal> {
-        let lane = self.enforced.lane;
+        let lane = self.lane;
         let version = self.enforced.landlock;
         let made = |error: String| Refusal::io("make Landlock's rules", error);
         let mut places = rules::begin(version).map_err(made)?;

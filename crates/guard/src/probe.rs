@@ -4,9 +4,10 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lane::{Enforced, HostLane, Refusal};
+use crate::lane::{HostLane, Refusal};
 use crate::namespaces;
 use crate::rules::{LEAST, SCOPED};
+use stigmer_core::Enforced;
 
 /// What this kernel lets this user do. Taken once by a program: it does not change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +58,6 @@ impl Probe {
             return Err(Refusal::Unsupported { lane, reason: missing.join("; ") });
         }
         Ok(Enforced {
-            lane,
             landlock: self.landlock.min(SCOPED),
             namespaces: lane == HostLane::Workspace,
             scoped_signals: self.landlock >= SCOPED,

@@ -22,6 +22,8 @@ use stigmer_core::{
 use tokio::sync::Semaphore;
 
 use crate::files::WriteLocks;
+#[cfg(feature = "lanes")]
+use crate::process::{Confined, Confinement};
 use crate::process::{ProcessOptions, Processes};
 use crate::search::{Stop, StopOnDrop};
 use crate::{Resolver, Root, files, search, transfer, watch};
@@ -140,6 +142,33 @@ impl HostExecutor {
             search(root, &stop)
         })
         .await
+    }
+}
+
+#[cfg(feature = "lanes")]
+impl HostExecutor {
+    /// Starts a command in a lane of auto mode. Does not return while it may yet be discarded.
+    ///
+    /// # Errors
+    /// As `start_process`.
+    pub async fn start_confined(
+        &self,
+        request: StartProcess,
+        confinement: &Confinement,
+    ) -> Result<Confined<StartedProcess>> {
+        self.processes.start_confined(&self.root, request, confinement).await
+    }
+
+    /// Runs a command in a lane of auto mode to its end.
+    ///
+    /// # Errors
+    /// As `execute`.
+    pub async fn execute_confined(
+        &self,
+        request: Execute,
+        confinement: &Confinement,
+    ) -> Result<Confined<Executed>> {
+        self.processes.execute_confined(&self.root, request, confinement).await
     }
 }
 

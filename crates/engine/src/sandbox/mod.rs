@@ -397,6 +397,7 @@ impl Sandboxes {
             image: None,
             created_ms: None,
             notes: nothing.then(|| "there was nothing to remove".to_owned()).into_iter().collect(),
+            affinity: Vec::new(),
         })
     }
 

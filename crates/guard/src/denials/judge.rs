@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::Denial;
 use super::denial;
 use super::target::{Reach, Target};
 use crate::grants::is_carved;
 use crate::lane::HostLane;
 use crate::look::{Kind, Look, Machine};
 use crate::roots::{Right, Root};
+use stigmer_core::Denial;
 
 /// What a lane lets a command do with which paths. All paths are real paths.
 #[derive(Clone, Debug)]

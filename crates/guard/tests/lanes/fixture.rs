@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use stigmer_guard::{Denial, HostLane, Plan, Policy, Probe, Refusal, plan};
+use stigmer_core::Denial;
+use stigmer_guard::{HostLane, Plan, Policy, Probe, Refusal, plan};
 
 /// Longer than any of these commands takes.
 const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };

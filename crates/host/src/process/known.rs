@@ -49,7 +49,7 @@ impl Processes {
         wanted: &Wanted,
     ) -> Result<Option<StartedProcess>> {
         let started =
-            StartedProcess { id: id.clone(), place: Place::Host, lane: None, executable: None };
+            StartedProcess { id: id.clone(), place: Place::Host, routing: None, executable: None };
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let directory = match self.open(id) {

@@ -3,6 +3,7 @@
 //! The truth is on disk and in each command's supervisor; nothing here has to survive for a command
 //! to go on.
 
+mod confined;
 mod connection;
 mod execute;
 mod fresh;
@@ -23,6 +24,7 @@ use stigmer_core::{ByteString, FilePath, ProcessId, Result, ToolError};
 
 use crate::supervisor::Launcher;
 use crate::supervisor::record::{self, ProcessRecord};
+pub use confined::{Confined, Confinement};
 use fresh::Fresh;
 
 /// Which processes an executor knows.

@@ -79,7 +79,7 @@ pub(crate) fn supervise(job: Job) {
         Ok((mut supervisor, executable)) => {
             drop(cwd);
             first.launched = true;
-            first.reply(&Reply::Started { version: VERSION, executable });
+            first.reply(&Reply::Started { version: VERSION, executable, routing: None });
             supervisor.clients.push(first);
             supervisor.news.started();
             supervisor.run();
@@ -572,6 +572,7 @@ impl Supervisor {
             memory_limit: if ran_out { self.memory.limit() } else { None },
             cause: None,
             survivors,
+            denied: None,
         };
         // If even the room that was kept cannot be written there is nobody to tell: clients that
         // are connected learn it all the same, others will find the process lost.
