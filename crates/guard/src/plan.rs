@@ -19,7 +19,7 @@ use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
 use crate::look::{Kind, Look, Machine};
-use crate::masks::{Mount, layout};
+use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
 use crate::policy::Policy;
 use crate::probe::Probe;
@@ -70,6 +70,7 @@ struct Layout {
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
+    fences: Vec<PathBuf>,
 }
 
 /// Works out a lane for a command.
@@ -105,7 +106,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let mut all = roots.all.clone();
     let mut scratch = None;
     let mut inner = None;
-    let mut judge_private = Vec::new();
+    let (mut judge_private, mut fences) = (Vec::new(), Vec::new());
     let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
     match lane {
         HostLane::ReadOnly => {
@@ -133,6 +134,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
+            fences.clone_from(&layout.fences);
             let paths = |hold| {
                 let held = layout.held.iter().filter(move |held| held.hold == hold);
                 held.map(|held| workspace.join(&held.path))
@@ -162,6 +164,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         held: held_paths,
         in_place,
         private: judge_private,
+        fences,
         devices,
     };
     for name in &policy.programs {
@@ -248,7 +251,7 @@ impl Plan {
         let inner = match &self.inner {
             None => None,
             Some(inner) => {
-                let Layout { mounts, homes, held, private } = inner;
+                let Layout { mounts, homes, held, private, .. } = inner;
                 let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
@@ -414,7 +417,9 @@ fn layout_of(
         carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
-    let mounts = layout(&covers, &private, &carved, &kept, workspace);
+    let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
+    let fences = fences(&private, &inner, workspace);
+    let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
     let (mut held, missing) = repository::held(workspace, look)?;
     if !missing.is_empty() {
         for path in &missing {
@@ -423,7 +428,8 @@ fn layout_of(
         }
         held = repository::held(workspace, look)?.0;
     }
-    Ok(Layout { mounts, homes: home.map(Path::to_owned).into_iter().collect(), held, private })
+    let homes = home.map(Path::to_owned).into_iter().collect();
+    Ok(Layout { mounts, homes, held, private, fences })
 }
 
 /// Makes a directory in the workspace, without following links that are there.
