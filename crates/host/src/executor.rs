@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::files::WriteLocks;
 use crate::process::{Confined, Confinement, ProcessOptions, Processes};
 use crate::search::{Stop, StopOnDrop};
-use crate::{Resolver, Root, files, search, transfer, watch};
+use crate::{Held, Resolver, Root, files, search, transfer, watch};
 
 /// How many searches run at once however few processors there are, so that a short one need not wait
 /// for a few long ones.
@@ -79,12 +79,26 @@ impl HostExecutor {
     /// # Errors
     /// `not_found`, `not_a_directory` or `permission_denied` for the root or the state directory.
     pub fn open(options: HostOptions) -> Result<Self> {
+        let root = Root::open(&options.root, options.resolver)?;
+        Ok(Self::with(root, options))
+    }
+
+    /// Opens a workspace of which no operation on files changes what is held.
+    ///
+    /// # Errors
+    /// As [`HostExecutor::open`].
+    pub fn open_holding(options: HostOptions, held: Held) -> Result<Self> {
+        let root = Root::open(&options.root, options.resolver)?.holding(held);
+        Ok(Self::with(root, options))
+    }
+
+    fn with(root: Root, options: HostOptions) -> Self {
+        let root = Arc::new(root);
         let capabilities = Self::can();
-        let root = Arc::new(Root::open(&options.root, options.resolver)?);
         let locks = Arc::new(WriteLocks::new(&options.state));
         let workspace = FilePath::from(root.path());
         let processes = Processes::new(&options.state, workspace, options.processes);
-        Ok(Self { root, locks, processes, capabilities })
+        Self { root, locks, processes, capabilities }
     }
 
     /// What every one of these can do.
@@ -110,6 +124,11 @@ impl HostExecutor {
     /// it may have been deleted and made anew, or moved.
     pub fn is_at(&self, path: &Path) -> bool {
         self.root.is_at(path)
+    }
+
+    /// Whether there is a record of a command, of this workspace if that is the scope. Nobody is asked.
+    pub fn knows(&self, id: &ProcessId) -> bool {
+        self.processes.knows(id)
     }
 
     /// Runs blocking file work off the asynchronous threads.
