@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::{Executed, ExitStatus, OutputEvent, ProcessInfo, StartedProcess};
 use crate::{ByteString, Lane};
 
 /// How auto mode treated a command.
@@ -84,5 +85,60 @@ impl Denied {
     /// Whether nothing was refused.
     pub fn is_empty(&self) -> bool {
         self.denials.is_empty() && self.omitted == 0
+    }
+}
+
+/// What can say how auto mode treated a command.
+///
+/// Something in a container could say so, too, and claim a lane of the host. Whoever hears from there
+/// leaves it out.
+pub trait WithoutLanes {
+    /// The same, saying nothing of lanes and of what was refused in them.
+    #[must_use]
+    fn without_lanes(self) -> Self;
+}
+
+impl WithoutLanes for StartedProcess {
+    fn without_lanes(self) -> Self {
+        Self { routing: None, ..self }
+    }
+}
+
+impl WithoutLanes for ExitStatus {
+    fn without_lanes(self) -> Self {
+        Self { denied: None, ..self }
+    }
+}
+
+impl WithoutLanes for Executed {
+    fn without_lanes(self) -> Self {
+        Self { routing: None, exit: self.exit.without_lanes(), ..self }
+    }
+}
+
+impl WithoutLanes for ProcessInfo {
+    fn without_lanes(self) -> Self {
+        Self { routing: None, exit: self.exit.without_lanes(), ..self }
+    }
+}
+
+impl WithoutLanes for OutputEvent {
+    fn without_lanes(self) -> Self {
+        match self {
+            Self::Exit(exit) => Self::Exit(exit.without_lanes()),
+            other => other,
+        }
+    }
+}
+
+impl<T: WithoutLanes> WithoutLanes for Option<T> {
+    fn without_lanes(self) -> Self {
+        self.map(T::without_lanes)
+    }
+}
+
+impl<T: WithoutLanes> WithoutLanes for Vec<T> {
+    fn without_lanes(self) -> Self {
+        self.into_iter().map(T::without_lanes).collect()
     }
 }
