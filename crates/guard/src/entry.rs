@@ -285,12 +285,3 @@ fn end_as(status: libc::c_int) -> ! {
     // A signal that ends nobody by default cannot have ended the command.
     exit(128 + signal)
 }
-
-/// A random number, from the kernel.
-pub(crate) fn random() -> io::Result<u64> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let mut bytes = [0; 8];
-    let source = openat(CWD, c"/dev/urandom", flags, Mode::empty())?;
-    rustix::io::read(&source, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
-}

@@ -16,6 +16,7 @@ mod probe;
 mod repository;
 mod roots;
 mod rules;
+mod scratch;
 mod seccomp;
 mod variables;
 mod view;
