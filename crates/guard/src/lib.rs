@@ -3,6 +3,7 @@
 mod data;
 mod denials;
 mod entry;
+mod family;
 mod grants;
 mod handover;
 mod lane;
