@@ -240,15 +240,6 @@ impl Engine {
         }
     }
 
-    /// Forgets which toolchains' state lives in the place of a workspace: auto mode sends their commands
-    /// where it would without. What is installed there stays.
-    ///
-    /// # Errors
-    /// As [`Engine::place_status`].
-    pub async fn reset_affinity(&self, name: &str) -> Result<PlaceStatus> {
-        self.place_status(name).await
-    }
-
     /// Pulls the image that the settings name, whether it is there or not.
     ///
     /// # Errors
