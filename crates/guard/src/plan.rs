@@ -319,11 +319,15 @@ fn temporary(policy: &Policy) -> PathBuf {
     places.into_iter().find(writable).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-fn unfit(path: &Path, reason: &'static str) -> Refusal {
+pub(crate) fn unfit(path: &Path, reason: &'static str) -> Refusal {
     Refusal::Unfit { path: path.to_owned(), reason }
 }
 
-fn workspace(policy: &Policy, home: Option<&Path>, look: &impl Look) -> Result<PathBuf, Refusal> {
+pub(crate) fn workspace(
+    policy: &Policy,
+    home: Option<&Path>,
+    look: &impl Look,
+) -> Result<PathBuf, Refusal> {
     let given = &policy.workspace;
     let Some((workspace, Kind::Directory)) = look.real(given) else {
         return Err(unfit(given, "is no directory"));

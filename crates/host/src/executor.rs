@@ -23,11 +23,9 @@ use stigmer_core::{
 use tokio::sync::Semaphore;
 
 use crate::files::WriteLocks;
-#[cfg(feature = "lanes")]
-use crate::process::{Confined, Confinement};
-use crate::process::{ProcessOptions, Processes};
+use crate::process::{Confined, Confinement, ProcessOptions, Processes};
 use crate::search::{Stop, StopOnDrop};
-use crate::{Resolver, Root, files, search, transfer, watch};
+use crate::{Held, Resolver, Root, files, search, transfer, watch};
 
 /// How many searches run at once however few processors there are, so that a short one need not wait
 /// for a few long ones.
@@ -84,13 +82,27 @@ impl HostExecutor {
     /// # Errors
     /// `not_found`, `not_a_directory` or `permission_denied` for the root or the state directory.
     pub fn open(options: HostOptions) -> Result<Self> {
+        let root = Root::open(&options.root, options.resolver)?;
+        Ok(Self::with(root, options))
+    }
+
+    /// Opens a workspace of which no operation on files changes what is held.
+    ///
+    /// # Errors
+    /// As [`HostExecutor::open`].
+    pub fn open_holding(options: HostOptions, held: Held) -> Result<Self> {
+        let root = Root::open(&options.root, options.resolver)?.holding(held);
+        Ok(Self::with(root, options))
+    }
+
+    fn with(root: Root, options: HostOptions) -> Self {
+        let root = Arc::new(root);
         let capabilities = Self::can();
-        let root = Arc::new(Root::open(&options.root, options.resolver)?);
         let locks = Arc::new(WriteLocks::new(&options.state));
         let workspace = FilePath::from(root.path());
         let planted = options.processes.records.is_some();
         let processes = Processes::new(&options.state, workspace, options.processes);
-        Ok(Self { root, locks, processes, capabilities, planted })
+        Self { root, locks, processes, capabilities, planted }
     }
 
     /// What every one of these can do.
@@ -116,6 +128,11 @@ impl HostExecutor {
     /// it may have been deleted and made anew, or moved.
     pub fn is_at(&self, path: &Path) -> bool {
         self.root.is_at(path)
+    }
+
+    /// Whether there is a record of a command, of this workspace if that is the scope. Nobody is asked.
+    pub fn knows(&self, id: &ProcessId) -> bool {
+        self.processes.knows(id)
     }
 
     /// What records tell, without what they may not tell.
@@ -154,7 +171,6 @@ impl HostExecutor {
     }
 }
 
-#[cfg(feature = "lanes")]
 impl HostExecutor {
     /// Starts a command in a lane of auto mode. Does not return while it may yet be discarded.
     ///
