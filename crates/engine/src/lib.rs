@@ -30,7 +30,7 @@ use stigmer_host::{Held, HostExecutor, HostOptions, ProcessOptions};
 use audit::Audited;
 use auto::{AutoWorkspace, Confining};
 use cache::{Cache, Kept};
-use sandbox::{Factory, Sandboxes};
+use sandbox::Sandboxes;
 use store::Store;
 
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
@@ -38,7 +38,7 @@ pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 pub use auto::RouteCount;
 pub use configuration::{Configuration, Sources, Surroundings};
 pub use routing::{Explanation, Router};
-pub use sandbox::LOCAL_IMAGE;
+pub use sandbox::{Factory, LOCAL_IMAGE};
 pub use secret::{REDACTED, Secret};
 pub use stigmer_route::Verdict;
 pub use workspace::Workspace;
@@ -79,20 +79,19 @@ impl Engine {
         launcher: Option<Launcher>,
         scope: ProcessScope,
     ) -> Self {
-        Self::with_managers(configuration, launcher, scope, Box::new(docker))
+        Self::with_managers(configuration, launcher.map(Arc::new), scope, Box::new(docker))
     }
 
-    /// An engine whose sandboxes are got from elsewhere.
-    pub(crate) fn with_managers(
+    /// An engine whose sandboxes are got from elsewhere: for tests, and a backend of one's own.
+    pub fn with_managers(
         configuration: Configuration,
-        launcher: Option<Launcher>,
+        launcher: Option<Arc<Launcher>>,
         scope: ProcessScope,
         make: Factory,
     ) -> Self {
         let state = configuration.state_directory().ok();
         let sandboxes = Sandboxes::new(configuration.clone(), make);
         let journal = state.map(|state| Arc::new(Journal::new(journal::directory(&state))));
-        let launcher = launcher.map(Arc::new);
         let (shared, told) = (Arc::clone(&sandboxes), journal.clone());
         let auto = auto::Shared::new(configuration.clone(), shared, told);
         Self { configuration, launcher, scope, journal, cache: Mutex::default(), sandboxes, auto }

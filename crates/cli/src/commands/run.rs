@@ -84,6 +84,7 @@ impl Run {
                 output.json(&started)?;
             } else {
                 output.line(&started.id)?;
+                output.routed(started.routing.as_deref());
             }
             return Ok(0);
         }
@@ -227,5 +228,7 @@ fn remark(
         EndReason::Lost => output.lost(id, exit),
         EndReason::Exited | EndReason::Signalled => {}
     }
+    output.routed(started.routing.as_deref());
+    output.refused(id, exit);
     output.survivors(exit);
 }

@@ -198,6 +198,3 @@ impl AutoWorkspace {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

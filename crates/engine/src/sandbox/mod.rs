@@ -46,8 +46,7 @@ const MOST_MANAGERS: usize = 32;
 pub(crate) const NOTHING_TO_REMOVE: &str = "there was nothing to remove";
 
 /// Makes what gets places, made like this.
-pub(crate) type Factory =
-    Box<dyn Fn(DockerOptions) -> Result<Arc<dyn WorkspaceManager>> + Send + Sync>;
+pub type Factory = Box<dyn Fn(DockerOptions) -> Result<Arc<dyn WorkspaceManager>> + Send + Sync>;
 
 /// All sandboxes of one home.
 pub(crate) struct Sandboxes {
