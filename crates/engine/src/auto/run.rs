@@ -314,11 +314,10 @@ fn check(start: &StartProcess) -> Result<()> {
 /// The home directory that a command would have: the last word counts.
 fn home_of(start: &StartProcess) -> Option<PathBuf> {
     const HOME: &[u8] = b"HOME";
-    let declared = start.variables.iter().map(|(name, value)| (name, value));
     let callers = start.caller.iter().flat_map(|caller| &caller.environment);
-    let all = callers.map(|(name, value)| (name, value)).chain(declared);
-    let last = all.filter(|(name, _)| name.as_bytes() == HOME).last();
-    last.map(|(_, value)| value.as_path().to_owned())
+    let last = callers.rev().find(|(name, _)| name.as_bytes() == HOME).map(|(_, value)| value);
+    let home = start.variables.get(&ByteString::from(HOME)).or(last)?;
+    Some(home.as_path().to_owned())
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
