@@ -3,6 +3,7 @@
 mod data;
 mod denials;
 mod entry;
+mod family;
 mod grants;
 mod handover;
 mod lane;
@@ -17,6 +18,7 @@ mod probe;
 mod repository;
 mod roots;
 mod rules;
+mod scratch;
 mod seccomp;
 mod variables;
 mod view;
