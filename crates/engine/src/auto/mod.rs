@@ -19,6 +19,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use stigmer_api::RequestContext;
 use stigmer_core::event::EventKind;
+use stigmer_core::manager::Progress;
 use stigmer_core::{
     Capabilities, Capability, ExecutionMode, FilePath, ProcessId, Result, Routing, WorkspaceId,
 };
@@ -54,7 +55,11 @@ pub(crate) struct Shared {
     sandboxes: Arc<Sandboxes>,
     journal: Option<Arc<Journal>>,
     tally: Tally,
+    listener: Mutex<Option<OwnedListener>>,
 }
+
+/// Is told how far the making of a sandbox is that a command waits for. It must not block.
+pub type OwnedListener = Arc<dyn Fn(Progress) + Send + Sync>;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +73,17 @@ impl Shared {
         sandboxes: Arc<Sandboxes>,
         journal: Option<Arc<Journal>>,
     ) -> Arc<Self> {
-        Arc::new(Self { configuration, sandboxes, journal, tally: Tally::default() })
+        let (tally, listener) = Default::default();
+        Arc::new(Self { configuration, sandboxes, journal, tally, listener })
+    }
+
+    /// Has somebody told of sandboxes that are made while a command waits.
+    pub(crate) fn listen(&self, listener: OwnedListener) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    fn listener(&self) -> Option<OwnedListener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many commands each rule has sent to each lane.
