@@ -34,6 +34,9 @@ const NO_WORKSPACES: &[&str] = &[
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr", "/var/run",
 ];
 
+/// Names in a directory that take about as long to list as those take that are asked for one by one.
+const MOST_LISTED: usize = 256;
+
 /// As much of a script as the kernel reads to find its interpreter (`execve(2)`).
 const FIRST_LINE: usize = 256;
 
@@ -77,9 +80,14 @@ struct Layout {
 /// A [`Refusal`] that says why the command does not run in this lane. There is no lesser form of it.
 pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refusal> {
     let enforced = probe.level(lane)?;
-    let look = &Remembered::default();
+    let mut look = Remembered::default();
+    look.list(Path::new("/"), MOST_LISTED);
     let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
-    let workspace = workspace(policy, home.as_deref(), look)?;
+    let workspace = workspace(policy, home.as_deref(), &look)?;
+    // About each place in it, were it not listed.
+    home.iter().for_each(|home| look.list(home, usize::MAX));
+    look.list(&workspace, MOST_LISTED);
+    let look = &look;
     let cwd = match look.real(&workspace.join(&policy.cwd)) {
         Some((cwd, Kind::Directory)) if cwd.starts_with(&workspace) => cwd,
         _ => return Err(unfit(&policy.cwd, "is no directory in the workspace")),
@@ -147,7 +155,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     granted.push(directory("/dev".into(), Right::List));
     let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
     let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
-    let devices = devices.filter_map(|path| Some(look.real(&path)?.0)).collect();
+    let devices = devices.collect();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
     let judge = Judge {
