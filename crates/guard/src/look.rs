@@ -43,6 +43,10 @@ pub(crate) trait Look {
     fn kind(&self, path: &Path) -> Option<Kind>;
     /// The names in a directory in their order, each with what it is.
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>>;
+    /// The same, unless they are many.
+    fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        self.names(path)
+    }
     /// Whether the caller may read it.
     fn may_read(&self, path: &Path) -> bool;
 }
@@ -231,6 +235,10 @@ impl Look for Remembered {
             Some((_, names)) => Some(names.clone()),
             None => Machine.names(path),
         }
+    }
+
+    fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        Some(self.listed.iter().find(|(listed, _)| listed == path)?.1.clone())
     }
 
     fn may_read(&self, path: &Path) -> bool {

@@ -19,6 +19,7 @@ use crate::lane::{HostLane, Refusal};
 use crate::look::{Kind, Look, Remembered};
 use crate::masks::{Mount, layout};
 use crate::namespaces::Identity;
+use crate::planted::Before;
 use crate::policy::Policy;
 use crate::probe::Probe;
 use crate::repository::{self, Held, Hold};
@@ -72,6 +73,7 @@ struct Layout {
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
+    before: Before,
 }
 
 /// Works out a lane for a command.
@@ -217,6 +219,15 @@ impl Plan {
         &self.cwd
     }
 
+    /// What a command in the workspace lane has left that others execute or obey, and that could not be
+    /// held, as paths in the workspace: settings of agents and editors where there were none, a new
+    /// repository, instructions for agents and services that are new or changed. Some calls for each place
+    /// that is known, when the command has ended.
+    pub fn planted(&self) -> Vec<PathBuf> {
+        let inner = self.inner.as_ref();
+        inner.map(|inner| inner.before.changed(&self.workspace)).unwrap_or_default()
+    }
+
     /// The private directory of the read-only lane.
     pub fn scratch(&self) -> Option<&Path> {
         self.scratch.as_ref().map(Scratch::path)
@@ -252,7 +263,7 @@ impl Plan {
         let inner = match &self.inner {
             None => None,
             Some(inner) => {
-                let Layout { mounts, homes, held, private } = inner;
+                let Layout { mounts, homes, held, private, .. } = inner;
                 let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
@@ -296,14 +307,15 @@ impl Pending {
     /// command. Does not wait.
     ///
     /// # Errors
-    /// [`Refusal::Io`] with the step at which the lane could not be entered: nothing was executed then.
+    /// [`Refusal::NotEntered`] with the step at which the lane could not be entered, [`Refusal::Io`] if the
+    /// process is gone without a word: nothing was executed then.
     pub fn receive(self) -> Result<Denials, Refusal> {
         let lane = self.judge.lane;
         match handover::receive(&self.socket) {
             Ok(Message::Ready(listener, command)) => {
                 Ok(Denials::new(lane, command, listener, self.judge))
             }
-            Ok(Message::Failed(step)) => Err(Refusal::io("enter the lane", step)),
+            Ok(Message::Failed(reason)) => Err(Refusal::NotEntered { lane, reason }),
             Ok(Message::Nothing) => Err(Refusal::io("enter the lane", "its process said nothing")),
             Err(error) => Err(Refusal::io("enter the lane", error)),
         }
@@ -419,15 +431,17 @@ fn layout_of(
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
     let mounts = layout(&covers, &private, &carved, &kept, workspace);
-    let (mut held, missing) = repository::held(workspace, look)?;
-    if !missing.is_empty() {
-        for path in &missing {
+    let mut found = repository::held(workspace, look)?;
+    if !found.missing.is_empty() {
+        for path in &found.missing {
             make_beneath(workspace, path)
                 .map_err(|error| Refusal::io("make a directory for hooks", error))?;
         }
-        held = repository::held(workspace, look)?.0;
+        found = repository::held(workspace, look)?;
     }
-    Ok(Layout { mounts, homes: home.map(Path::to_owned).into_iter().collect(), held, private })
+    let before = Before::look(workspace, &found.repositories, look);
+    let homes = home.map(Path::to_owned).into_iter().collect();
+    Ok(Layout { mounts, homes, held: found.held, private, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.
