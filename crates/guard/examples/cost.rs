@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use stigmer_guard::{HostLane, Policy, Probe, plan};
+use stigmer_guard::{HostLane, Nest, Policy, Probe, plan};
 
 fn main() {
     let rounds = std::env::args().nth(1).map_or(500, |text| text.parse().unwrap());
@@ -25,17 +25,22 @@ fn main() {
     println!("{probe:?}");
     // What the workspace lane leaves for a moment is counted, too.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
-    let lanes = [HostLane::ReadOnly, HostLane::Workspace];
+    let lanes = [
+        ("read-only", HostLane::ReadOnly, false),
+        ("workspace", HostLane::Workspace, false),
+        ("workspace, namespaces made ahead,", HostLane::Workspace, true),
+    ];
     let mut bare = Vec::new();
-    let mut inside = [Vec::new(), Vec::new()];
-    let mut planned = [Vec::new(), Vec::new()];
+    let mut inside = [Vec::new(), Vec::new(), Vec::new()];
+    let mut planned = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
         bare.push(time(|| wait(command(directory.path()).spawn().unwrap())));
-        for (index, lane) in lanes.into_iter().enumerate() {
+        for (index, (_, lane, ahead)) in lanes.into_iter().enumerate() {
+            let nest = ahead.then(|| Nest::make().unwrap());
             inside[index].push(time(|| {
                 let began = Instant::now();
                 let plan = plan(lane, &policy, &probe).unwrap();
-                let (entry, pending) = plan.entry().unwrap();
+                let (entry, pending) = plan.entry_in(nest).unwrap();
                 let environment: Vec<CString> = plan
                     .environment()
                     .iter()
@@ -61,11 +66,11 @@ fn main() {
     }
     let base = Spread::of(&bare);
     println!("bare: {base:?}");
-    for (index, lane) in lanes.into_iter().enumerate() {
+    for (index, (name, ..)) in lanes.into_iter().enumerate() {
         let over = Spread::of(&inside[index]).over(&base);
         planned[index].sort();
         let planned = (planned[index][rounds / 2], planned[index][0]);
-        println!("{lane} over bare: {over:?}; planned in {planned:?}");
+        println!("{name} over bare: {over:?}; planned in {planned:?}");
     }
 }
 

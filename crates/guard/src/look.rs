@@ -140,10 +140,17 @@ struct Known {
 
 /// This machine's, each part of a path looked at once: what lies beneath one directory is asked for many
 /// times while a lane is worked out.
-#[derive(Default)]
 pub(crate) struct Remembered {
     known: RefCell<HashMap<Box<[u8]>, Option<Known>>>,
     listed: Vec<(PathBuf, Vec<(OsString, Kind)>)>,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        /// As many places as are asked for; a table that grows touches twice the memory.
+        const USUAL: usize = 220;
+        Self { known: RefCell::new(HashMap::with_capacity(USUAL)), listed: Vec::new() }
+    }
 }
 
 impl Remembered {

@@ -32,11 +32,11 @@ impl Identity {
         }
     }
 
-    /// Takes new namespaces, in which this process is who it was. Its children are in the new process
-    /// namespace; it is not.
-    pub(crate) fn enter(&self) -> io::Result<()> {
+    /// Takes new namespaces, one for users among them, in which this process is who it was. Its children are
+    /// in a new process namespace; it is not.
+    pub(crate) fn enter(&self, namespaces: libc::c_int) -> io::Result<()> {
         // SAFETY: takes a number and touches no memory.
-        if unsafe { libc::unshare(ALL) } != 0 {
+        if unsafe { libc::unshare(namespaces) } != 0 {
             return Err(io::Error::last_os_error());
         }
         // Without the right to set groups nobody can leave one that forbids something
@@ -124,7 +124,7 @@ pub(crate) fn attempt() -> Result<(), String> {
         return Err(last_error("fork"));
     }
     if child == 0 {
-        let step = identity.enter().map_or(1, |()| 0);
+        let step = identity.enter(ALL).map_or(1, |()| 0);
         // SAFETY: a child of it is in the new process namespace, and may mount its `/proc`.
         let inner = if step == 0 { unsafe { libc::fork() } } else { -1 };
         let code = match (step, inner) {

@@ -19,6 +19,7 @@ use crate::lane::{HostLane, Refusal};
 use crate::look::{Kind, Look, Remembered};
 use crate::masks::{Mount, layout};
 use crate::namespaces::Identity;
+use crate::nest::Nest;
 use crate::planted::Before;
 use crate::policy::Policy;
 use crate::probe::Probe;
@@ -239,6 +240,15 @@ impl Plan {
     /// # Errors
     /// [`Refusal::Io`] if the system is out of something, or the workspace is gone.
     pub fn entry(&self) -> Result<(Entry, Pending), Refusal> {
+        self.entry_in(None)
+    }
+
+    /// The same, in namespaces that were made ahead, which are for this one process. The read-only lane has
+    /// no use for them.
+    ///
+    /// # Errors
+    /// As [`entry`](Self::entry).
+    pub fn entry_in(&self, nest: Option<Nest>) -> Result<(Entry, Pending), Refusal> {
         let lane = self.lane;
         let version = self.enforced.landlock;
         let made = |error: String| Refusal::io("make Landlock's rules", error);
@@ -275,6 +285,7 @@ impl Plan {
                 }
                 Some(Inner {
                     identity: Identity::own(),
+                    nest,
                     view: view.map_err(|error| Refusal::io("prepare the view", error))?,
                     places,
                 })
