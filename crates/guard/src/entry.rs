@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::family;
 use crate::handover;
-use crate::namespaces::{Identity, drop_capabilities, drop_held, loopback_up};
+use crate::namespaces::{ALL, Identity, drop_capabilities, drop_held, loopback_up};
+use crate::nest::Nest;
 use crate::rules;
 use crate::seccomp::Program;
 use crate::view::View;
@@ -34,6 +35,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) identity: Identity,
+    /// Namespaces that were made ahead.
+    pub(crate) nest: Option<Nest>,
     pub(crate) view: View,
     /// Places of the view with their rights, which are known only when it is there.
     pub(crate) places: Vec<(CString, u64)>,
@@ -64,7 +67,7 @@ impl Entry {
     /// and must end.
     pub fn enter(&self) -> io::Result<()> {
         self.steps().map_err(|(step, error)| {
-            handover::failed(&self.socket, step);
+            handover::failed(&self.socket, step, &error);
             error
         })
     }
@@ -72,9 +75,14 @@ impl Entry {
     fn steps(&self) -> Step<()> {
         at("keep descriptors to itself", close_on_exec())?;
         if let Some(inner) = &self.inner {
-            at("enter namespaces", inner.identity.enter())?;
+            match &inner.nest {
+                Some(nest) => at("enter namespaces", nest.enter())?,
+                None => at("enter namespaces", inner.identity.enter(ALL))?,
+            }
             self.die_with_supervisor()?;
-            at("switch the loopback interface on", loopback_up())?;
+            if inner.nest.is_none() {
+                at("switch the loopback interface on", loopback_up())?;
+            }
             family::begin()?;
             inner.view.make()?;
             at(

@@ -46,7 +46,27 @@ pub(crate) fn begin() -> Step<()> {
     at("start the command's process", started)
 }
 
-/// Room for two stacks. It is never given back: the processes end on them.
+/// Runs a function in a process that shares this one's memory, and waits until it has ended. `flags` has
+/// `CLONE_VFORK`: this process stands still meanwhile.
+pub(crate) fn run_once(
+    function: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+    flags: libc::c_int,
+) -> io::Result<()> {
+    let stack = stacks()?;
+    let flags = flags | libc::CLONE_VM | libc::SIGCHLD;
+    // SAFETY: the stack is nobody else's, and what the function changes is lent to it.
+    let child = unsafe { libc::clone(function, stack.wrapping_add(STACK).cast(), flags, argument) };
+    let result = if child < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    if let Some(child) = Pid::from_raw(child.max(0)) {
+        while let Err(rustix::io::Errno::INTR) = waitpid(Some(child), WaitOptions::empty()) {}
+    }
+    // SAFETY: who was on it has ended.
+    unsafe { rustix::mm::munmap(stack.cast(), 2 * STACK)? };
+    result
+}
+
+/// Room for two stacks. It is not given back when processes end on them.
 fn stacks() -> io::Result<*mut u8> {
     // SAFETY: a new mapping, which overlaps nothing.
     let mapped = unsafe {

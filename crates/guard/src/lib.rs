@@ -6,13 +6,19 @@ mod entry;
 mod family;
 mod grants;
 mod handover;
+mod held;
 mod lane;
 mod look;
 mod masks;
 mod namespaces;
+<<<<<<< HEAD
 mod outlook;
+=======
+mod nest;
+>>>>>>> auto-guard
 mod pattern;
 mod plan;
+mod planted;
 mod policy;
 mod probe;
 mod repository;
@@ -25,10 +31,14 @@ mod view;
 
 pub use denials::Denials;
 pub use entry::Entry;
+pub use held::{Holding, held, is_held};
 pub use lane::{HostLane, Refusal};
+<<<<<<< HEAD
 pub use outlook::{Outlook, outlook};
+=======
+pub use nest::Nest;
+>>>>>>> auto-guard
 pub use plan::{Pending, Plan, plan};
 pub use policy::Policy;
 pub use probe::Probe;
-pub use repository::is_held;
 pub use variables::{Variables, Why, filter};
