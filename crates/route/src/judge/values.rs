@@ -192,6 +192,9 @@ impl Judge<'_> {
         if word.exact() == Some("-") {
             return;
         }
+        if token.len() > path::MOST_PATH {
+            return self.sandbox(rule, &token, "no path is as long");
+        }
         let mut shown = vec![token.clone()];
         if contents && word.pieces.contains(&Piece::Below) {
             self.reads_unknown = true;
@@ -337,6 +340,9 @@ fn places(word: &Word, state: &State) -> Where {
             directory.to_owned()
         }
     };
+    if known.len() > path::MOST_PATH {
+        return Where::Unknown;
+    }
     if known.starts_with('/') {
         return Where::Known(vec![path::resolve(Path::new("/"), &known)]);
     }
