@@ -118,7 +118,7 @@ impl Judge<'_> {
             self.workspace(&tool.name, &token, reason);
         } else {
             let reason = "this may turn out to be an option; put -- before it";
-            self.sandbox(&tool.name, &token, reason);
+            self.workspace(&tool.name, &token, reason);
         }
     }
 
@@ -246,7 +246,7 @@ impl Judge<'_> {
         };
         self.raise(accepted.lane, &tool.name, token, reason);
         positional.drops |= accepted.drops;
-        positional.writes |= accepted.writes;
+        positional.changes = positional.changes.take().or(accepted.changes.as_ref());
         if let Some(arguments) = &accepted.arguments {
             positional.arguments = arguments;
         }

@@ -81,7 +81,8 @@ impl Judge<'_> {
 
     fn resolve(&mut self, parts: Vec<Part>, state: &State) -> Word {
         let mut word = Word { pieces: Vec::new(), many: false };
-        for part in parts {
+        let mut parts = parts.into_iter().peekable();
+        while let Some(part) = parts.next() {
             match part {
                 Part::Text(text) => word.push(Piece::Text(text)),
                 Part::Brace(character) => word.push(Piece::Text(character.to_string())),
@@ -99,6 +100,22 @@ impl Judge<'_> {
                 Part::Variable { name, quoted } => self.variable(&name, quoted, state, &mut word),
                 Part::Derived { quoted, .. } => {
                     word.push(Piece::Any);
+                    word.many |= !quoted;
+                }
+                Part::Beginning { name, quoted } => {
+                    // Nothing may be left of it, and a `/` after it would lead to the top.
+                    let alone = match parts.peek() {
+                        None => true,
+                        Some(Part::Text(text)) => !text.starts_with('/'),
+                        Some(_) => false,
+                    };
+                    word.push(match (quoted && alone, state.get(&name).map(Vec::as_slice)) {
+                        // The beginning of a path that leads nowhere but down does so, too.
+                        (true, Some([Piece::Below, rest @ ..])) if is_plain_name(rest) => {
+                            Piece::Below
+                        }
+                        _ => Piece::Any,
+                    });
                     word.many |= !quoted;
                 }
                 Part::Integer => word.push(Piece::Integer),
@@ -164,6 +181,11 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// Whether what follows the unknown part of a name is text without another directory.
+fn is_plain_name(pieces: &[Piece]) -> bool {
+    pieces.iter().all(|piece| matches!(piece, Piece::Text(text) if !text.contains('/')))
 }
 
 /// Whether a script prints nothing but numbers: `seq 1 5`.

@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Variable { name: String, quoted: bool },
     /// Something of a variable that is not followed: a default, a part, an element.
     Derived { name: String, quoted: bool },
+    /// A variable's value without an ending that is plain text.
+    Beginning { name: String, quoted: bool },
     /// A whole number that is not known.
     Integer,
     /// What a script prints.
@@ -289,7 +291,11 @@ impl Reader<'_> {
             offsets.split(':').all(|offset| is_digits(offset.trim().trim_start_matches('-')))
         });
         let code = ["$(", "`", "<(", ">(", "$["].iter().any(|code| rest.contains(code));
-        if (known || substring) && !code {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let ending = rest.strip_prefix("%%").or(rest.strip_prefix('%'));
+        if ending.is_some_and(|ending| ending.bytes().all(plain)) {
+            Ok(Part::Beginning { name, quoted })
+        } else if (known || substring) && !code {
             Ok(Part::Derived { name, quoted })
         } else {
             Err(refuse())
