@@ -48,6 +48,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host", "stigmer-skills"]),
     ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
+    ("stigmer-oracle", &["stigmer-core", "stigmer-guard", "stigmer-route"]),
 ];
 
 /// Crates that `stigmer-core` may not have: it is words, and every backend and client compiles it.
