@@ -16,7 +16,7 @@ use stigmer_guard::{Denials, Plan, Policy, Probe, plan};
 
 use crate::PROJECT;
 use crate::listeners::Listeners;
-use crate::setup::RUNTIME;
+use crate::setup::{PRIVATE, RUNTIME};
 use crate::snapshot::{SECRET, Snapshot};
 use crate::trace;
 use crate::trial::{Change, Observation, Trial, Way, What};
@@ -75,6 +75,8 @@ impl Runner {
     /// Runs a command.
     pub(crate) fn observe(&mut self, trial: &Trial) -> Observation {
         let mut policy = Policy::new(PROJECT, self.variables());
+        // Its making would be a change of the directory that it lies in.
+        policy.temporary = Some(PRIVATE.into());
         policy.programs = trial.programs.iter().map(OsString::from).collect();
         let plan = match plan(trial.lane, &policy, &self.probe) {
             Ok(plan) => plan,
@@ -87,18 +89,14 @@ impl Runner {
         };
         let scratch = plan.scratch().map(Path::to_owned);
         self.listeners.reached();
-        // The private directory's own making is a change of the directory that it lies in.
-        let before = match self.known.take() {
-            Some(known) if scratch.is_none() => known,
-            _ => Snapshot::take(scratch.as_deref()),
-        };
+        let before = self.known.take().unwrap_or_else(Snapshot::take);
         let mut observation = match run(trial, &plan) {
             Ok(observation) => observation,
             Err(error) => {
                 Observation { refused: Some(error.to_string()), ..Observation::default() }
             }
         };
-        let after = Snapshot::take(scratch.as_deref());
+        let after = Snapshot::take();
         observation.changes = before.changes(&after);
         observation.changes.extend(self.listeners.reached());
         if observation.output.contains(SECRET) {
@@ -119,7 +117,7 @@ impl Runner {
             }
         }
         if observation.changes.is_empty() {
-            self.known = scratch.is_none().then_some(after);
+            self.known = Some(after);
         }
         observation
     }

@@ -21,6 +21,9 @@ pub(crate) const OWN: &str = "/mnt";
 /// The workspace as it was made.
 pub(crate) const TEMPLATE: &str = "/mnt/template";
 
+/// Where the read-only lane's private directories are made. Nobody else writes there.
+pub(crate) const PRIVATE: &str = "/mnt/private";
+
 /// A directory for the caller's sockets, as a login makes it.
 pub(crate) const RUNTIME: &str = "/run/user/1000";
 
@@ -42,6 +45,7 @@ pub(crate) fn make() -> io::Result<String> {
         fs::write("/mnt/rustup", "")?;
         mount_bind(rustup, "/mnt/rustup")?;
     }
+    fs::create_dir(PRIVATE)?;
     read_only()?;
     for place in WATCHED {
         memory(

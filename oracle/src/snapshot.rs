@@ -41,20 +41,17 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at all watched places, except for `without` and what is in it.
-    pub(crate) fn take(without: Option<&Path>) -> Self {
+    /// Looks at all watched places.
+    pub(crate) fn take() -> Self {
         let mut snapshot = Self::default();
         for place in WATCHED {
             let device = fs::symlink_metadata(place).unwrap().dev();
-            snapshot.add(Path::new(place), device, without);
+            snapshot.add(Path::new(place), device);
         }
         snapshot
     }
 
-    fn add(&mut self, path: &Path, device: u64, without: Option<&Path>) {
-        if without == Some(path) {
-            return;
-        }
+    fn add(&mut self, path: &Path, device: u64) {
         // What ends while it is looked at is not there.
         let Ok(status) = fs::symlink_metadata(path) else { return };
         let (content, secret) = content(path, &status);
@@ -78,7 +75,7 @@ impl Snapshot {
         if status.is_dir() && status.dev() == device {
             let Ok(directory) = fs::read_dir(path) else { return };
             for entry in directory {
-                self.add(&entry.unwrap().path(), device, without);
+                self.add(&entry.unwrap().path(), device);
             }
         }
     }

@@ -61,10 +61,15 @@ fn parse(line: &str) -> Option<Call<'_>> {
     }
     let (arguments, result) = match rest.rsplit_once(") = ") {
         Some((arguments, result)) => (arguments, Some(result)),
-        None => (rest, None),
+        // Short calls have blanks before their result.
+        None => match rest.rsplit_once(')') {
+            Some((arguments, result)) if result.trim_start().starts_with("= ") => {
+                (arguments, Some(result))
+            }
+            _ => (rest.split(" <unfinished ...>").next().unwrap_or(rest), None),
+        },
     };
-    // The last argument is followed by blanks if the call is short.
-    Some(Call { process, name, arguments: arguments.trim_end(), result })
+    Some(Call { process, name, arguments, result })
 }
 
 fn judge(call: &Call<'_>, scratch: Option<&str>, own: &BTreeSet<&str>) -> Option<Change> {
