@@ -22,9 +22,7 @@ use stigmer_core::{
 use tokio::sync::Semaphore;
 
 use crate::files::WriteLocks;
-#[cfg(feature = "lanes")]
-use crate::process::{Confined, Confinement};
-use crate::process::{ProcessOptions, Processes};
+use crate::process::{Confined, Confinement, ProcessOptions, Processes};
 use crate::search::{Stop, StopOnDrop};
 use crate::{Resolver, Root, files, search, transfer, watch};
 
@@ -145,7 +143,6 @@ impl HostExecutor {
     }
 }
 
-#[cfg(feature = "lanes")]
 impl HostExecutor {
     /// Starts a command in a lane of auto mode. Does not return while it may yet be discarded.
     ///
