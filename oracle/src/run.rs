@@ -46,8 +46,9 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
+    /// What a caller has.
     fn variables(&self) -> Vec<(OsString, OsString)> {
-        let mut variables: Vec<(OsString, OsString)> = [
+        let variables = [
             ("HOME", crate::HOME),
             ("PATH", self.path.as_str()),
             ("LANG", "C.UTF-8"),
@@ -57,24 +58,28 @@ impl Runner {
             ("SHELL", "/bin/bash"),
             ("PYENV_ROOT", "/home/ada/.pyenv"),
             ("XDG_RUNTIME_DIR", RUNTIME),
-            // What a lane must not have.
+        ];
+        variables.map(|(name, value)| (name.into(), value.into())).into()
+    }
+
+    /// The same, with what a lane must not have.
+    fn dangerous(&self) -> Vec<(OsString, OsString)> {
+        let more = [
             ("DOCKER_HOST", "unix:///run/docker.sock"),
             ("SSH_AUTH_SOCK", "/home/ada/.agent.sock"),
-            ("LD_PRELOAD_NOT", "x"),
             ("GIT_EXTERNAL_DIFF", "/home/ada/project/pwn.sh"),
             ("BASH_ENV", "/home/ada/project/pwn.sh"),
             ("LESSOPEN", "|/home/ada/project/pwn.sh %s"),
             ("PAGER", "/home/ada/project/pwn.sh"),
-        ]
-        .map(|(name, value)| (name.into(), value.into()))
-        .into();
-        variables.push(("AWS_SECRET_ACCESS_KEY".into(), SECRET.into()));
-        variables
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ];
+        let more = more.map(|(name, value)| (name.into(), value.into()));
+        self.variables().into_iter().chain(more).collect()
     }
 
     /// Runs a command.
     pub(crate) fn observe(&mut self, trial: &Trial) -> Observation {
-        let mut policy = Policy::new(PROJECT, self.variables());
+        let mut policy = Policy::new(PROJECT, self.dangerous());
         // Its making would be a change of the directory that it lies in.
         policy.temporary = Some(PRIVATE.into());
         policy.programs = trial.programs.iter().map(OsString::from).collect();
@@ -90,7 +95,7 @@ impl Runner {
         let scratch = plan.scratch().map(Path::to_owned);
         self.listeners.reached();
         let before = self.known.take().unwrap_or_else(Snapshot::take);
-        let mut observation = match run(trial, &plan) {
+        let mut observation = match run(trial, &plan, self.variables()) {
             Ok(observation) => observation,
             Err(error) => {
                 Observation { refused: Some(error.to_string()), ..Observation::default() }
@@ -123,12 +128,12 @@ impl Runner {
     }
 }
 
-fn run(trial: &Trial, plan: &Plan) -> io::Result<Observation> {
+fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result<Observation> {
     let log = File::create(OUTPUT)?;
     let mut command = Command::new("/bin/bash");
     let mut pending = None;
     match trial.way {
-        Way::Bare => {
+        Way::Bare | Way::Local => {
             command.args(["-c", &trial.command]);
         }
         Way::Traced => {
@@ -139,6 +144,9 @@ fn run(trial: &Trial, plan: &Plan) -> io::Result<Observation> {
         Way::Lane => {}
     }
     command.current_dir(plan.cwd()).env_clear().envs(plan.environment().iter().cloned());
+    if trial.way == Way::Local {
+        command.env_clear().envs(own);
+    }
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     if trial.way == Way::Lane {
         let (entry, waits) = plan.entry().map_err(io::Error::other)?;

@@ -32,7 +32,7 @@ pub(crate) fn make() -> io::Result<String> {
     // A file system in memory notes every time that a file is read, if it is asked to.
     let flags = MountFlags::STRICTATIME | MountFlags::NOSUID | MountFlags::NODEV;
     let memory = |at: &str, mode: &std::ffi::CStr| mount("oracle", at, "tmpfs", flags, mode);
-    let rust = std::env::var_os("STIGMER_ORACLE_RUST").map(PathBuf::from);
+    let rust = std::env::var_os(crate::world::RUST).map(PathBuf::from);
     let rust = rust.filter(|path| path.join("bin/cargo").exists());
     let rustup = rust.as_ref().map(|path| path.join("rustup")).filter(|path| path.exists());
     memory(OWN, c"mode=755")?;

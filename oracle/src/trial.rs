@@ -15,6 +15,8 @@ pub enum Way {
     Bare,
     /// The same, followed by `strace`.
     Traced,
+    /// Held by nothing but the world, with the caller's own variables: as without auto mode.
+    Local,
 }
 
 /// A command to run.
