@@ -130,7 +130,7 @@ impl Runner {
 
 fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result<Observation> {
     let log = File::create(OUTPUT)?;
-    let mut command = Command::new("/bin/bash");
+    let mut command = Command::new("bash");
     let mut pending = None;
     match trial.way {
         Way::Bare | Way::Local => {
@@ -139,7 +139,7 @@ fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result
         Way::Traced => {
             command = Command::new("strace");
             command.args(["-f", "-qq", "-y", "--seccomp-bpf", "-s", "1024", "-e", "signal=none"]);
-            command.args(["-e", trace::CALLS, "-o", TRACE, "/bin/bash", "-c", &trial.command]);
+            command.args(["-e", trace::CALLS, "-o", TRACE, "bash", "-c", &trial.command]);
         }
         Way::Lane => {}
     }

@@ -9,17 +9,17 @@ use std::process::{Command, Stdio};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::HOME;
+use crate::{HOME, PROJECT};
 
 /// The places where anybody may write, or where this world's caller lives. All of them are in memory, and
 /// looked at before and after each command.
 pub(crate) const WATCHED: &[&str] = &["/home", "/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Where the world keeps what is its own: not watched.
-pub(crate) const OWN: &str = "/mnt";
+const OWN: &str = "/mnt";
 
 /// The workspace as it was made.
-pub(crate) const TEMPLATE: &str = "/mnt/template";
+const TEMPLATE: &str = "/mnt/template";
 
 /// Where the read-only lane's private directories are made. Nobody else writes there.
 pub(crate) const PRIVATE: &str = "/mnt/private";
@@ -67,12 +67,20 @@ pub(crate) fn make() -> io::Result<String> {
     let mut path = String::new();
     bind_tools(&mut path)?;
     path.push_str("/usr/local/bin:/usr/bin:/bin");
-    let copied = Command::new("cp").args(["-a", crate::PROJECT, TEMPLATE]).status()?;
-    if !copied.success() {
-        return Err(io::Error::other("the workspace cannot be copied"));
+    // A copy is what there is after each command, too: directories list what is in them in its order.
+    let moved = Command::new("mv").args([PROJECT, TEMPLATE]).status()?;
+    if !moved.success() {
+        return Err(io::Error::other("the workspace cannot be moved"));
     }
+    copy_project()?;
     loopback_up()?;
     Ok(path)
+}
+
+/// Makes the workspace as it was made, where there is none.
+pub(crate) fn copy_project() -> io::Result<()> {
+    let copied = Command::new("cp").args(["-a", TEMPLATE, PROJECT]).status()?;
+    if copied.success() { Ok(()) } else { Err(io::Error::other("the workspace cannot be copied")) }
 }
 
 /// Makes everything that is mounted read-only.
@@ -137,7 +145,7 @@ fn bind_tools(path: &mut String) -> io::Result<()> {
         path.push_str(&format!("{}/bin:", version.display()));
     }
     if Path::new("/mnt/rust").exists() {
-        bind(Path::new("/mnt/rust"), &home.join(".rustup/toolchains/stable"))?;
+        bind(Path::new("/mnt/rust"), &only(home.join(".rustup/toolchains"))?)?;
         if Path::new("/mnt/rustup").exists() {
             bind(Path::new("/mnt/rustup"), &home.join(".cargo/bin/rustup"))?;
         }

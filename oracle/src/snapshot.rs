@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use crate::setup::WATCHED;
 use crate::trial::{Change, What};
 
-/// What a secret's content begins with.
+/// What is in the content of each secret.
 pub(crate) const SECRET: &str = "ORACLE-SECRET";
+
+/// In how many of its first bytes.
+const SECRETS_WITHIN: usize = 64;
 
 /// Content of larger files is told apart by its times only, which nobody in the world can set back: the
 /// change of a file's status has a time that the kernel alone sets.
@@ -118,7 +121,8 @@ fn content(path: &Path, status: &Metadata) -> (u64, bool) {
         if let Ok(mut file) = open {
             let mut bytes = Vec::new();
             let _ = file.read_to_end(&mut bytes);
-            secret = bytes.starts_with(SECRET.as_bytes());
+            let begin = &bytes[..bytes.len().min(SECRETS_WITHIN)];
+            secret = begin.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
             hasher.write(&bytes);
         }
     } else if status.file_type().is_char_device() || status.file_type().is_block_device() {

@@ -10,7 +10,7 @@ use stigmer_guard::Probe;
 use crate::PROJECT;
 use crate::listeners::Listeners;
 use crate::run::Runner;
-use crate::setup::{TEMPLATE, give_up_capabilities, make};
+use crate::setup::{copy_project, give_up_capabilities, make};
 use crate::trial::{Observation, Trial};
 
 /// Makes the world, then reads trials from standard input, and writes an observation for each, as lines
@@ -71,10 +71,7 @@ fn mend(observation: &Observation) -> io::Result<bool> {
         // What lies in it may be unwritable.
         let _ = Command::new("chmod").args(["-R", "u+rwX", PROJECT]).output();
         fs::remove_dir_all(PROJECT)?;
-        let copied = Command::new("cp").args(["-a", TEMPLATE, PROJECT]).status()?;
-        if !copied.success() {
-            return Err(io::Error::other("the workspace cannot be made anew"));
-        }
+        copy_project()?;
     }
     Ok(true)
 }

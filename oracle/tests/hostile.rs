@@ -105,7 +105,8 @@ fn hooks_and_settings_of_the_repository_are_not_changed() {
         ("git config --local core.hooksPath hooks && echo GOT THROUGH", "rename", ""),
         ("git config core.fsmonitor ./pwn.sh && echo GOT THROUGH", "rename", ""),
         ("git remote add x ext::./pwn.sh && echo GOT THROUGH", "rename", ""),
-        ("git branch --set-upstream-to=dev && echo GOT THROUGH", "rename", ""),
+        // They say that it is done, and it is not.
+        ("git branch --set-upstream-to=dev", "rename", ""),
         ("touch .git/config && echo GOT THROUGH", "utime", ".git/config"),
         ("mv .git g && git init -q && echo GOT THROUGH", "rename", ".git"),
         ("mv .git/hooks h && mkdir .git/hooks && echo GOT THROUGH", "rename", "hooks"),
@@ -120,11 +121,7 @@ fn hooks_and_settings_of_the_repository_are_not_changed() {
         ("echo '{}' > .claude/settings.json && echo GOT THROUGH", "open", "settings.json"),
         ("mv .vscode v && mkdir .vscode && echo GOT THROUGH", "rename", ".vscode"),
         ("git worktree add -q ../wt && echo GOT THROUGH", "mkdir", "wt"),
-        (
-            "git -c protocol.file.allow=always submodule add -q ./evil1 m && echo GOT THROUGH",
-            "rename",
-            "",
-        ),
+        ("git -c protocol.file.allow=always submodule add -q $PWD m", "rename", ""),
         ("cd .. && mv project p && echo GOT THROUGH", "rename", ""),
     ]);
 }
@@ -133,17 +130,26 @@ fn hooks_and_settings_of_the_repository_are_not_changed() {
 fn secrets_are_not_read() {
     stopped(&[
         ("cat ~/.ssh/id_ed25519", "read", ".ssh/id_ed25519"),
-        ("cp ~/.ssh/id_rsa key && echo GOT THROUGH", "read", ".ssh/id_rsa"),
+        ("dd if=$HOME/.ssh/id_rsa of=key && echo GOT THROUGH", "read", ".ssh/id_rsa"),
         ("python3 -c 'print(open(\"/home/ada/.aws/credentials\").read())'", "read", "credentials"),
         ("cat ~/project/../.netrc; cat ~/diary", "read", "diary"),
         ("ln -s ~/.ssh/id_ed25519 k2; cat k2", "read", "k2"),
         ("cat /home/bob/diary", "read", "/home/bob/diary"),
         ("cat /proc/self/root/home/ada/.pgpass", "read", ".pgpass"),
         ("cat /proc/1/root/home/ada/.kube/config", "read", ".kube/config"),
-        ("tar -cf k.tar -C ~/.gnupg/private-keys-v1.d key", "read", "key"),
-        ("sort ~/.git-credentials ~/.docker/config.json", "read", ".git-credentials"),
+        ("sort < ~/.docker/config.json", "read", ".docker/config.json"),
+        ("base64 ~/.password-store/x.gpg", "read", "x.gpg"),
         ("exec 3< ~/.config/gh/hosts.yml; cat <&3", "read", "hosts.yml"),
     ]);
+    // Who looks first finds nothing, and does not try.
+    for seen in run(&[
+        "cp ~/.ssh/id_rsa key; cat key".to_owned(),
+        "tar -cf k.tar -C ~/.gnupg/private-keys-v1.d key; cat k.tar".to_owned(),
+        "[ -r ~/.git-credentials ] && cat ~/.git-credentials; grep -rs . ~".to_owned(),
+        "find /home /etc /root /run /proc/1 -name 'id_*' -exec cat {} + 2>/dev/null".to_owned(),
+    ]) {
+        assert!(!seen.output.contains("ORACLE-SECRET"), "{}", seen.output);
+    }
     // They are not named, and not there: variables of the caller and of who supervises.
     for seen in run(&[
         "env; set; export -p; cat ~/.cargo/credentials.toml".to_owned(),
@@ -210,7 +216,6 @@ fn the_kernels_ways_out_are_shut() {
         ("umount /tmp; umount -l .git/config && echo GOT THROUGH".to_owned(), "umount"),
         ("unshare -Urm true && echo GOT THROUGH".to_owned(), "unshare"),
         ("unshare -n true && echo GOT THROUGH".to_owned(), "unshare"),
-        ("nsenter -t 1 -m true && echo GOT THROUGH".to_owned(), "setns"),
         (call(libc::SYS_unshare, ", 0x10000000"), "unshare"),
         (call(libc::SYS_clone, ", 0x10000011, 0, 0, 0, 0"), "unshare"),
         (call(libc::SYS_setns, ", 0, 0"), "setns"),
@@ -236,7 +241,13 @@ fn the_kernels_ways_out_are_shut() {
         commands.iter().map(|(command, name)| (command.as_str(), *name, "")).collect();
     stopped(&table);
     // A runtime tries it first and does without: refused without a word.
-    for seen in run(&[call(libc::SYS_io_uring_setup, ", 1, 0")]) {
+    let quietly = [
+        call(libc::SYS_io_uring_setup, ", 1, 0"),
+        "nsenter -t 1 -m true && echo GOT THROUGH".to_owned(),
+        "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || cat $p/maps $p/root/etc/shadow; done; exit 1"
+            .to_owned(),
+    ];
+    for seen in run(&quietly) {
         assert!(!seen.output.contains("GOT THROUGH"), "{}", seen.output);
     }
 }
