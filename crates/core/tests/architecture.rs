@@ -47,7 +47,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host", "stigmer-skills"]),
-    ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
+    (
+        "stigmer-benches",
+        &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
+    ),
     ("stigmer-oracle", &["stigmer-core", "stigmer-guard", "stigmer-route"]),
 ];
 

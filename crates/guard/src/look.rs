@@ -1,8 +1,10 @@
 //! Looking at the file system, so that decisions can be tested without one.
 
-use std::ffi::OsString;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
@@ -99,6 +101,95 @@ impl Look for Machine {
     }
 }
 
+/// Links in links that are followed, as the kernel does (`path_resolution(7)`).
+const MOST_LINKS: u8 = 40;
+
+/// What a place is, and where it really is if that is not where it was asked for.
+#[derive(Clone)]
+struct Known {
+    kind: Kind,
+    real: Option<PathBuf>,
+}
+
+/// This machine's, each part of a path looked at once: what lies beneath one directory is asked for many
+/// times while a lane is worked out.
+#[derive(Default)]
+pub(crate) struct Remembered {
+    known: RefCell<HashMap<Box<[u8]>, Option<Known>>>,
+}
+
+impl Remembered {
+    fn known(&self, path: &Path, links: u8) -> Option<Known> {
+        let bytes = path.as_os_str().as_bytes();
+        if let Some(known) = self.known.borrow().get(bytes) {
+            return known.clone();
+        }
+        let known = self.found(path, links);
+        // Behind many links a place may look as if it were not there; from elsewhere it may be.
+        if known.is_some() || links == MOST_LINKS {
+            self.known.borrow_mut().insert(bytes.into(), known.clone());
+        }
+        known
+    }
+
+    fn found(&self, path: &Path, links: u8) -> Option<Known> {
+        let Some(parent) = path.parent() else {
+            return Some(Known { kind: Kind::Directory, real: None });
+        };
+        let outer = self.known(parent, links)?;
+        if outer.kind != Kind::Directory {
+            return None;
+        }
+        let at = outer.real.as_deref().unwrap_or(parent);
+        let Some(name) = path.file_name() else {
+            // It ends in `..`.
+            let above = at.parent().unwrap_or(at).to_owned();
+            return Some(Known { kind: Kind::Directory, real: Some(above) });
+        };
+        let exact = outer.real.is_none() && is_plain(path);
+        let real = if exact { path.to_owned() } else { at.join(name) };
+        match Machine.kind(&real)? {
+            Kind::Link => {
+                let target = readlink(&real, Vec::new()).ok()?.into_bytes();
+                let target = at.join(OsStr::from_bytes(&target));
+                let known = self.known(&target, links.checked_sub(1)?)?;
+                Some(Known { real: known.real.or(Some(target)), ..known })
+            }
+            kind => Some(Known { kind, real: (!exact).then_some(real) }),
+        }
+    }
+}
+
+/// Whether a path is written as a real one is: without `.`, empty parts and a slash at its end. (Whoever
+/// looks at `..` has left it behind before.)
+fn is_plain(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    let odd = |part: &[u8]| part.is_empty() || part == b".";
+    bytes.first() == Some(&b'/') && !bytes[1..].split(|byte| *byte == b'/').any(odd)
+}
+
+impl Look for Remembered {
+    fn real(&self, path: &Path) -> Option<(PathBuf, Kind)> {
+        if !path.is_absolute() {
+            return Machine.real(path);
+        }
+        let known = self.known(path, MOST_LINKS)?;
+        Some((known.real.unwrap_or_else(|| path.to_owned()), known.kind))
+    }
+
+    fn kind(&self, path: &Path) -> Option<Kind> {
+        Machine.kind(path)
+    }
+
+    fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        Machine.names(path)
+    }
+
+    fn may_read(&self, path: &Path) -> bool {
+        Machine.may_read(path)
+    }
+}
+
 /// Where a descriptor leads.
 pub(crate) fn path_of(descriptor: &OwnedFd) -> Option<PathBuf> {
     let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
@@ -111,6 +202,76 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn what_is_remembered_is_what_the_kernel_finds() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("a/b")).unwrap();
+        std::fs::write(base.join("a/b/f"), "").unwrap();
+        let link = |target: &str, at: &str| {
+            std::os::unix::fs::symlink(target, base.join(at)).unwrap();
+        };
+        link("a", "up");
+        link("../up/./b//", "a/back");
+        link("..", "a/b/out");
+        link("loop", "loop");
+        link(base.join("a/b/f").to_str().unwrap(), "file");
+        link("/", "root");
+        link("missing", "nowhere");
+        let look = Remembered::default();
+        for path in [
+            "",
+            "a",
+            "a/",
+            "a//b",
+            "a/./b",
+            "a/b/f",
+            "a/b/../b/f",
+            "up",
+            "up/b/f",
+            "up/back",
+            "up/back/f",
+            "up/back/..",
+            "a/b/out",
+            "a/b/out/b",
+            "a/b/out/../a",
+            "loop",
+            "loop/x",
+            "file",
+            "file/x",
+            "root",
+            "root/..",
+            "root/etc",
+            "nowhere",
+            "missing",
+            "missing/..",
+            "a/b/f/..",
+            "../",
+        ] {
+            let path = base.join(path);
+            assert_eq!(look.real(&path), Machine.real(&path), "{}", path.display());
+            // From memory, too.
+            assert_eq!(look.real(&path), Machine.real(&path), "{}", path.display());
+        }
+        for path in ["/", "/..", "//", "/bin", "/lib/", "/proc", "/no/such"] {
+            assert_eq!(look.real(path.as_ref()), Machine.real(path.as_ref()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_too_far_behind_links_is_found_when_it_is_nearer() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::write(base.join("0"), "").unwrap();
+        for number in 1..60 {
+            let [from, to] = [number - 1, number].map(|number| number.to_string());
+            std::os::unix::fs::symlink(from, base.join(to)).unwrap();
+        }
+        let look = Remembered::default();
+        assert_eq!(look.real(&base.join("59")), None);
+        assert_eq!(look.real(&base.join("39")).unwrap().0, base.join("0"));
+    }
 
     /// A file system of paths: those that end in `/` are directories, `a -> b` is a link.
     pub(crate) struct Fake {

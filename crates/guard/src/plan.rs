@@ -4,28 +4,27 @@ use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
 use stigmer_core::Enforced;
-use tempfile::TempDir;
 
 use crate::data;
 use crate::denials::{Denials, Judge};
-use crate::entry::{Entry, Inner, random};
+use crate::entry::{Entry, Inner};
 use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
-use crate::look::{Kind, Look, Machine};
-use crate::masks::{Mount, layout};
+use crate::look::{Kind, Look, Remembered};
+use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
 use crate::policy::Policy;
 use crate::probe::Probe;
 use crate::repository::{self, Held, Hold};
 use crate::roots::{Right, Root, collect};
 use crate::rules;
+use crate::scratch::{self, Scratch};
 use crate::seccomp::{Options, program};
 use crate::variables::{Why, filter};
 use crate::view::View;
@@ -50,7 +49,7 @@ pub struct Plan {
     tool_roots: Vec<PathBuf>,
     judge: Judge,
     name_reads: bool,
-    scratch: Option<TempDir>,
+    scratch: Option<Scratch>,
     inner: Option<Layout>,
 }
 
@@ -70,6 +69,7 @@ struct Layout {
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
+    fences: Vec<PathBuf>,
 }
 
 /// Works out a lane for a command.
@@ -78,7 +78,7 @@ struct Layout {
 /// A [`Refusal`] that says why the command does not run in this lane. There is no lesser form of it.
 pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refusal> {
     let enforced = probe.level(lane)?;
-    let look = &Machine;
+    let look = &Remembered::default();
     let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
     let workspace = workspace(policy, home.as_deref(), look)?;
     let cwd = match look.real(&workspace.join(&policy.cwd)) {
@@ -105,21 +105,17 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let mut all = roots.all.clone();
     let mut scratch = None;
     let mut inner = None;
-    let mut judge_private = Vec::new();
+    let (mut judge_private, mut fences) = (Vec::new(), Vec::new());
     let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
     match lane {
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
             all.extend(environments(&workspace, look));
-            let made = tempfile::Builder::new()
-                .prefix("stigmer-lane-")
-                .permissions(std::fs::Permissions::from_mode(0o700))
-                .tempdir_in(temporary(&policy));
+            let place = temporary(&policy);
+            let (place, _) = look.real(&place).ok_or_else(|| unfit(&place, "is no directory"))?;
+            let made = Scratch::make_in(&place);
             let made = made.map_err(|error| Refusal::io("make a private directory", error))?;
-            let (real, _) = look
-                .real(made.path())
-                .ok_or_else(|| unfit(made.path(), "cannot be found again"))?;
-            all.push(directory(real, Right::Scratch));
+            all.push(directory(made.path().to_owned(), Right::Scratch));
             scratch = Some(made);
         }
         HostLane::Workspace => {
@@ -133,6 +129,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
+            fences.clone_from(&layout.fences);
             let paths = |hold| {
                 let held = layout.held.iter().filter(move |held| held.hold == hold);
                 held.map(|held| workspace.join(&held.path))
@@ -162,6 +159,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         held: held_paths,
         in_place,
         private: judge_private,
+        fences,
         devices,
     };
     for name in &policy.programs {
@@ -216,7 +214,7 @@ impl Plan {
 
     /// The private directory of the read-only lane.
     pub fn scratch(&self) -> Option<&Path> {
-        self.scratch.as_ref().map(TempDir::path)
+        self.scratch.as_ref().map(Scratch::path)
     }
 
     /// A way into the lane for one process that this process is about to fork. Several may be made one
@@ -228,14 +226,15 @@ impl Plan {
         let lane = self.lane;
         let version = self.enforced.landlock;
         let made = |error: String| Refusal::io("make Landlock's rules", error);
-        let mut places = rules::begin(version).map_err(made)?;
+        let rules = rules::begin(version).map_err(made)?;
         for root in &self.judge.grants {
-            places = rules::allow(places, root, version).map_err(made)?;
+            rules::allow(&rules, root, version).map_err(made)?;
         }
         for device in &self.judge.devices {
-            places = rules::allow_device(places, device, version).map_err(made)?;
+            rules::allow_device(&rules, device, version).map_err(made)?;
         }
-        let first_exec = random().map_err(|error| Refusal::io("read random bytes", error))?;
+        let first_exec =
+            scratch::random().map_err(|error| Refusal::io("read random bytes", error))?;
         let options = Options {
             scoped_signals: self.enforced.scoped_signals,
             reads: self.name_reads,
@@ -248,7 +247,7 @@ impl Plan {
         let inner = match &self.inner {
             None => None,
             Some(inner) => {
-                let Layout { mounts, homes, held, private } = inner;
+                let Layout { mounts, homes, held, private, .. } = inner;
                 let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
@@ -270,7 +269,7 @@ impl Plan {
         let entry = Entry {
             supervisor: rustix::process::getpid(),
             socket: theirs,
-            rules: rules::finish(places).map_err(made)?,
+            rules,
             program: program(lane, options),
             first_exec,
             cwd: text(&self.cwd)?,
@@ -319,11 +318,15 @@ fn temporary(policy: &Policy) -> PathBuf {
     places.into_iter().find(writable).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-fn unfit(path: &Path, reason: &'static str) -> Refusal {
+pub(crate) fn unfit(path: &Path, reason: &'static str) -> Refusal {
     Refusal::Unfit { path: path.to_owned(), reason }
 }
 
-fn workspace(policy: &Policy, home: Option<&Path>, look: &impl Look) -> Result<PathBuf, Refusal> {
+pub(crate) fn workspace(
+    policy: &Policy,
+    home: Option<&Path>,
+    look: &impl Look,
+) -> Result<PathBuf, Refusal> {
     let given = &policy.workspace;
     let Some((workspace, Kind::Directory)) = look.real(given) else {
         return Err(unfit(given, "is no directory"));
@@ -414,7 +417,9 @@ fn layout_of(
         carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
-    let mounts = layout(&covers, &private, &carved, &kept, workspace);
+    let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
+    let fences = fences(&private, &inner, workspace);
+    let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
     let (mut held, missing) = repository::held(workspace, look)?;
     if !missing.is_empty() {
         for path in &missing {
@@ -423,7 +428,8 @@ fn layout_of(
         }
         held = repository::held(workspace, look)?.0;
     }
-    Ok(Layout { mounts, homes: home.map(Path::to_owned).into_iter().collect(), held, private })
+    let homes = home.map(Path::to_owned).into_iter().collect();
+    Ok(Layout { mounts, homes, held, private, fences })
 }
 
 /// Makes a directory in the workspace, without following links that are there.

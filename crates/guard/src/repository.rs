@@ -11,6 +11,16 @@ use crate::look::{Kind, Look};
 /// Repositories of submodules that are held one by one. With more, all of them are read-only.
 const MOST_MODULES: usize = 16;
 
+/// Whether a path of a workspace, relative to its root and without links, is or lies in what the workspace
+/// lane cannot change. For whoever changes files on a command's behalf: it does not ask what is there, so
+/// what is missing is not made either, and repositories of submodules and other worktrees are held as a
+/// whole.
+pub fn is_held(path: &Path) -> bool {
+    let whole = [".git/modules", ".git/worktrees"];
+    path == Path::new(".git")
+        || whole.iter().chain(data::PROTECTED).any(|held| path.starts_with(held))
+}
+
 /// What becomes of a part of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
@@ -186,6 +196,37 @@ mod tests {
                 .unwrap();
         assert_eq!(held, [".git in place", ".git/hooks", ".git/config", ".vscode"]);
         assert_eq!(missing, [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_is_held_is_held_with_what_lies_in_it_and_nothing_else_is() {
+        for path in [
+            ".git",
+            ".git/hooks",
+            ".git/hooks/pre-commit",
+            ".git/config",
+            ".git/config.worktree",
+            ".git/commondir",
+            ".git/modules",
+            ".git/modules/m/config",
+            ".git/worktrees/w/config.worktree",
+            ".claude/settings.json",
+            ".vscode",
+            ".envrc",
+        ] {
+            assert!(is_held(Path::new(path)), "{path}");
+        }
+        for path in [
+            "",
+            "src",
+            ".git/info/exclude",
+            ".git/config.lock",
+            ".gitignore",
+            ".env",
+            "a/.git/hooks",
+        ] {
+            assert!(!is_held(Path::new(path)), "{path}");
+        }
     }
 
     #[test]
