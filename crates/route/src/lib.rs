@@ -39,6 +39,17 @@ pub use judge::decide;
 pub use policy::{BadPolicy, Policy};
 pub use verdict::{Facts, Verdict};
 
+/// What a test of the cost of decisions needs to see: what was counted, and the most that there may
+/// be. Not for other use.
+#[doc(hidden)]
+pub fn work(
+    command: &stigmer_core::process::Command,
+    facts: &Facts,
+    policy: &Policy,
+) -> [(usize, usize); 6] {
+    judge::work(command, facts, policy)
+}
+
 /// What a test against bash itself needs to see of how words are read. Not for other use.
 #[doc(hidden)]
 pub fn static_words(line: &str) -> Option<Vec<String>> {

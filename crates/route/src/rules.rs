@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     List,
     /// Writes the file or beneath the directory.
     Write,
+    /// Edits the file in its place, if it is there.
+    Edit,
     /// Works in the directory; what it writes is beneath.
     Within,
     /// Works in another repository, whose configuration may name programs.
@@ -104,8 +106,8 @@ pub(crate) struct Accepted {
     pub(crate) arguments: Option<Arguments>,
     /// All that follows is positional.
     pub(crate) last: bool,
-    /// What the positional arguments name is written.
-    pub(crate) writes: bool,
+    /// What the positional arguments name is written, or edited.
+    pub(crate) changes: Option<Kind>,
 }
 
 /// What is known of a tool or of one of its subcommands.
@@ -153,6 +155,8 @@ pub(crate) struct Tool {
     pub(crate) default: Option<String>,
     /// The shell does it by itself, without a program.
     pub(crate) builtin: bool,
+    /// Words each of which alone only makes it tell something of itself.
+    pub(crate) tells: Vec<String>,
     /// The toolchain that it is part of.
     pub(crate) toolchain: Option<String>,
     /// The toolchain whose state it changes.
@@ -222,6 +226,7 @@ pub(crate) struct Written {
     operators: Vec<String>,
     default: Option<String>,
     builtin: bool,
+    tells: String,
     toolchain: Option<String>,
     installs: Option<String>,
     /// Other tools or sets of options (`%name`) whose options are added.
@@ -258,6 +263,7 @@ pub(crate) fn compile(
         operators: written.operators.clone(),
         default: written.default.clone(),
         builtin: written.builtin,
+        tells: written.tells.split_whitespace().map(str::to_owned).collect(),
         toolchain: toolchain(written.toolchain.as_deref())?,
         installs: toolchain(written.installs.as_deref())?,
     };
@@ -281,7 +287,7 @@ impl Tool {
             drops: false,
             arguments: None,
             last: false,
-            writes: false,
+            changes: None,
         };
         if !written.flags.is_empty() || !written.long.is_empty() {
             let index = self.accepted.len();
@@ -345,7 +351,8 @@ fn attribute(text: &str, into: &mut Accepted) -> Result<(), String> {
         "workspace" | "sandbox" => into.lane = lane_named(text)?,
         "drop" => into.drops = true,
         "last" => into.last = true,
-        "writes" => into.writes = true,
+        "writes" => into.changes = Some(Kind::Write),
+        "edits" => into.changes = Some(Kind::Edit),
         _ => match text.strip_prefix("args:") {
             Some(list) => into.arguments = Some(arguments(list, ',')?),
             None => return Err(format!("{text} says nothing of an option")),
@@ -396,6 +403,7 @@ fn kind(name: &str) -> Result<Kind, String> {
         "read" => Kind::Read,
         "list" => Kind::List,
         "write" => Kind::Write,
+        "edit" => Kind::Edit,
         "within" => Kind::Within,
         "repository" => Kind::Repository,
         "change" => Kind::Change,

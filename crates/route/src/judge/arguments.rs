@@ -9,6 +9,9 @@ use super::state::State;
 use super::word::Word;
 use super::{By, Judge};
 
+/// Options of one letter that may stand in one word: as many as there are letters.
+const MOST_LETTERS: usize = 52;
+
 /// The words of one command, as they are gone through.
 struct Words<'w> {
     words: &'w [Word],
@@ -115,7 +118,7 @@ impl Judge<'_> {
             self.workspace(&tool.name, &token, reason);
         } else {
             let reason = "this may turn out to be an option; put -- before it";
-            self.sandbox(&tool.name, &token, reason);
+            self.workspace(&tool.name, &token, reason);
         }
     }
 
@@ -190,7 +193,11 @@ impl Judge<'_> {
         let token = || format!("-{}", word.show());
         let mut more = true;
         let text = word.start();
-        for (at, letter) in text.char_indices() {
+        for (count, (at, letter)) in text.char_indices().enumerate() {
+            if count >= MOST_LETTERS {
+                self.sandbox(&tool.name, &token(), "these are too many options in one word");
+                return more;
+            }
             let Found::One(accepted) = tool.short(letter) else {
                 if tool.any {
                     return more;
@@ -239,7 +246,7 @@ impl Judge<'_> {
         };
         self.raise(accepted.lane, &tool.name, token, reason);
         positional.drops |= accepted.drops;
-        positional.writes |= accepted.writes;
+        positional.changes = positional.changes.take().or(accepted.changes.as_ref());
         if let Some(arguments) = &accepted.arguments {
             positional.arguments = arguments;
         }

@@ -93,6 +93,7 @@ impl Judge<'_> {
             (None, _) => self.facts.home.clone().map(|home| vec![home]),
             (Some(word), None) => match word.exact() {
                 Some("-") | Some("") => None,
+                Some(text) if text.len() > path::MOST_PATH => None,
                 Some(text) if text.starts_with('/') => {
                     Some(vec![path::resolve(std::path::Path::new("/"), text)])
                 }

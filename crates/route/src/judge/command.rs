@@ -96,6 +96,11 @@ impl Judge<'_> {
 
     fn apply(&mut self, tool: &Tool, token: &str, words: &[Word], by: By, state: &mut State) {
         self.accept(&tool.name, token);
+        if let [word] = words
+            && word.exact().is_some_and(|text| tool.tells.iter().any(|told| told == text))
+        {
+            return;
+        }
         self.uses(tool);
         // With a subcommand it is that one's lane that counts.
         if !tool.subcommands {

@@ -20,6 +20,7 @@ use crate::policy::Policy;
 use crate::rules::Tool;
 use crate::shell::Refused;
 use crate::shell::lexer::MOST_NESTING;
+use crate::shell::parser::MOST_PROGRESS;
 use crate::verdict::{Facts, Verdict, strictness};
 
 use state::State;
@@ -41,6 +42,10 @@ const MOST_PARSED_BYTES: usize = 32 * 1024;
 /// How long all words may be together: variables make more of them than was written.
 const MOST_EXPANDED: usize = 256 * 1024;
 
+/// How many words there may be, in all commands together: what is done for one takes a microsecond or
+/// a few. More names of files than this belong in a file, or in a pipe.
+const MOST_WORDS: usize = 1_500;
+
 /// How many programs a verdict names. A command with more is no command any more but a program, and
 /// belongs in the sandbox: those that are not named would not be looked for.
 const MOST_PROGRAMS: usize = 64;
@@ -55,6 +60,23 @@ const MOST_TOKEN: usize = 80;
 ///
 /// Never fails: what is not understood belongs in the sandbox.
 pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
+    judged(command, facts, policy).verdict()
+}
+
+/// What a decision has cost, in things that are counted, each with the most that there may be.
+pub(crate) fn work(command: &Command, facts: &Facts, policy: &Policy) -> [(usize, usize); 6] {
+    let judge = judged(command, facts, policy);
+    [
+        (judge.steps, MOST_STEPS),
+        (judge.parsed, MOST_PARSED),
+        (judge.parsed_bytes, MOST_PARSED_BYTES),
+        (judge.expanded, MOST_EXPANDED),
+        (judge.words, MOST_WORDS),
+        (MOST_PROGRESS - judge.progress, MOST_PROGRESS),
+    ]
+}
+
+fn judged<'a>(command: &Command, facts: &'a Facts, policy: &'a Policy) -> Judge<'a> {
     let mut judge = Judge::new(facts, policy);
     let mut state = State::at(&facts.cwd);
     match command {
@@ -66,7 +88,7 @@ pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
             let total: usize = words.iter().map(|word| word.as_bytes().len()).sum();
             let words: Result<Vec<_>, _> = words.iter().map(text).collect();
             match words {
-                Ok(words) if total <= MOST_BYTES => {
+                Ok(words) if total <= MOST_BYTES && words.len() <= MOST_WORDS => {
                     let words: Vec<_> = words.into_iter().map(Word::exactly).collect();
                     judge.note_words(&words);
                     judge.command(&words, By::Program, &mut state);
@@ -77,7 +99,7 @@ pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
         }
     }
     judge.traps();
-    judge.verdict()
+    judge
 }
 
 fn too_long(token: &str) -> Refused {
@@ -93,6 +115,9 @@ fn text(bytes: &ByteString) -> Result<&str, Refused> {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Refused::new("shell:encoding", "", "the command is not UTF-8"))?;
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n')) {
+        return Ok(text);
+    }
     let strange = |character: &char| {
         let blank = matches!(character, ' ' | '\t' | '\n');
         !blank && (character.is_control() || character.is_whitespace())
@@ -127,6 +152,9 @@ struct Judge<'a> {
     parsed: usize,
     parsed_bytes: usize,
     expanded: usize,
+    words: usize,
+    /// What the grammar may still report.
+    progress: usize,
     depth: usize,
     /// A file is read whose name is only known when the command runs.
     reads_unknown: bool,
@@ -158,6 +186,8 @@ impl<'a> Judge<'a> {
             parsed: 0,
             parsed_bytes: 0,
             expanded: 0,
+            words: 0,
+            progress: MOST_PROGRESS,
             depth: 0,
             reads_unknown: false,
             secret: None,
@@ -303,7 +333,7 @@ pub(crate) fn static_words(line: &str) -> Option<Vec<String>> {
     let policy = Policy::default();
     let mut judge = Judge::new(&facts, &policy);
     let state = State::at(&facts.cwd);
-    let parsed = crate::shell::parser::parse(line).ok()?;
+    let parsed = crate::shell::parser::parse(line, &mut judge.progress).ok()?;
     let mut words = Vec::new();
     for token in &parsed.lexed.tokens {
         match token.kind {

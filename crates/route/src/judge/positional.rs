@@ -16,13 +16,13 @@ pub(super) struct Positional<'w> {
     pub(super) arguments: &'w Arguments,
     /// The first that is expected has been given as an option.
     pub(super) drops: bool,
-    /// They are written.
-    pub(super) writes: bool,
+    /// They are written, or edited.
+    pub(super) changes: Option<&'w Kind>,
 }
 
 impl<'w> Positional<'w> {
     pub(super) fn new(tool: &'w Tool) -> Self {
-        Self { words: Vec::new(), arguments: &tool.arguments, drops: false, writes: false }
+        Self { words: Vec::new(), arguments: &tool.arguments, drops: false, changes: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -74,13 +74,13 @@ impl Judge<'_> {
             }
             for (kind, _) in possible {
                 self.value(word, kind, &tool.name, state);
-                if given.writes && matches!(kind, Kind::List | Kind::Read) {
-                    self.value(word, &Kind::Write, &tool.name, state);
+                if let (Some(change), Kind::List | Kind::Read) = (given.changes, kind) {
+                    self.value(word, change, &tool.name, state);
                 }
             }
         }
-        if given.writes && given.words.is_empty() {
-            self.value(&Word::exactly("."), &Kind::Write, &tool.name, state);
+        if let (Some(change), true) = (given.changes, given.words.is_empty()) {
+            self.value(&Word::exactly("."), change, &tool.name, state);
         }
     }
 

@@ -30,6 +30,9 @@ type Walked = Result<(), Refused>;
 impl Judge<'_> {
     /// Judges a text of the shell.
     pub(super) fn script(&mut self, text: &str, state: &mut State) {
+        if self.exhausted {
+            return;
+        }
         self.parsed += 1;
         self.parsed_bytes += text.len().min(parser::MOST_BYTES);
         if self.parsed > MOST_PARSED || self.parsed_bytes > MOST_PARSED_BYTES {
@@ -43,7 +46,7 @@ impl Judge<'_> {
     }
 
     fn parse_and_walk(&mut self, text: &str, state: &mut State) -> Walked {
-        let parsed = parser::parse(text)?;
+        let parsed = parser::parse(text, &mut self.progress)?;
         let used = vec![false; parsed.lexed.tokens.len()];
         let mut source = Source { text, lexed: &parsed.lexed, used, levels: 0 };
         for body in &parsed.lexed.expanded {

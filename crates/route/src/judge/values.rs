@@ -35,6 +35,12 @@ impl Judge<'_> {
             Kind::Read => self.read_path(word, rule, state, true),
             Kind::List => self.read_path(word, rule, state, false),
             Kind::Write => self.write_path(word, rule, state),
+            // Names of files to edit mostly come from a search: the lane says which can be.
+            Kind::Edit if matches!(places(word, state), Where::Unknown) => {
+                self.workspace(rule, &token, "it edits files whose names show when it runs");
+                self.reads_unknown = true;
+            }
+            Kind::Edit => self.write_path(word, rule, state),
             Kind::Within => self.write_path(word, rule, state),
             Kind::Archive => {
                 let given = word.exact() == Some("-") || self.is_inside(word, state);
@@ -192,6 +198,9 @@ impl Judge<'_> {
         if word.exact() == Some("-") {
             return;
         }
+        if token.len() > path::MOST_PATH {
+            return self.sandbox(rule, &token, "no path is as long");
+        }
         let mut shown = vec![token.clone()];
         if contents && word.pieces.contains(&Piece::Below) {
             self.reads_unknown = true;
@@ -337,6 +346,9 @@ fn places(word: &Word, state: &State) -> Where {
             directory.to_owned()
         }
     };
+    if known.len() > path::MOST_PATH {
+        return Where::Unknown;
+    }
     if known.starts_with('/') {
         return Where::Known(vec![path::resolve(Path::new("/"), &known)]);
     }
