@@ -51,6 +51,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "stigmer-benches",
         &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
     ),
+    ("stigmer-oracle", &["stigmer-core", "stigmer-guard", "stigmer-route"]),
 ];
 
 /// Crates that `stigmer-core` may not have: it is words, and every backend and client compiles it.
