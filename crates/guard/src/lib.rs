@@ -11,11 +11,8 @@ mod lane;
 mod look;
 mod masks;
 mod namespaces;
-<<<<<<< HEAD
-mod outlook;
-=======
 mod nest;
->>>>>>> auto-guard
+mod outlook;
 mod pattern;
 mod plan;
 mod planted;
@@ -33,11 +30,8 @@ pub use denials::Denials;
 pub use entry::Entry;
 pub use held::{Holding, held, is_held};
 pub use lane::{HostLane, Refusal};
-<<<<<<< HEAD
-pub use outlook::{Outlook, outlook};
-=======
 pub use nest::Nest;
->>>>>>> auto-guard
+pub use outlook::{Outlook, outlook};
 pub use plan::{Pending, Plan, plan};
 pub use policy::Policy;
 pub use probe::Probe;

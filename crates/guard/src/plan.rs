@@ -74,11 +74,8 @@ struct Layout {
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
-<<<<<<< HEAD
     fences: Vec<PathBuf>,
-=======
     before: Before,
->>>>>>> auto-guard
 }
 
 /// Works out a lane for a command.
@@ -451,32 +448,20 @@ fn layout_of(
         carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
-<<<<<<< HEAD
     let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
     let fences = fences(&private, &inner, workspace);
     let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
-    let (mut held, missing) = repository::held(workspace, look)?;
-    if !missing.is_empty() {
-        for path in &missing {
-=======
-    let mounts = layout(&covers, &private, &carved, &kept, workspace);
     let mut found = repository::held(workspace, look)?;
     if !found.missing.is_empty() {
         for path in &found.missing {
->>>>>>> auto-guard
             make_beneath(workspace, path)
                 .map_err(|error| Refusal::io("make a directory for hooks", error))?;
         }
         found = repository::held(workspace, look)?;
     }
-<<<<<<< HEAD
-    let homes = home.map(Path::to_owned).into_iter().collect();
-    Ok(Layout { mounts, homes, held, private, fences })
-=======
     let before = Before::look(workspace, &found.repositories, look);
     let homes = home.map(Path::to_owned).into_iter().collect();
-    Ok(Layout { mounts, homes, held: found.held, private, before })
->>>>>>> auto-guard
+    Ok(Layout { mounts, homes, held: found.held, private, fences, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.
