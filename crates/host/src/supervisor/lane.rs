@@ -46,7 +46,7 @@ impl Lane {
         policy.programs = confine.programs.iter().map(own).collect();
         policy.programs.extend(program.map(OsString::from));
         policy.terminal = terminal;
-        let plan = stigmer_guard::plan(lane, &policy, &Probe::take());
+        let plan = stigmer_guard::plan(lane, &policy, &Probe::for_lane(lane));
         let plan = plan.map_err(|refusal| refusal.to_string())?;
         let mut routing = confine.routing.clone();
         routing.enforced = Some(*plan.enforced());
