@@ -158,7 +158,7 @@ impl Engine {
                 Ok(Kept::Host(Arc::new(self.host(workspace, self.scope, None)?)))
             }
             ExecutionMode::Auto => {
-                let host = self.host(workspace, self.scope, Some(stigmer_guard::is_held))?;
+                let host = self.host(workspace, self.scope, Some(auto::is_held))?;
                 let (shared, host) = (Arc::clone(&self.auto), Confining::new(Arc::new(host)));
                 Ok(Kept::Auto(AutoWorkspace::new(shared, host, said())))
             }

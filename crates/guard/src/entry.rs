@@ -64,7 +64,7 @@ impl Entry {
     /// and must end.
     pub fn enter(&self) -> io::Result<()> {
         self.steps().map_err(|(step, error)| {
-            handover::failed(&self.socket, step);
+            handover::failed(&self.socket, step, &error);
             error
         })
     }

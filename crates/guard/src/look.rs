@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, accessat, fstat, openat,
+    Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, accessat, fstat, openat,
     openat2, readlink,
 };
 use rustix::io::Errno;
@@ -40,8 +41,12 @@ pub(crate) trait Look {
     fn real(&self, path: &Path) -> Option<(PathBuf, Kind)>;
     /// What a path is, without following a link at its end.
     fn kind(&self, path: &Path) -> Option<Kind>;
-    /// The names in a directory, each with what it is.
+    /// The names in a directory in their order, each with what it is.
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>>;
+    /// The same, unless they are many.
+    fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        self.names(path)
+    }
     /// Whether the caller may read it.
     fn may_read(&self, path: &Path) -> bool;
 }
@@ -75,15 +80,34 @@ impl Look for Machine {
     }
 
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        self.names_up_to(path, usize::MAX)
+    }
+
+    fn may_read(&self, path: &Path) -> bool {
+        accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+    }
+}
+
+impl Machine {
+    /// The names in a directory if there are no more than that.
+    fn names_up_to(&self, path: &Path, most: usize) -> Option<Vec<(OsString, Kind)>> {
+        /// Enough for most directories; longer ones take another call.
+        const BUFFER: usize = 8 << 10;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let directory = openat(CWD, path, flags, Mode::empty()).ok()?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(directory, &mut buffer);
         let mut names = Vec::new();
-        for entry in Dir::new(directory).ok()? {
+        while let Some(entry) = entries.next() {
             let entry = entry.ok()?;
-            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
             }
+            if names.len() == most {
+                return None;
+            }
+            let name = name.to_owned();
             let kind = match entry.file_type() {
                 FileType::Unknown => {
                     let status = rustix::fs::lstat(path.join(&name)).ok()?;
@@ -93,12 +117,15 @@ impl Look for Machine {
             };
             names.push((name, kind.into()));
         }
+        names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Some(names)
     }
+}
 
-    fn may_read(&self, path: &Path) -> bool {
-        accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
-    }
+/// What a name is in a list of names in their order.
+pub(crate) fn find(names: &[(OsString, Kind)], name: &OsStr) -> Option<Kind> {
+    let found = names.binary_search_by(|(known, _)| known.as_os_str().cmp(name)).ok()?;
+    Some(names[found].1)
 }
 
 /// Links in links that are followed, as the kernel does (`path_resolution(7)`).
@@ -116,9 +143,28 @@ struct Known {
 #[derive(Default)]
 pub(crate) struct Remembered {
     known: RefCell<HashMap<Box<[u8]>, Option<Known>>>,
+    listed: Vec<(PathBuf, Vec<(OsString, Kind)>)>,
 }
 
 impl Remembered {
+    /// Lists a directory, given by its real path, of which many names will be asked for, if it has no
+    /// more than `most`: a long list takes longer than to ask.
+    pub(crate) fn list(&mut self, path: &Path, most: usize) {
+        if let Some(names) = Machine.names_up_to(path, most) {
+            self.listed.push((path.to_owned(), names));
+        }
+    }
+
+    /// What a name in a directory is, given by its real path.
+    fn kind_in(&self, at: &Path, name: &OsStr, path: &Path) -> Option<Kind> {
+        match self.listed.iter().find(|(listed, _)| listed == at) {
+            Some((_, names)) => {
+                names.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind)
+            }
+            None => Machine.kind(path),
+        }
+    }
+
     fn known(&self, path: &Path, links: u8) -> Option<Known> {
         let bytes = path.as_os_str().as_bytes();
         if let Some(known) = self.known.borrow().get(bytes) {
@@ -148,7 +194,7 @@ impl Remembered {
         };
         let exact = outer.real.is_none() && is_plain(path);
         let real = if exact { path.to_owned() } else { at.join(name) };
-        match Machine.kind(&real)? {
+        match self.kind_in(at, name, &real)? {
             Kind::Link => {
                 let target = readlink(&real, Vec::new()).ok()?.into_bytes();
                 let target = at.join(OsStr::from_bytes(&target));
@@ -178,11 +224,21 @@ impl Look for Remembered {
     }
 
     fn kind(&self, path: &Path) -> Option<Kind> {
-        Machine.kind(path)
+        match (path.parent(), path.file_name()) {
+            (Some(at), Some(name)) => self.kind_in(at, name, path),
+            _ => Machine.kind(path),
+        }
     }
 
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
-        Machine.names(path)
+        match self.listed.iter().find(|(listed, _)| listed == path) {
+            Some((_, names)) => Some(names.clone()),
+            None => Machine.names(path),
+        }
+    }
+
+    fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        Some(self.listed.iter().find(|(listed, _)| listed == path)?.1.clone())
     }
 
     fn may_read(&self, path: &Path) -> bool {
@@ -219,7 +275,11 @@ pub(crate) mod tests {
         link(base.join("a/b/f").to_str().unwrap(), "file");
         link("/", "root");
         link("missing", "nowhere");
-        let look = Remembered::default();
+        let mut look = Remembered::default();
+        look.list("/".as_ref(), 256);
+        look.list(&base.join("a"), 2);
+        look.list(&base, 2);
+        assert_eq!(look.listed.len(), 2, "the last is too long");
         for path in [
             "",
             "a",

@@ -19,6 +19,7 @@ use crate::lane::{HostLane, Refusal};
 use crate::look::{Kind, Look, Remembered};
 use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
+use crate::planted::Before;
 use crate::policy::Policy;
 use crate::probe::Probe;
 use crate::repository::{self, Held, Hold};
@@ -33,6 +34,9 @@ use crate::view::View;
 const NO_WORKSPACES: &[&str] = &[
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr", "/var/run",
 ];
+
+/// Names in a directory that take about as long to list as those take that are asked for one by one.
+const MOST_LISTED: usize = 256;
 
 /// As much of a script as the kernel reads to find its interpreter (`execve(2)`).
 const FIRST_LINE: usize = 256;
@@ -70,6 +74,7 @@ struct Layout {
     held: Vec<Held>,
     private: Vec<PathBuf>,
     fences: Vec<PathBuf>,
+    before: Before,
 }
 
 /// Works out a lane for a command.
@@ -78,9 +83,14 @@ struct Layout {
 /// A [`Refusal`] that says why the command does not run in this lane. There is no lesser form of it.
 pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refusal> {
     let enforced = probe.level(lane)?;
-    let look = &Remembered::default();
+    let mut look = Remembered::default();
+    look.list(Path::new("/"), MOST_LISTED);
     let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
-    let workspace = workspace(policy, home.as_deref(), look)?;
+    let workspace = workspace(policy, home.as_deref(), &look)?;
+    // About each place in it, were it not listed.
+    home.iter().for_each(|home| look.list(home, usize::MAX));
+    look.list(&workspace, MOST_LISTED);
+    let look = &look;
     let cwd = match look.real(&workspace.join(&policy.cwd)) {
         Some((cwd, Kind::Directory)) if cwd.starts_with(&workspace) => cwd,
         _ => return Err(unfit(&policy.cwd, "is no directory in the workspace")),
@@ -149,7 +159,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     granted.push(directory("/dev".into(), Right::List));
     let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
     let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
-    let devices = devices.filter_map(|path| Some(look.real(&path)?.0)).collect();
+    let devices = devices.collect();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
     let judge = Judge {
@@ -210,6 +220,15 @@ impl Plan {
     /// Where the command begins, as a real path.
     pub fn cwd(&self) -> &Path {
         &self.cwd
+    }
+
+    /// What a command in the workspace lane has left that others execute or obey, and that could not be
+    /// held, as paths in the workspace: settings of agents and editors where there were none, a new
+    /// repository, instructions for agents and services that are new or changed. Some calls for each place
+    /// that is known, when the command has ended.
+    pub fn planted(&self) -> Vec<PathBuf> {
+        let inner = self.inner.as_ref();
+        inner.map(|inner| inner.before.changed(&self.workspace)).unwrap_or_default()
     }
 
     /// The private directory of the read-only lane.
@@ -291,14 +310,15 @@ impl Pending {
     /// command. Does not wait.
     ///
     /// # Errors
-    /// [`Refusal::Io`] with the step at which the lane could not be entered: nothing was executed then.
+    /// [`Refusal::NotEntered`] with the step at which the lane could not be entered, [`Refusal::Io`] if the
+    /// process is gone without a word: nothing was executed then.
     pub fn receive(self) -> Result<Denials, Refusal> {
         let lane = self.judge.lane;
         match handover::receive(&self.socket) {
             Ok(Message::Ready(listener, command)) => {
                 Ok(Denials::new(lane, command, listener, self.judge))
             }
-            Ok(Message::Failed(step)) => Err(Refusal::io("enter the lane", step)),
+            Ok(Message::Failed(reason)) => Err(Refusal::NotEntered { lane, reason }),
             Ok(Message::Nothing) => Err(Refusal::io("enter the lane", "its process said nothing")),
             Err(error) => Err(Refusal::io("enter the lane", error)),
         }
@@ -420,16 +440,17 @@ fn layout_of(
     let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
     let fences = fences(&private, &inner, workspace);
     let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
-    let (mut held, missing) = repository::held(workspace, look)?;
-    if !missing.is_empty() {
-        for path in &missing {
+    let mut found = repository::held(workspace, look)?;
+    if !found.missing.is_empty() {
+        for path in &found.missing {
             make_beneath(workspace, path)
                 .map_err(|error| Refusal::io("make a directory for hooks", error))?;
         }
-        held = repository::held(workspace, look)?.0;
+        found = repository::held(workspace, look)?;
     }
+    let before = Before::look(workspace, &found.repositories, look);
     let homes = home.map(Path::to_owned).into_iter().collect();
-    Ok(Layout { mounts, homes, held, private, fences })
+    Ok(Layout { mounts, homes, held: found.held, private, fences, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.

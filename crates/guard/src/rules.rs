@@ -55,7 +55,8 @@ fn access(right: Right, kind: Kind, version: u32) -> BitFlags<AccessFs> {
 
 /// Allows a place. One that is gone meanwhile is left out.
 pub(crate) fn allow(rules: &OwnedFd, root: &Root, version: u32) -> Result<(), String> {
-    allow_access(rules, &root.path, access(root.right, root.kind, version))
+    let access = access(root.right, root.kind, version);
+    allow_access(rules, &root.path, OFlags::NOFOLLOW, access)
 }
 
 /// Allows a device to be used.
@@ -64,14 +65,20 @@ pub(crate) fn allow_device(rules: &OwnedFd, path: &Path, version: u32) -> Result
     if version >= 5 {
         access |= AccessFs::IoctlDev;
     }
-    allow_access(rules, path, access)
+    // It may be a link (`/dev/ptmx`), and nobody else's.
+    allow_access(rules, path, OFlags::empty(), access)
 }
 
-fn allow_access(rules: &OwnedFd, path: &Path, access: BitFlags<AccessFs>) -> Result<(), String> {
+fn allow_access(
+    rules: &OwnedFd,
+    path: &Path,
+    follow: OFlags,
+    access: BitFlags<AccessFs>,
+) -> Result<(), String> {
     if access.is_empty() {
         return Ok(());
     }
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | follow;
     let Ok(place) = openat(CWD, path, flags, Mode::empty()) else { return Ok(()) };
     add(rules, &place, access.bits()).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -40,7 +40,7 @@ impl Judge {
                 if ["rename", "unlink"].contains(&call) && self.in_place.contains(&path) {
                     return Some(denial(call, path, libc::EBUSY));
                 }
-                let allowed = self.devices.contains(&real) || self.may_write(&real);
+                let allowed = self.is_device(&path, &real) || self.may_write(&real);
                 let error = if read_only { libc::EACCES } else { libc::EROFS };
                 (!allowed).then(|| denial(call, path, error))
             }
@@ -49,7 +49,7 @@ impl Judge {
                 // The workspace lane may list any directory of its view.
                 let listed = !read_only && Machine.kind(&real) == Some(Kind::Directory);
                 let allowed =
-                    listed || self.devices.contains(&real) || self.may(&real, Right::Read);
+                    listed || self.is_device(&path, &real) || self.may(&real, Right::Read);
                 (!allowed).then(|| denial("read", path, libc::EACCES))
             }
             Target::Execute(path) => {
@@ -72,6 +72,11 @@ impl Judge {
                 Some(denial(call, address.into(), libc::ENETUNREACH))
             }
         }
+    }
+
+    /// A device by its name, or by where that leads (`/dev/ptmx`).
+    fn is_device(&self, path: &Path, real: &Path) -> bool {
+        self.devices.iter().any(|device| device == path || device == real)
     }
 
     /// Where a path leads, if that is the same for the command and for us, and is there. What would be
