@@ -158,7 +158,7 @@ impl Engine {
                 Ok(Kept::Host(Arc::new(self.host(workspace, self.scope, None)?)))
             }
             ExecutionMode::Auto => {
-                let host = self.host(workspace, self.scope, Some(is_held))?;
+                let host = self.host(workspace, self.scope, Some(auto::is_held))?;
                 let (shared, host) = (Arc::clone(&self.auto), Confining::new(Arc::new(host)));
                 Ok(Kept::Auto(AutoWorkspace::new(shared, host, said())))
             }
@@ -260,11 +260,6 @@ impl Engine {
                 "nothing was run{origin}; `--mode local` works on this machine, without isolation"
             ))
     }
-}
-
-/// Whether an operation on files may not change a path in auto mode, as no command in a lane may.
-fn is_held(path: &std::path::Path) -> bool {
-    stigmer_guard::held(path).is_some()
 }
 
 /// Gets places from the container engine.

@@ -47,6 +47,12 @@ pub(crate) fn capabilities() -> Capabilities {
     Capabilities { backend: ExecutionMode::Auto.name().to_owned(), has }
 }
 
+/// What no operation on files changes in auto mode: what the workspace lane holds, and what leads to it, by
+/// names alone. The workspace itself is left to each operation.
+pub(crate) fn is_held(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && stigmer_guard::held(path).is_some()
+}
+
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(capabilities);
 
 /// What all workspaces of one engine share.
