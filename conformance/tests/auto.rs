@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &str); 5] = [
 struct Removed {
     root: PathBuf,
     _engine: Engine,
-    _home: tempfile::TempDir,
+    _directories: [tempfile::TempDir; 2],
 }
 
 impl Drop for Removed {
@@ -48,21 +48,27 @@ impl Drop for Removed {
     }
 }
 
-fn configuration(home: &Path) -> Configuration {
+fn configuration(home: &Path, beside: &Path) -> Configuration {
     let kept = ["PATH", "DOCKER_HOST", "STIGMER_SIDECAR"];
     let kept = kept.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
     let said = SETTINGS.map(|(name, value)| (name.into(), value.into()));
-    let own = [("STIGMER_HOME".into(), home.join("home").into_os_string())];
+    // What lies beside the workspace is there, so that it is not for want of it that nothing gets out.
+    let beside = format!("{0}:{0}", beside.display());
+    let own = [
+        ("STIGMER_HOME".into(), home.join("home").into_os_string()),
+        ("STIGMER_SANDBOX_VOLUMES".into(), beside.into()),
+    ];
     let environment: Vec<(OsString, OsString)> = kept.chain(said).chain(own).collect();
     let surroundings = Surroundings { environment, home: Some(home.join("user")) };
     Configuration::load(&Sources { surroundings, ..Sources::default() }).unwrap()
 }
 
 async fn fixture(launcher: Arc<Launcher>) -> Fixture {
-    let (home, root) = wire::directory();
+    let (place, root) = wire::directory();
+    let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join("user")).unwrap();
     let engine = Engine::with_managers(
-        configuration(&home.path().canonicalize().unwrap()),
+        configuration(&home.path().canonicalize().unwrap(), root.parent().unwrap()),
         Some(launcher),
         ProcessScope::Workspace,
         Box::new(|options| Ok(Arc::new(DockerManager::new(options)?))),
@@ -70,7 +76,8 @@ async fn fixture(launcher: Arc<Launcher>) -> Fixture {
     let workspace = Workspace::choose(Some(&root), &root).unwrap();
     let mode = Some(ExecutionMode::Auto);
     let executor = engine.executor(mode, &workspace, &|_| {}).await.unwrap();
-    let keep = Box::new(Removed { root: root.clone(), _engine: engine, _home: home });
+    let directories = [place, home];
+    let keep = Box::new(Removed { root: root.clone(), _engine: engine, _directories: directories });
     Fixture { executor, host_view: Some(root.clone()), root, keep }
 }
 
