@@ -171,15 +171,14 @@ fn a_mode_that_is_not_available_does_nothing_on_the_host() {
         assert!(!place.work().join("made").exists(), "{variables:?} {flags:?} wrote on the host");
         ran.exits(7).says(&["not available", "--mode local"])
     };
-    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
+    for mode in ["firecracker", "kubernetes", "cloud"] {
         refused(&[], &["--mode", mode]).says(&[mode]);
         // Whatever the environment says.
         refused(&[("STIGMER_EXECUTION_MODE", "local")], &["--mode", mode]);
     }
-    refused(&[("STIGMER_EXECUTION_MODE", "auto")], &[]).says(&["STIGMER_EXECUTION_MODE"]);
-    refused(&[("AGENT_MODE", "firecracker")], &[]);
+    refused(&[("AGENT_MODE", "firecracker")], &[]).says(&["AGENT_MODE"]);
     refused(&[("SANDBOX_TYPE", "daytona"), ("DAYTONA_API_KEY", "k")], &[]);
-    place.write_config("execution_mode = \"auto\"\n");
+    place.write_config("agent_mode = \"firecracker\"\n");
     refused(&[], &[]).says(&["config.toml line 1"]);
     assert!(!place.home().join("state").exists(), "nothing was opened");
 }

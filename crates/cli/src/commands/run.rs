@@ -38,6 +38,7 @@ Examples:
   stigmer run --timeout 10m --env CI=true 'npm ci && npm test'
   stigmer run --detach 'python3 -m http.server 8000'
   stigmer run --json 'git status --short'
+  stigmer run --mode auto 'make test'
   git diff | stigmer run 'wc -l'")]
 pub(crate) struct Run {
     /// Where to run it [default: the workspace]
