@@ -311,7 +311,6 @@ const HIDDEN: &[&str] = &[
     "git fetch --upload-pack='@' .",
     "git clone -u '@' . y",
     "git upload-pack .",
-    "git cat-file --textconv HEAD:f",
     "git cat-file --filters HEAD:f",
     "git notes edit",
     "git interpret-trailers --in-place f",
