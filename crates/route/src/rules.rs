@@ -157,6 +157,8 @@ pub(crate) struct Tool {
     pub(crate) builtin: bool,
     /// Words each of which alone only makes it tell something of itself.
     pub(crate) tells: Vec<String>,
+    /// First words with which it changes nothing.
+    pub(crate) looks: Vec<String>,
     /// The toolchain that it is part of.
     pub(crate) toolchain: Option<String>,
     /// The toolchain whose state it changes.
@@ -227,6 +229,7 @@ pub(crate) struct Written {
     default: Option<String>,
     builtin: bool,
     tells: String,
+    looks: String,
     toolchain: Option<String>,
     installs: Option<String>,
     /// Other tools or sets of options (`%name`) whose options are added.
@@ -264,6 +267,7 @@ pub(crate) fn compile(
         default: written.default.clone(),
         builtin: written.builtin,
         tells: written.tells.split_whitespace().map(str::to_owned).collect(),
+        looks: written.looks.split_whitespace().map(str::to_owned).collect(),
         toolchain: toolchain(written.toolchain.as_deref())?,
         installs: toolchain(written.installs.as_deref())?,
     };

@@ -159,6 +159,17 @@ proptest! {
 }
 
 #[test]
+fn a_shell_in_between_loosens_nothing() {
+    for labelled in labelled() {
+        if labelled.command.contains('\'') {
+            continue;
+        }
+        let inner = format!("sh -c '{}'", labelled.command);
+        assert!(strictness(lane(&inner)) >= strictness(lane(&labelled.command)), "{inner}");
+    }
+}
+
+#[test]
 fn a_user_extends_and_replaces() {
     let policy =
         Policy::embedded().with_user("[frobnicate]\nflags = 'x'\n[ls]\nlane = 'sandbox'").unwrap();

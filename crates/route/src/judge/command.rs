@@ -102,8 +102,10 @@ impl Judge<'_> {
             return;
         }
         self.uses(tool);
+        let first = words.first().and_then(Word::exact);
+        let looks = first.is_some_and(|first| tool.looks.iter().any(|known| known == first));
         // With a subcommand it is that one's lane that counts.
-        if !tool.subcommands {
+        if !tool.subcommands && !looks {
             self.least(tool, tool.lane, token);
         }
         // What is not for the host may still start something: `sudo pip install x`.

@@ -78,8 +78,15 @@ fn mask(text: &str, lexed: &Lexed) -> String {
         // The end of the line before a body stays, and ends the command.
         bytes[blank.clone()].fill(b' ');
     }
+    let mut array = false;
     for (index, token) in lexed.tokens.iter().enumerate() {
-        if ends_command(text, lexed, index) {
+        // In `name=(a b)` an end of line is a blank.
+        match &text[token.span.clone()] {
+            "(" => array = text[..token.span.start].ends_with('='),
+            ")" => array = false,
+            _ => {}
+        }
+        if !array && ends_command(text, lexed, index) {
             bytes[token.span.start] = b';';
         }
         if bytes[token.span.clone()].windows(2).any(|pair| pair == b"<<")
