@@ -39,7 +39,11 @@ static ALL: LazyLock<Vec<Judged>> = LazyLock::new(|| {
                 lane,
                 way,
                 programs: verdict.programs.clone(),
-                seconds: if (lane, way) == (HostLane::Workspace, Way::Traced) { BRIEFLY } else { LONGEST },
+                seconds: if (lane, way) == (HostLane::Workspace, Way::Traced) {
+                    BRIEFLY
+                } else {
+                    LONGEST
+                },
             });
         }
     }

@@ -164,7 +164,8 @@ fn no_option_of_a_tool_that_reads_does_more_than_the_rules_say() {
     }
     let commands: Vec<String> = commands.into_iter().collect();
     // A part of them, another for each tool.
-    let every: usize = std::env::var("STIGMER_ORACLE_EVERY").map_or(EVERY, |every| every.parse().unwrap());
+    let every: usize =
+        std::env::var("STIGMER_ORACLE_EVERY").map_or(EVERY, |every| every.parse().unwrap());
     let from: usize = std::env::var("STIGMER_ORACLE_FROM").map_or(0, |from| from.parse().unwrap());
     let commands: Vec<String> = commands.into_iter().skip(from).step_by(every).collect();
     assert!(commands.len() >= LEAST / every, "{} commands", commands.len());
