@@ -1,5 +1,6 @@
 //! Every labelled command that is for a lane on the host, run there and watched.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the report is what the test is for")]
 
 use std::path::Path;
 use std::sync::LazyLock;
