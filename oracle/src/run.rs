@@ -94,14 +94,14 @@ impl Runner {
         };
         let scratch = plan.scratch().map(Path::to_owned);
         self.listeners.reached();
-        let before = self.known.take().unwrap_or_else(Snapshot::take);
+        let before = self.known.take().unwrap_or_else(|| Snapshot::take(None));
         let mut observation = match run(trial, &plan, self.variables()) {
             Ok(observation) => observation,
             Err(error) => {
                 Observation { refused: Some(error.to_string()), ..Observation::default() }
             }
         };
-        let after = Snapshot::take();
+        let after = Snapshot::take(Some(&before));
         observation.changes = before.changes(&after);
         observation.changes.extend(self.listeners.reached());
         if observation.output.contains(SECRET) {

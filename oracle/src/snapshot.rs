@@ -44,21 +44,21 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at all watched places.
-    pub(crate) fn take() -> Self {
+    /// Looks at all watched places. A file whose status did not change since `earlier` has the content that
+    /// it had.
+    pub(crate) fn take(earlier: Option<&Self>) -> Self {
         let mut snapshot = Self::default();
         for place in WATCHED {
             let device = fs::symlink_metadata(place).unwrap().dev();
-            snapshot.add(Path::new(place), device);
+            snapshot.add(Path::new(place), device, earlier);
         }
         snapshot
     }
 
-    fn add(&mut self, path: &Path, device: u64) {
+    fn add(&mut self, path: &Path, device: u64, earlier: Option<&Self>) {
         // What ends while it is looked at is not there.
         let Ok(status) = fs::symlink_metadata(path) else { return };
-        let (content, secret) = content(path, &status);
-        let file = File {
+        let mut file = File {
             device: status.dev(),
             inode: status.ino(),
             mode: status.mode(),
@@ -67,8 +67,26 @@ impl Snapshot {
             size: status.size(),
             modified: (status.mtime(), status.mtime_nsec()),
             status_changed: (status.ctime(), status.ctime_nsec()),
-            content,
-            attributes: attributes(path),
+            content: 0,
+            attributes: Vec::new(),
+        };
+        let known = earlier.and_then(|earlier| Some((earlier, earlier.files.get(path)?)));
+        let known = known.filter(|(_, known)| {
+            let looked = File {
+                content: known.content,
+                attributes: known.attributes.clone(),
+                ..file.clone()
+            };
+            looked == **known
+        });
+        let secret = if let Some((earlier, known)) = known {
+            file = known.clone();
+            earlier.secrets.contains_key(path)
+        } else {
+            let (content, secret) = content(path, &status);
+            file.content = content;
+            file.attributes = attributes(path);
+            secret
         };
         if secret {
             self.secrets.insert(path.to_owned(), (status.atime(), status.atime_nsec()));
@@ -78,7 +96,7 @@ impl Snapshot {
         if status.is_dir() && status.dev() == device {
             let Ok(directory) = fs::read_dir(path) else { return };
             for entry in directory {
-                self.add(&entry.unwrap().path(), device);
+                self.add(&entry.unwrap().path(), device, earlier);
             }
         }
     }

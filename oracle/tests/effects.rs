@@ -1,5 +1,6 @@
 //! Every labelled command that is for a lane on the host, run there and watched.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the report is what the test is for")]
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -17,6 +18,10 @@ const LONGEST: u64 = 4;
 /// Seconds for a command of the workspace lane where nothing holds it: only looked at for the report.
 const BRIEFLY: u64 = 1;
 
+/// One of so many commands of the workspace lane is run where nothing holds it, which says what the lane
+/// stopped, and decides nothing. `STIGMER_ORACLE_EVERY` says otherwise.
+const EVERY: usize = 8;
+
 /// As few commands in the read-only lane would prove little.
 const LEAST_RUN: usize = 300;
 
@@ -26,36 +31,65 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("ls -la /tmp", "files that are nobody's are not read"),
     ("cat /tmp/out.log", "files that are nobody's are not read"),
     ("bash -lc 'ls' ", "a shell's own settings are not read, and it says so"),
+    ("ls /tmp | head", "files that are nobody's are not read"),
+    ("docker --version", "its settings hold credentials and are not read, and it says so"),
+    ("lsof -i :3000", "the descriptors of processes outside of the lane are not seen"),
+    (
+        "netstat -tlnp 2>/dev/null | head",
+        "the descriptors of processes outside of the lane are not seen",
+    ),
+    ("ss -tlnp", "it says that it cannot ask the kernel, and reads `/proc`"),
 ];
 
+/// What would do more if nothing held it, or is denied something, and belongs in the read-only lane all
+/// the same.
+const HELD: &[(&str, &str)] = &[
+    ("java -version", "a virtual machine keeps counters in /tmp, and does without"),
+    ("docker --version", "reads its settings, which hold credentials, and does without"),
+    ("lsof -i :3000", "asks for names of hosts, and does without"),
+    ("ss -tlnp", "asks the kernel, which is refused with all sockets, and does without"),
+];
+
+/// Without what is known and harmless.
+fn unknown(all: Vec<String>) -> Vec<String> {
+    let known =
+        |line: &String| HELD.iter().any(|(command, _)| line.starts_with(&format!("{command:?}: ")));
+    all.into_iter().filter(|line| !known(line)).collect()
+}
+
 static ALL: LazyLock<Vec<Judged>> = LazyLock::new(|| {
+    let every = std::env::var("STIGMER_ORACLE_EVERY").map(|every| every.parse().unwrap());
+    let every: usize = every.unwrap_or(EVERY);
     let mut trials = Vec::new();
-    let judged: Vec<_> = labelled().into_iter().map(|one| (one.verdict(), one)).collect();
-    for (verdict, labelled) in &judged {
-        let Some(lane) = HostLane::of(verdict.lane) else { continue };
-        for way in [Way::Lane, Way::Traced] {
-            trials.push(Trial {
-                command: labelled.command.clone(),
-                lane,
-                way,
-                programs: verdict.programs.clone(),
-                seconds: if (lane, way) == (HostLane::Workspace, Way::Traced) {
-                    BRIEFLY
-                } else {
-                    LONGEST
-                },
-            });
+    let mut all = Vec::new();
+    for (index, labelled) in labelled().into_iter().enumerate() {
+        let verdict = labelled.verdict();
+        if let Some(lane) = HostLane::of(verdict.lane) {
+            let mut run = |way, seconds| {
+                let (command, programs) = (labelled.command.clone(), verdict.programs.clone());
+                trials.push((index, Trial { command, lane, way, programs, seconds }));
+            };
+            run(Way::Lane, LONGEST);
+            match lane {
+                HostLane::ReadOnly => run(Way::Traced, LONGEST),
+                HostLane::Workspace if index % every == 0 => run(Way::Traced, BRIEFLY),
+                HostLane::Workspace => {}
+            }
+        }
+        let (confined, bare) = (None, None);
+        all.push(Judged { labelled, lane: verdict.lane, rule: verdict.rule, confined, bare });
+    }
+    let (indices, trials): (Vec<usize>, Vec<Trial>) = trials.into_iter().unzip();
+    let seen = run_all(Path::new(PROGRAM), &trials);
+    for ((index, trial), seen) in indices.into_iter().zip(&trials).zip(seen) {
+        match trial.way {
+            Way::Lane => all[index].confined = Some(seen),
+            _ => all[index].bare = Some(seen),
         }
     }
-    let mut seen = run_all(Path::new(PROGRAM), &trials).into_iter();
-    let all = judged.into_iter().map(|(verdict, labelled)| {
-        let mut next = || HostLane::of(verdict.lane).map(|_| seen.next().unwrap());
-        let (confined, bare) = (next(), next());
-        Judged { labelled, lane: verdict.lane, rule: verdict.rule, confined, bare }
-    });
-    let all: Vec<_> = all.collect();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("auto-mode-effects.txt");
     std::fs::write(path, Report::of(&all).to_string()).unwrap();
+    println!("{}", Report::of(&all));
     all
 });
 
@@ -66,7 +100,7 @@ fn no_command_has_an_effect_beyond_the_right_of_its_lane() {
 
 #[test]
 fn what_is_judged_read_only_changes_nothing_where_nothing_holds_it() {
-    assert_eq!(Report::of(&ALL).misjudged_read_only(), Vec::<String>::new());
+    assert_eq!(unknown(Report::of(&ALL).misjudged_read_only()), Vec::<String>::new());
 }
 
 #[test]
@@ -85,7 +119,7 @@ fn harmless_commands_stay_in_the_read_only_lane() {
 /// A denial would make a command that failed for another reason fall over to the sandbox.
 #[test]
 fn harmless_commands_are_neither_refused_nor_denied_anything() {
-    assert_eq!(Report::of(&ALL).denied(), Vec::<String>::new());
+    assert_eq!(unknown(Report::of(&ALL).denied()), Vec::<String>::new());
 }
 
 #[test]
@@ -144,7 +178,10 @@ fn steady(output: &str) -> Vec<String> {
         {
             steady = steady.replace(state, any);
         }
-        lines.push(steady);
+        // Processes come and go while they are listed.
+        if !steady.contains("bash -c ps ") {
+            lines.push(steady);
+        }
     }
     lines.sort();
     lines

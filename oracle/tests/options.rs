@@ -9,7 +9,7 @@ use std::path::Path;
 
 use stigmer_core::Lane;
 use stigmer_guard::HostLane;
-use stigmer_oracle::{Labelled, Trial, Way, beyond, run_all};
+use stigmer_oracle::{Change, Labelled, Trial, Way, What, beyond, run_all};
 
 /// The world's program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stigmer-oracle");
@@ -30,6 +30,9 @@ const VALUES: &[&str] = &["PWNED", "./pwn.sh"];
 
 /// What a tool may be asked about.
 const ABOUT: &[&str] = &["", " a.txt", " a.tar"];
+
+/// Tools that ask for the names of hosts, which the lane refuses and they do without.
+const ASK_NAMES: &[&str] = &["lsof", "netstat", "ss"];
 
 /// Commands that are followed together. An effect of one of them is then looked for one by one.
 const TOGETHER: usize = 60;
@@ -114,6 +117,12 @@ fn among(command: &str) -> String {
     format!("timeout 1 bash -c '{}' </dev/null >/dev/null 2>&1", command.replace('\'', r"'\''"))
 }
 
+/// Whether a tool that shows hosts asks for one's name.
+fn is_lookup(command: &str, change: &Change) -> bool {
+    let tool = ASK_NAMES.iter().any(|tool| command.contains(&format!("bash -c '{tool} ")));
+    tool && change.what == What::Connected && change.to.contains("htons(53)")
+}
+
 #[test]
 fn no_option_of_a_tool_that_reads_does_more_than_the_rules_say() {
     let mut tools = tools();
@@ -187,7 +196,9 @@ fn no_option_of_a_tool_that_reads_does_more_than_the_rules_say() {
         let more: Vec<String> = seen
             .changes
             .iter()
-            .filter(|change| beyond(HostLane::ReadOnly, change))
+            .filter(|change| {
+                beyond(HostLane::ReadOnly, change) && !is_lookup(&trial.command, change)
+            })
             .map(ToString::to_string)
             .collect();
         if !more.is_empty() {
