@@ -203,7 +203,9 @@ fn doctor_says_how_local_mode_fares() {
     assert_eq!(json["local_mode"], true);
     let names: Vec<&str> =
         json["checks"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    for name in ["subreaper", "pidfd", "openat2", "landlock", "docker", "kvm", "state directory"] {
+    for name in
+        ["subreaper", "pidfd", "openat2", "workspace lane", "docker", "kvm", "state directory"]
+    {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     place.run_with(&[("MODE", "x")], &["doctor"]).exits(1);

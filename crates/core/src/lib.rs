@@ -31,6 +31,6 @@ pub use executor::{ByteStream, ChangeStream, OutputStream, ToolExecutor};
 pub use id::{InvalidProcessId, ProcessId};
 pub use manager::WorkspaceManager;
 pub use place::{ExecutionMode, Lane, Place};
-pub use routing::{Denial, Denied, Enforced, Routing};
+pub use routing::{Denial, Denied, Enforced, Routing, WithoutLanes};
 pub use trace::is_traceparent;
 pub use workspace::{InvalidWorkspaceId, WorkspaceId};

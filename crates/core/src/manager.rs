@@ -144,6 +144,13 @@ pub trait WorkspaceManager: Send + Sync {
     /// is there still, or nobody knows. About two seconds are waited at most.
     async fn fate(&self, site: &Site) -> Option<PlaceFate>;
 
+    /// What tells the workspace's place from those that it had before, as it was known last: no backend is
+    /// asked. Nothing if there is no place, or the backend does not tell.
+    fn identity(&self, site: &Site) -> Option<String> {
+        let _ = site;
+        None
+    }
+
     /// How far the workspace's place is.
     ///
     /// # Errors

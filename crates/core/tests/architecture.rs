@@ -47,7 +47,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host", "stigmer-skills"]),
-    ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
+    (
+        "stigmer-benches",
+        &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
+    ),
 ];
 
 /// Crates that `stigmer-core` may not have: it is words, and every backend and client compiles it.

@@ -17,7 +17,7 @@ use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
 use crate::look::{Kind, Look, Remembered};
-use crate::masks::{Mount, layout};
+use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
 use crate::nest::Nest;
 use crate::planted::Before;
@@ -75,6 +75,7 @@ struct Layout {
     held: Vec<Held>,
     private: Vec<PathBuf>,
     before: Before,
+    fences: Vec<PathBuf>,
 }
 
 /// Works out a lane for a command.
@@ -115,7 +116,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let mut all = roots.all.clone();
     let mut scratch = None;
     let mut inner = None;
-    let mut judge_private = Vec::new();
+    let (mut judge_private, mut fences) = (Vec::new(), Vec::new());
     let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
     match lane {
         HostLane::ReadOnly => {
@@ -139,6 +140,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
+            fences.clone_from(&layout.fences);
             let paths = |hold| {
                 let held = layout.held.iter().filter(move |held| held.hold == hold);
                 held.map(|held| workspace.join(&held.path))
@@ -168,6 +170,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         held: held_paths,
         in_place,
         private: judge_private,
+        fences,
         devices,
     };
     for name in &policy.programs {
@@ -346,11 +349,15 @@ fn temporary(policy: &Policy) -> PathBuf {
     places.into_iter().find(writable).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-fn unfit(path: &Path, reason: &'static str) -> Refusal {
+pub(crate) fn unfit(path: &Path, reason: &'static str) -> Refusal {
     Refusal::Unfit { path: path.to_owned(), reason }
 }
 
-fn workspace(policy: &Policy, home: Option<&Path>, look: &impl Look) -> Result<PathBuf, Refusal> {
+pub(crate) fn workspace(
+    policy: &Policy,
+    home: Option<&Path>,
+    look: &impl Look,
+) -> Result<PathBuf, Refusal> {
     let given = &policy.workspace;
     let Some((workspace, Kind::Directory)) = look.real(given) else {
         return Err(unfit(given, "is no directory"));
@@ -388,7 +395,7 @@ fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
         let path = value.strip_prefix(b"//").unwrap_or(value);
         (!path.contains(&b':') && !path.contains(&0)).then(|| path.to_vec())
     });
-    let known = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let known = listed_sockets();
     // What is covered as a whole need not be looked at.
     let covered = |path: &PathBuf| {
         let outer = data::MASKS.iter().chain(data::PRIVATE).any(|place| path.starts_with(place));
@@ -398,6 +405,19 @@ fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
     let paths = paths.map(|path| PathBuf::from(OsString::from_vec(path)));
     let real = paths.filter(|path| !covered(path)).filter_map(|path| look.real(&path));
     real.filter(|(path, kind)| *kind == Kind::Other && !path.starts_with("/dev")).collect()
+}
+
+/// The kernel's list of sockets; nothing if there is none. Each call begins at the first of them again to find
+/// where it was: few calls with much room take less time.
+fn listed_sockets() -> Vec<u8> {
+    use std::io::Read;
+    const ROOM: usize = 32 << 10;
+    let mut list = Vec::with_capacity(ROOM);
+    let file = std::fs::File::open("/proc/net/unix");
+    match file.and_then(|mut file| file.read_to_end(&mut list)) {
+        Ok(_) => list,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The paths in the kernel's list of sockets (`proc_net_unix(5)`): behind seven columns.
@@ -441,7 +461,9 @@ fn layout_of(
         carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
-    let mounts = layout(&covers, &private, &carved, &kept, workspace);
+    let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
+    let fences = fences(&private, &inner, workspace);
+    let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
     let mut found = repository::held(workspace, look)?;
     if !found.missing.is_empty() {
         for path in &found.missing {
@@ -452,7 +474,7 @@ fn layout_of(
     }
     let before = Before::look(workspace, &found.repositories, look);
     let homes = home.map(Path::to_owned).into_iter().collect();
-    Ok(Layout { mounts, homes, held: found.held, private, before })
+    Ok(Layout { mounts, homes, held: found.held, private, fences, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.

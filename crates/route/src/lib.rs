@@ -25,6 +25,7 @@
 //! assert_eq!(verdict.token, "out.txt");
 //! ```
 
+mod environments;
 mod judge;
 mod languages;
 mod path;
@@ -33,6 +34,7 @@ mod rules;
 mod shell;
 mod verdict;
 
+pub use environments::{Environment, environments};
 pub use judge::decide;
 pub use policy::{BadPolicy, Policy};
 pub use verdict::{Facts, Verdict};

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use stigmer_core::Lane;
 
+/// Bytes of a toolchain's name; the longest of ours has six.
+const MOST_TOOLCHAIN: usize = 32;
+
 /// What a tool does with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -38,6 +41,8 @@ pub(crate) enum Kind {
     Command,
     /// A command up to `;` or `+`, as `find -exec` has it.
     Exec,
+    /// The same in the directory of what is found, as `find -execdir` has it.
+    ExecThere,
     /// `NAME=value` before a command.
     Assign,
     /// A program in sed's language.
@@ -144,6 +149,14 @@ pub(crate) struct Tool {
     pub(crate) appends: bool,
     /// Words that are neither options nor arguments: parentheses of an expression.
     pub(crate) operators: Vec<String>,
+    /// The subcommand that is meant where none is given.
+    pub(crate) default: Option<String>,
+    /// The shell does it by itself, without a program.
+    pub(crate) builtin: bool,
+    /// The toolchain that it is part of.
+    pub(crate) toolchain: Option<String>,
+    /// The toolchain whose state it changes.
+    pub(crate) installs: Option<String>,
 }
 
 /// What a word that begins with `-` turned out to be.
@@ -155,6 +168,11 @@ pub(crate) enum Found<'a> {
 }
 
 impl Tool {
+    /// Whether it starts another command that it is given, or is one of several.
+    pub(crate) fn leads_on(&self) -> bool {
+        self.subcommands || self.arguments.0.iter().any(|(kind, _)| *kind == Kind::Command)
+    }
+
     /// The option of one letter.
     pub(crate) fn short(&self, letter: char) -> Found<'_> {
         self.short.get(&letter).map_or(Found::Unknown, |index| Found::One(&self.accepted[*index]))
@@ -202,6 +220,10 @@ pub(crate) struct Written {
     repository: bool,
     appends: bool,
     operators: Vec<String>,
+    default: Option<String>,
+    builtin: bool,
+    toolchain: Option<String>,
+    installs: Option<String>,
     /// Other tools or sets of options (`%name`) whose options are added.
     with: Vec<String>,
 }
@@ -234,7 +256,14 @@ pub(crate) fn compile(
         repository: written.repository,
         appends: written.appends,
         operators: written.operators.clone(),
+        default: written.default.clone(),
+        builtin: written.builtin,
+        toolchain: toolchain(written.toolchain.as_deref())?,
+        installs: toolchain(written.installs.as_deref())?,
     };
+    if tool.default.is_some() && !tool.subcommands {
+        return Err("default names a subcommand, and there are none".to_owned());
+    }
     tool.add(written)?;
     for other in &written.with {
         let other = find(other).ok_or_else(|| format!("{other} is not known"))?;
@@ -325,6 +354,16 @@ fn attribute(text: &str, into: &mut Accepted) -> Result<(), String> {
     Ok(())
 }
 
+/// The name of a toolchain is a word that may stand in a list and in a file's name.
+fn toolchain(name: Option<&str>) -> Result<Option<String>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > MOST_TOOLCHAIN || !name.bytes().all(plain) {
+        return Err(format!("{name} is no toolchain's name: small letters, digits, -"));
+    }
+    Ok(Some(name.to_owned()))
+}
+
 fn lane_named(name: &str) -> Result<Lane, String> {
     match name {
         "read-only" => Ok(Lane::HostReadOnly),
@@ -366,6 +405,7 @@ fn kind(name: &str) -> Result<Kind, String> {
         "script" => Kind::Script,
         "command" => Kind::Command,
         "exec" => Kind::Exec,
+        "exec-there" => Kind::ExecThere,
         "assign" => Kind::Assign,
         "sed" => Kind::Sed,
         "awk" => Kind::Awk,
@@ -416,6 +456,9 @@ mod tests {
             ("args = 'read* write*'", "repeat"),
             ("with = ['%none']", "%none"),
             ("flag = 'a'", "flag"),
+            ("toolchain = 'My Python'", "My Python"),
+            ("installs = ''", "toolchain"),
+            ("default = 'install'", "default"),
         ] {
             let error = compiled(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

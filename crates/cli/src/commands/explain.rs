@@ -113,7 +113,7 @@ fn say(explained: &Explained<'_>, output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(explained);
     }
-    let Verdict { lane, rule, token, reason } = &explained.verdict;
+    let Verdict { lane, rule, token, reason, .. } = &explained.verdict;
     match explained.command {
         // A line a command, for people and for `cut`.
         Some(_) => output.line(format_args!("{lane}\t{rule}\t{token}\t{reason}")),

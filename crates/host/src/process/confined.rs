@@ -54,7 +54,6 @@ impl From<&Confinement> for Confine {
     }
 }
 
-#[cfg(feature = "lanes")]
 impl Processes {
     /// Starts a command in a lane.
     pub(crate) async fn start_confined(

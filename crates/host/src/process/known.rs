@@ -48,7 +48,7 @@ impl Processes {
         id: &ProcessId,
         wanted: &Wanted,
     ) -> Result<Option<StartedProcess>> {
-        let started =
+        let mut started =
             StartedProcess { id: id.clone(), place: Place::Host, routing: None, executable: None };
         let deadline = Instant::now() + START_LIMIT;
         loop {
@@ -61,6 +61,7 @@ impl Processes {
                 if !wanted.is(&record, &self.workspace) {
                     return Err(id_is_taken(id));
                 }
+                started.routing = record.routing;
                 if record::read_exit(&directory).is_some() {
                     return Ok(Some(started));
                 }

@@ -112,6 +112,11 @@ impl Processes {
         }
     }
 
+    /// Whether something was started under an id here.
+    pub(crate) fn knows(&self, id: &ProcessId) -> bool {
+        self.find(id).is_ok()
+    }
+
     /// A process's directory and what it says was started.
     fn find(&self, id: &ProcessId) -> Result<(Arc<OwnedFd>, ProcessRecord)> {
         let directory = self.open(id)?;

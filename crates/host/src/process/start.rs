@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stigmer_core::limits::MIN_OUTPUT_CAP;
 use stigmer_core::process::{
-    Caller, CallerLimit, Command, Lifetime, StartProcess, StartedProcess, Stdin,
+    Caller, CallerLimit, Command, Lifetime, SignalRequest, StartProcess, StartedProcess, Stdin,
 };
 use stigmer_core::{
     ByteString, Capability, Denied, ErrorCode, FilePath, Place, ProcessId, Result, ToolError,
@@ -17,7 +17,7 @@ use super::connection::{Connection, unexpected};
 use super::known::Wanted;
 use super::{Confined, Confinement, Processes};
 use crate::Root;
-use crate::supervisor::protocol::{Confine, Launch, Reply, StdinSource, VERSION, Watch};
+use crate::supervisor::protocol::{Confine, Launch, Reply, Request, StdinSource, VERSION, Watch};
 use crate::supervisor::{LAUNCH_LIMIT, limits};
 use crate::{Launcher, journal};
 
@@ -121,10 +121,12 @@ impl Processes {
                 Err(error) => return Err(not_launched(error)),
             };
             match answer {
-                (Ok(Some(Reply::Started { executable, routing, .. })), Some(connection)) => {
+                (Ok(Some(Reply::Started { executable, routing, .. })), Some(mut connection)) => {
                     // Whoever does not say that it is confined must not be believed to be.
                     let confined = routing.as_ref().is_some_and(|to| to.enforced.is_some());
                     if confinement.is_some() && !confined {
+                        let kill = Request::Signal(SignalRequest::Kill);
+                        let _ = connection.ask_soon(&id, &kill).await;
                         return Err(not_confined(&id));
                     }
                     let started = StartedProcess { id, place: Place::Host, routing, executable };
@@ -299,10 +301,13 @@ fn not_launched(error: io::Error) -> ToolError {
     .with_hint("see `ulimit -u` and `ulimit -n`; a program's reserve must be running")
 }
 
-/// A supervisor that knows nothing of lanes; the connection that it loses with this ends its command.
+/// A supervisor that knows nothing of lanes.
 fn not_confined(id: &ProcessId) -> ToolError {
-    ToolError::supervisor_unreachable(id, "it does not confine its command as it was told")
-        .with_hint("a supervisor of another version waited in reserve: start the program anew")
+    ToolError::supervisor_unreachable(
+        id,
+        "it did not confine its command as it was told, and was told to end it",
+    )
+    .with_hint("a supervisor of another version waited in reserve: start the program anew")
 }
 
 fn is_hangup(error: &io::Error) -> bool {

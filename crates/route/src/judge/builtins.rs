@@ -30,6 +30,12 @@ const SHOPT: &[&str] = &[
     "nocasematch",
 ];
 
+/// Commands of the shell's own that are judged here: what they change is followed.
+pub(super) const FOLLOWED: &[&str] = &[
+    "cd", "chdir", "export", "declare", "typeset", "local", "readonly", "unset", "set", "shopt",
+    "read", "test", "[", "eval", "source", ".", "kill",
+];
+
 impl Judge<'_> {
     /// Judges a command of the shell's own; `false` if it is none of them.
     pub(super) fn builtin(&mut self, name: &str, words: &[Word], state: &mut State) -> bool {

@@ -55,7 +55,7 @@ impl Judge<'_> {
             let shown = word.show();
             self.expanded += shown.len();
             if self.expanded > MOST_EXPANDED {
-                return self.sandbox("shell:length", "", "there is too much to judge");
+                return self.exhaust("");
             }
             if self.secret.is_some() {
                 continue;

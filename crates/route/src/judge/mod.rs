@@ -17,6 +17,7 @@ use stigmer_core::process::Command;
 use stigmer_core::{ByteString, Lane};
 
 use crate::policy::Policy;
+use crate::rules::Tool;
 use crate::shell::Refused;
 use crate::shell::lexer::MOST_NESTING;
 use crate::verdict::{Facts, Verdict, strictness};
@@ -40,6 +41,13 @@ const MOST_PARSED_BYTES: usize = 32 * 1024;
 /// How long all words may be together: variables make more of them than was written.
 const MOST_EXPANDED: usize = 256 * 1024;
 
+/// How many programs a verdict names. A command with more is no command any more but a program, and
+/// belongs in the sandbox: those that are not named would not be looked for.
+const MOST_PROGRAMS: usize = 64;
+
+/// How many toolchains a verdict names: all of ours, and some of the user's.
+const MOST_TOOLCHAINS: usize = 32;
+
 /// The longest token in a verdict: enough to find it in the command.
 const MOST_TOKEN: usize = 80;
 
@@ -61,7 +69,7 @@ pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
                 Ok(words) if total <= MOST_BYTES => {
                     let words: Vec<_> = words.into_iter().map(Word::exactly).collect();
                     judge.note_words(&words);
-                    judge.command(&words, &mut state);
+                    judge.command(&words, By::Program, &mut state);
                 }
                 Ok(_) => judge.refuse(too_long("")),
                 Err(refused) => judge.refuse(refused),
@@ -99,6 +107,15 @@ fn text(bytes: &ByteString) -> Result<&str, Refused> {
     }
 }
 
+/// Who starts a command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The shell, which does some things by itself.
+    Shell,
+    /// A program, which can only execute another.
+    Program,
+}
+
 /// What has been found so far.
 struct Judge<'a> {
     facts: &'a Facts,
@@ -123,6 +140,11 @@ struct Judge<'a> {
     moved: bool,
     /// Background commands have been started, which `kill` may end.
     background: bool,
+    /// As much has been judged as is bearable: nothing more is looked at.
+    exhausted: bool,
+    programs: Vec<String>,
+    toolchains: Vec<String>,
+    installs: Vec<String>,
 }
 
 impl<'a> Judge<'a> {
@@ -143,6 +165,10 @@ impl<'a> Judge<'a> {
             traps: Vec::new(),
             moved: false,
             background: false,
+            exhausted: false,
+            programs: Vec::new(),
+            toolchains: Vec::new(),
+            installs: Vec::new(),
         }
     }
 
@@ -155,6 +181,9 @@ impl<'a> Judge<'a> {
                 rule: rule.to_owned(),
                 token: token.chars().take(MOST_TOKEN).collect(),
                 reason: reason.into(),
+                programs: Vec::new(),
+                toolchains: Vec::new(),
+                installs: Vec::new(),
             });
         }
     }
@@ -177,14 +206,40 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Nothing that is still found could change the verdict.
+    /// There is more than is bearable: what comes after is not looked at.
+    fn exhaust(&mut self, token: &str) {
+        self.exhausted = true;
+        self.sandbox("shell:length", token, "there is too much to judge");
+    }
+
+    /// Remembers a program that is executed.
+    fn executes(&mut self, name: &str) {
+        if self.programs.iter().any(|known| known == name) {
+            return;
+        }
+        if self.programs.len() >= MOST_PROGRAMS {
+            return self.exhaust(name);
+        }
+        self.programs.push(name.to_owned());
+    }
+
+    /// Remembers what a rule says of toolchains. Whoever changes one uses it.
+    fn uses(&mut self, tool: &Tool) {
+        let all = [(&tool.toolchain, &mut self.toolchains), (&tool.installs, &mut self.installs)];
+        for (name, list) in all {
+            note(list, name.as_deref());
+        }
+        note(&mut self.toolchains, tool.installs.as_deref());
+    }
+
+    /// No lane that is still found could change the verdict.
     fn is_decided(&self) -> bool {
         self.worst.as_ref().is_some_and(|verdict| verdict.lane == Lane::Sandbox)
     }
 
     /// Goes one level deeper, if that is bearable.
     fn deeper(&mut self, work: impl FnOnce(&mut Self)) {
-        if self.is_decided() {
+        if self.exhausted {
             return;
         }
         if self.depth >= MOST_NESTING {
@@ -212,12 +267,33 @@ impl<'a> Judge<'a> {
             let reason = "it speaks of a secret and reads files that are only known when it runs";
             self.sandbox("path:credential", &secret, reason);
         }
-        if let Some(worst) = self.worst {
-            return worst;
-        }
-        let (rule, token) = self.accepted.unwrap_or_else(|| ("shell".to_owned(), String::new()));
-        let reason = "all of it only reads".to_owned();
-        Verdict { lane: Lane::HostReadOnly, rule, token, reason }
+        let mut verdict = self.worst.unwrap_or_else(|| {
+            let accepted = self.accepted;
+            let (rule, token) = accepted.unwrap_or_else(|| ("shell".to_owned(), String::new()));
+            Verdict {
+                lane: Lane::HostReadOnly,
+                rule,
+                token,
+                reason: "all of it only reads".to_owned(),
+                programs: Vec::new(),
+                toolchains: Vec::new(),
+                installs: Vec::new(),
+            }
+        });
+        verdict.programs = self.programs;
+        verdict.toolchains = self.toolchains;
+        verdict.installs = self.installs;
+        verdict
+    }
+}
+
+/// Adds a toolchain to a list that has each once.
+fn note(list: &mut Vec<String>, name: Option<&str>) {
+    if let Some(name) = name
+        && list.len() < MOST_TOOLCHAINS
+        && !list.iter().any(|known| known == name)
+    {
+        list.push(name.to_owned());
     }
 }
 

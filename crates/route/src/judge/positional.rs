@@ -2,10 +2,10 @@
 
 use crate::rules::{Arguments, Kind, Times, Tool};
 
-use super::Judge;
 use super::assignments::split;
 use super::state::State;
 use super::word::Word;
+use super::{By, Judge};
 
 /// What the rule for xargs lets stand for a word from standard input.
 const MARKS: &[&str] = &["{}", "%", "@", "FILE"];
@@ -39,14 +39,20 @@ impl<'w> Positional<'w> {
 }
 
 impl Judge<'_> {
-    pub(super) fn positional(&mut self, tool: &Tool, given: Positional<'_>, state: &mut State) {
-        if self.is_decided() {
-            return;
-        }
+    pub(super) fn positional(
+        &mut self,
+        tool: &Tool,
+        given: Positional<'_>,
+        by: By,
+        state: &mut State,
+    ) {
         let drop = usize::from(given.drops && !given.arguments.0.is_empty());
         let items = &given.arguments.0[drop..];
         if items.iter().any(|(kind, _)| *kind == Kind::Command) {
-            return self.wrapped(tool, items, &given.words, state);
+            return self.wrapped(tool, items, &given.words, by, state);
+        }
+        if self.is_decided() {
+            return;
         }
         if tool.any && items.is_empty() {
             return;
@@ -84,6 +90,7 @@ impl Judge<'_> {
         tool: &Tool,
         items: &[(Kind, Times)],
         words: &[&Word],
+        by: By,
         state: &mut State,
     ) {
         let mut at = 0;
@@ -106,10 +113,10 @@ impl Judge<'_> {
                 }
                 // These are the shell's own: a `cd` behind them moves the shell.
                 if matches!(tool.name.as_str(), "command" | "builtin" | "time") {
-                    return self.deeper(|judge| judge.command(&command, state));
+                    return self.deeper(|judge| judge.command(&command, by, state));
                 }
                 let mut inner = state.clone();
-                return self.deeper(|judge| judge.command(&command, &mut inner));
+                return self.deeper(|judge| judge.command(&command, By::Program, &mut inner));
             }
             while let Some(word) = words.get(at) {
                 if *kind == Kind::Assign {

@@ -131,7 +131,7 @@ impl Judge<'_> {
                     self.sandbox(rule, &token, "no rule knows this value");
                 }
             }
-            Kind::Command | Kind::Exec | Kind::Assign | Kind::Refuse => {
+            Kind::Command | Kind::Exec | Kind::ExecThere | Kind::Assign | Kind::Refuse => {
                 self.sandbox(rule, &token, "this is not accepted here");
             }
         }
@@ -303,9 +303,10 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether a path is the directory that the facts speak of.
     fn is_here(&self, word: &Word, state: &State) -> bool {
         let exact = word.exact().is_some();
-        let here = |place: &PathBuf| *place == self.facts.root || *place == self.facts.cwd;
+        let here = |place: &PathBuf| *place == self.facts.cwd;
         matches!(places(word, state), Where::Known(places) if exact && places.iter().all(here))
     }
 }
