@@ -40,16 +40,25 @@ pub fn held(relative: &Path) -> Option<Holding> {
     stricter(own.chain(in_them))
 }
 
-/// Whether nothing of a path of a workspace may be changed. Both may be absolute, or `path` relative to the
-/// workspace; `..` is taken as it is written.
-///
-/// It looks at names only: where a part of the path may be a link, resolve it beneath the workspace first and
-/// use [`held`], which also tells what may be changed and not be removed. What is not in the workspace is
-/// not held.
-pub fn is_held(workspace: &Path, path: &Path) -> bool {
-    let Some(full) = plain(&workspace.join(path)) else { return true };
-    let inner = plain(workspace).and_then(|root| Some(full.strip_prefix(root).ok()?.to_owned()));
-    inner.is_some_and(|inner| held(&inner) == Some(Holding::ReadOnly))
+/// Whether a path may be neither written nor made, removed, renamed or replaced: the simple form of
+/// [`held`], for whoever has no way to change only what lies in a directory. The workspace itself is not.
+pub fn is_held(relative: &Path) -> bool {
+    match held(relative) {
+        Some(Holding::ReadOnly) => true,
+        Some(Holding::InPlace) => plain(relative).is_none_or(|path| path != Path::new("")),
+        None => false,
+    }
+}
+
+/// The same of a path that is absolute, or relative to the workspace, and that nobody has resolved: `..` is
+/// taken as it is written. It looks at names only: where a part of the path may be a link, resolve it
+/// beneath the workspace and ask [`is_held`], too. What is not in the workspace is not held.
+pub fn is_held_in(workspace: &Path, path: &Path) -> bool {
+    let inner = plain(&workspace.join(path)).and_then(|full| {
+        let root = plain(workspace)?;
+        full.strip_prefix(root).map(Path::to_owned).ok()
+    });
+    inner.is_some_and(|inner| is_held(&inner))
 }
 
 /// How a part of a repository's directory is held; nothing is the directory.
@@ -58,14 +67,9 @@ fn in_repository(parts: &[&OsStr]) -> Option<Holding> {
     let mut found: Vec<_> = names.filter_map(|name| against(parts, &[name])).collect();
     match parts {
         [] => found.push(Holding::InPlace),
-        [modules] if same(modules, "modules") => found.push(Holding::InPlace),
-        [modules, _] if same(modules, "modules") => found.push(Holding::InPlace),
-        // Where a name has slashes a repository lies deeper.
-        [modules, inner @ ..] if same(modules, "modules") => {
-            let deeper = (1..inner.len()).filter_map(|index| in_repository(&inner[index..]));
-            found.extend(deeper.filter(|holding| *holding == Holding::ReadOnly));
-        }
-        [worktrees, _, file] if same(worktrees, "worktrees") && same(file, "config.worktree") => {
+        // Other repositories, and what other worktrees have of this one: who changes files has no business
+        // there.
+        [first, ..] if same(first, "modules") || same(first, "worktrees") => {
             found.push(Holding::ReadOnly);
         }
         _ => {}
@@ -121,6 +125,7 @@ mod tests {
             ".GIT/Hooks/pre-commit",
             "./.git//config",
             "src/../.git/config",
+            ".git/modules",
             ".git/modules/m/hooks/x",
             ".git/modules/a/b/config",
             ".git/modules/m/modules/n/hooks",
@@ -134,17 +139,19 @@ mod tests {
             ".envrc",
         ] {
             assert_eq!(held(path.as_ref()), Some(Holding::ReadOnly), "{path}");
-            assert!(is_held("/w".as_ref(), path.as_ref()), "{path}");
-            assert!(is_held("/w/".as_ref(), &Path::new("/w").join(path)), "{path}");
+            assert!(is_held(path.as_ref()), "{path}");
+            assert!(is_held_in("/w".as_ref(), path.as_ref()), "{path}");
+            assert!(is_held_in("/w/".as_ref(), &Path::new("/w").join(path)), "{path}");
         }
     }
 
     #[test]
     fn what_leads_to_it_stays_and_what_lies_beside_it_may_change() {
-        for path in ["", ".", "a/..", ".git", ".git/", "sub/.git", ".git/modules", ".git/modules/m"]
-        {
+        for path in ["", ".", "a/..", ".git", ".git/", "sub/.git", "a/../.GIT"] {
             assert_eq!(held(path.as_ref()), Some(Holding::InPlace), "{path}");
-            assert!(!is_held("/w".as_ref(), path.as_ref()), "{path}");
+            let inner = path.to_ascii_lowercase().contains(".git");
+            assert_eq!(is_held(path.as_ref()), inner, "{path}");
+            assert_eq!(is_held_in("/w".as_ref(), path.as_ref()), inner, "{path}");
         }
         for path in [
             "a",
@@ -152,7 +159,9 @@ mod tests {
             ".git/HEAD",
             ".git/index",
             ".git/refs/heads/config",
-            ".git/worktrees/w/HEAD",
+            ".git/info/exclude",
+            ".git/config.lock",
+            ".env",
             ".gitignore",
             ".github/workflows/ci.yml",
             "hooks/x",
@@ -168,9 +177,9 @@ mod tests {
     #[test]
     fn what_leads_above_the_workspace_is_nobodys_to_judge() {
         assert_eq!(held("../x/.git/config".as_ref()), None);
-        assert!(!is_held("/w".as_ref(), "/other/.git/config".as_ref()));
-        assert!(!is_held("/w".as_ref(), "../other/.git/config".as_ref()));
-        assert!(is_held("/w".as_ref(), "../w/.git/config".as_ref()));
-        assert!(is_held("/w".as_ref(), "/../w/.git/config".as_ref()));
+        assert!(!is_held_in("/w".as_ref(), "/other/.git/config".as_ref()));
+        assert!(!is_held_in("/w".as_ref(), "../other/.git/config".as_ref()));
+        assert!(is_held_in("/w".as_ref(), "../w/.git/config".as_ref()));
+        assert!(is_held_in("/w".as_ref(), "/../w/.git/config".as_ref()));
     }
 }

@@ -28,7 +28,7 @@ mod view;
 
 pub use denials::Denials;
 pub use entry::Entry;
-pub use held::{Holding, held, is_held};
+pub use held::{Holding, held, is_held, is_held_in};
 pub use lane::{HostLane, Refusal};
 pub use nest::Nest;
 pub use outlook::{Outlook, outlook};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::grants::is_carved;
 use crate::lane::{HostLane, Refusal};
-use crate::look::{Look as _, Machine};
+use crate::look::{Look as _, Remembered};
 use crate::plan::{unfit, workspace};
 use crate::policy::Policy;
 use crate::probe::Probe;
@@ -26,7 +26,7 @@ pub struct Outlook {
 
 /// Says what a lane would be like. The programs of `policy` are not looked for.
 pub fn outlook(lane: HostLane, policy: &Policy, probe: &Probe) -> Outlook {
-    let look = &Machine;
+    let look = &Remembered::default();
     let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
     let (mut refusal, mut tool_roots) = (probe.level(lane).err(), Vec::new());
     match workspace(policy, home.as_deref(), look) {

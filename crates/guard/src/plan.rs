@@ -74,8 +74,8 @@ struct Layout {
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
-    fences: Vec<PathBuf>,
     before: Before,
+    fences: Vec<PathBuf>,
 }
 
 /// Works out a lane for a command.
@@ -395,7 +395,7 @@ fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
         let path = value.strip_prefix(b"//").unwrap_or(value);
         (!path.contains(&b':') && !path.contains(&0)).then(|| path.to_vec())
     });
-    let known = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let known = listed_sockets();
     // What is covered as a whole need not be looked at.
     let covered = |path: &PathBuf| {
         let outer = data::MASKS.iter().chain(data::PRIVATE).any(|place| path.starts_with(place));
@@ -405,6 +405,19 @@ fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
     let paths = paths.map(|path| PathBuf::from(OsString::from_vec(path)));
     let real = paths.filter(|path| !covered(path)).filter_map(|path| look.real(&path));
     real.filter(|(path, kind)| *kind == Kind::Other && !path.starts_with("/dev")).collect()
+}
+
+/// The kernel's list of sockets; nothing if there is none. Each call begins at the first of them again to find
+/// where it was: few calls with much room take less time.
+fn listed_sockets() -> Vec<u8> {
+    use std::io::Read;
+    const ROOM: usize = 32 << 10;
+    let mut list = Vec::with_capacity(ROOM);
+    let file = std::fs::File::open("/proc/net/unix");
+    match file.and_then(|mut file| file.read_to_end(&mut list)) {
+        Ok(_) => list,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The paths in the kernel's list of sockets (`proc_net_unix(5)`): behind seven columns.

@@ -16,7 +16,6 @@ const MOST_LOOKED_AT: usize = 64;
 
 /// Repositories right beneath the workspace that are held: three mounts each.
 const MOST_NESTED: usize = 8;
-
 /// What becomes of a part of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {

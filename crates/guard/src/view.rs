@@ -35,6 +35,8 @@ enum Source {
     Empty,
     /// An empty file.
     Void,
+    /// The same, in place of somebody's socket, which may be gone at any time: then it needs no cover.
+    NoSocket,
     /// A directory of the private file system.
     Own(CString),
     /// The same, and it stays writable.
@@ -117,6 +119,7 @@ impl View {
                     Source::Own(text(&name)?)
                 }
                 What::Cover(Kind::Directory) => Source::Empty,
+                What::Cover(Kind::Other) => Source::NoSocket,
                 What::Cover(_) => Source::Void,
                 What::Kept(_) => Source::Kept,
                 What::Workspace => Source::Workspace,
@@ -174,7 +177,7 @@ impl View {
         for ((_, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
             let own = match source {
                 Source::Empty => copy_of(&empty),
-                Source::Void => copy_of(&void),
+                Source::Void | Source::NoSocket => copy_of(&void),
                 Source::Own(name) | Source::OwnWritable(name) => copy(&private, name),
                 Source::Kept | Source::Workspace => continue,
             };
@@ -184,9 +187,14 @@ impl View {
             }
             *tree = Some(own);
         }
-        for ((at, _), tree) in self.mounts.iter().zip(trees.iter_mut()) {
+        for ((at, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
             let Some(tree) = tree.take() else { continue };
-            let target = exact(CWD, at).map_err(step("find where to mount"))?;
+            let target = match (exact(CWD, at), source) {
+                (Err(error), Source::NoSocket) if error.kind() == io::ErrorKind::NotFound => {
+                    continue;
+                }
+                (target, _) => target.map_err(step("find where to mount"))?,
+            };
             attach(&tree, &target).map_err(step("mount"))?;
         }
         self.hold().map_err(step("hold the repository in place"))?;

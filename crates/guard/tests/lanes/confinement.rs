@@ -139,6 +139,17 @@ fn what_a_command_plants_for_others_to_obey_is_told() {
 }
 
 #[test]
+fn a_socket_that_is_gone_when_the_lane_is_entered_is_no_obstacle() {
+    let fixture = Fixture::new();
+    let path = fixture.project.join("gone.sock");
+    let _listening = UnixListener::bind(&path).unwrap();
+    let plan = plan(LANE, &fixture.policy(), &Probe::for_lane(LANE)).unwrap();
+    fs::remove_file(&path).unwrap();
+    let done = crate::fixture::run(&plan, &["echo", "here"], &fixture.base).unwrap();
+    assert_eq!(done.text, "here\n");
+}
+
+#[test]
 fn a_lane_that_cannot_be_entered_is_off_and_nothing_runs() {
     let fixture = Fixture::new();
     let plan = plan(LANE, &fixture.policy(), &Probe::for_lane(LANE)).unwrap();
