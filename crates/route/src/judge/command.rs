@@ -102,8 +102,7 @@ impl Judge<'_> {
             return;
         }
         self.uses(tool);
-        let first = words.first().and_then(Word::exact);
-        let looks = first.is_some_and(|first| tool.looks.iter().any(|known| known == first));
+        let looks = looks(tool, words);
         // With a subcommand it is that one's lane that counts.
         if !tool.subcommands && !looks {
             self.least(tool, tool.lane, token);
@@ -146,4 +145,12 @@ impl Judge<'_> {
             self.workspace(&tool.name, &tool.name, reason);
         }
     }
+}
+
+/// Whether the first word makes a tool change nothing, and no other may have a say in that.
+fn looks(tool: &Tool, words: &[Word]) -> bool {
+    let Some((first, rest)) = words.split_first() else { return false };
+    let option = |word: &Word| word.start().starts_with('-') || word.may_be_option();
+    first.exact().is_some_and(|first| tool.looks.iter().any(|known| known == first))
+        && !rest.iter().any(option)
 }
