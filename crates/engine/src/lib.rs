@@ -35,7 +35,7 @@ use store::Store;
 
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
-pub use auto::RouteCount;
+pub use auto::{OwnedListener, RouteCount};
 pub use configuration::{Configuration, Sources, Surroundings};
 pub use routing::{Explanation, Router};
 pub use sandbox::{Factory, LOCAL_IMAGE};
@@ -158,7 +158,7 @@ impl Engine {
                 Ok(Kept::Host(Arc::new(self.host(workspace, self.scope, None)?)))
             }
             ExecutionMode::Auto => {
-                let host = self.host(workspace, self.scope, Some(stigmer_guard::is_held))?;
+                let host = self.host(workspace, self.scope, Some(auto::is_held))?;
                 let (shared, host) = (Arc::clone(&self.auto), Confining::new(Arc::new(host)));
                 Ok(Kept::Auto(AutoWorkspace::new(shared, host, said())))
             }
@@ -182,6 +182,12 @@ impl Engine {
                 self.audited(Arc::new(executor), root, context)
             }
         }
+    }
+
+    /// Has somebody told how far a sandbox is that a command of auto mode waits for: it is opened when the
+    /// first command needs it, and not with the executor. Who comes later is told instead.
+    pub fn tell_of_sandboxes(&self, listener: OwnedListener) {
+        self.auto.listen(listener);
     }
 
     /// How many commands each rule of auto mode has sent to each lane, since this engine was made.

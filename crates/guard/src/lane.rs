@@ -65,6 +65,14 @@ pub enum Refusal {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The process that was to execute the command could not enter the lane: on this machine, or as things
+    /// are, the lane is off. Nothing was executed.
+    NotEntered {
+        /// Which lane is off.
+        lane: HostLane,
+        /// The step at which it failed, and what the system said.
+        reason: String,
+    },
     /// The operating system failed.
     Io {
         /// What was tried.
@@ -86,6 +94,9 @@ impl fmt::Display for Refusal {
             Self::Unsupported { lane, reason } => {
                 write!(formatter, "the {lane} lane is off: {reason}")
             }
+            Self::NotEntered { lane, reason } => {
+                write!(formatter, "the {lane} lane is off: cannot {reason}")
+            }
             Self::Program { path, lane } => {
                 let path = path.display();
                 write!(formatter, "{path} cannot be executed in the {lane} lane")
@@ -102,9 +113,11 @@ impl From<Refusal> for ToolError {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         match refusal {
-            Refusal::Unsupported { .. } => Self::new(ErrorCode::Unsupported, message).with_hint(
-                "run it in a sandbox (`--mode sandbox`); `stigmer doctor` says what is missing",
-            ),
+            Refusal::Unsupported { .. } | Refusal::NotEntered { .. } => {
+                Self::new(ErrorCode::Unsupported, message).with_hint(
+                    "run it in a sandbox (`--mode sandbox`); `stigmer doctor` says what is missing",
+                )
+            }
             Refusal::Program { path, .. } => Self::new(ErrorCode::PermissionDenied, message)
                 .with_detail("path", path.display().to_string())
                 .with_hint("name its directory as a tool root, or run the command in a sandbox"),

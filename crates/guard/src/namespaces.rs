@@ -103,6 +103,16 @@ pub(crate) fn drop_held() -> io::Result<()> {
     }
 }
 
+/// Why there are no namespaces for anybody, if that is set (`namespaces(7)`). They may be refused for other
+/// reasons, which only a try finds.
+pub(crate) fn switched_off() -> Option<String> {
+    let most = std::fs::read("/proc/sys/user/max_user_namespaces").ok()?;
+    (most.trim_ascii() == b"0").then(|| NOT_PERMITTED.to_owned())
+}
+
+const NOT_PERMITTED: &str = "user namespaces are not permitted (`user.max_user_namespaces`, \
+                             `kernel.apparmor_restrict_unprivileged_userns`, a container)";
+
 /// Tries whether this user may have namespaces with a `/proc` of their own, in a child.
 pub(crate) fn attempt() -> Result<(), String> {
     let identity = Identity::own();
@@ -132,9 +142,7 @@ pub(crate) fn attempt() -> Result<(), String> {
     }
     match exit_code(child) {
         0 => Ok(()),
-        1 => Err("user namespaces are not permitted (`user.max_user_namespaces`, \
-                  `kernel.apparmor_restrict_unprivileged_userns`, a container)"
-            .to_owned()),
+        1 => Err(NOT_PERMITTED.to_owned()),
         2 => Err(
             "mounts cannot be made read-only (Linux 5.12), or `/proc` cannot be mounted (parts of \
                   it are covered, as in a container)"

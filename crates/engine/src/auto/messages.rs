@@ -102,9 +102,7 @@ pub(crate) fn no_sandbox(routing: &Routing, said: ToolError) -> ToolError {
         "nothing was run. Either make the sandbox work: {mend}`stigmer doctor` says what is missing. \
          Or run it on this machine, unconfined: `--mode local`"
     );
-    let lane = said.details.get("mode").is_some();
     let error = ToolError { message, hint: Some(hint), ..said };
-    let error = if lane { error } else { error.with_detail("mode", "auto") };
     error.with_detail("rule", routing.rule.as_str()).with_detail("reason", routing.reason.as_str())
 }
 

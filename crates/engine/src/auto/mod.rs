@@ -19,6 +19,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use stigmer_api::RequestContext;
 use stigmer_core::event::EventKind;
+use stigmer_core::manager::Progress;
 use stigmer_core::{
     Capabilities, Capability, ExecutionMode, FilePath, ProcessId, Result, Routing, WorkspaceId,
 };
@@ -46,6 +47,12 @@ pub(crate) fn capabilities() -> Capabilities {
     Capabilities { backend: ExecutionMode::Auto.name().to_owned(), has }
 }
 
+/// What no operation on files changes in auto mode: what the workspace lane holds, and what leads to it, by
+/// names alone. The workspace itself is left to each operation.
+pub(crate) fn is_held(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && stigmer_guard::held(path).is_some()
+}
+
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(capabilities);
 
 /// What all workspaces of one engine share.
@@ -54,7 +61,11 @@ pub(crate) struct Shared {
     sandboxes: Arc<Sandboxes>,
     journal: Option<Arc<Journal>>,
     tally: Tally,
+    listener: Mutex<Option<OwnedListener>>,
 }
+
+/// Is told how far the making of a sandbox is that a command waits for. It must not block.
+pub type OwnedListener = Arc<dyn Fn(Progress) + Send + Sync>;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +79,17 @@ impl Shared {
         sandboxes: Arc<Sandboxes>,
         journal: Option<Arc<Journal>>,
     ) -> Arc<Self> {
-        Arc::new(Self { configuration, sandboxes, journal, tally: Tally::default() })
+        let (tally, listener) = Default::default();
+        Arc::new(Self { configuration, sandboxes, journal, tally, listener })
+    }
+
+    /// Has somebody told of sandboxes that are made while a command waits.
+    pub(crate) fn listen(&self, listener: OwnedListener) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    fn listener(&self) -> Option<OwnedListener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many commands each rule has sent to each lane.

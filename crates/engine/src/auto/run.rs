@@ -19,7 +19,7 @@ use super::work::Work;
 use super::{AutoWorkspace, CAPABILITIES, environments, messages};
 use crate::sandbox::Sandboxed;
 
-/// How long the sandbox may take to say how a command there has ended, before its toolchains are known.
+/// How long the sandbox may take to say what it knows of commands, while another waits to be decided on.
 const ASKING: Duration = Duration::from_secs(3);
 
 /// How often a command is judged anew because the sandbox that it was to follow its toolchain to was gone.
@@ -162,12 +162,15 @@ impl AutoWorkspace {
         work.start_mut().caller = None;
         let sandbox = self.opened(context).await;
         let sandbox = sandbox.map_err(|said| messages::no_sandbox(&routing, said))?;
-        let now = self.place();
-        if follows && now != place {
-            return Ok(None);
-        }
         let awaited = !verdict.installs.is_empty() || !verdict.toolchains.is_empty();
         if awaited {
+            // One that was open may have gone unseen, and is made anew by whoever asks it next. If it
+            // cannot be, the command itself hears why.
+            let _ = sandbox.stat_file(ByteString::default()).await;
+            let now = self.place();
+            if follows && now != place {
+                return Ok(None);
+            }
             self.begin(id, &verdict, cwd, now).await?;
         }
         self.decided(context, id, &routing);
@@ -198,7 +201,13 @@ impl AutoWorkspace {
 
     async fn opened(&self, context: &RequestContext) -> Result<Arc<Sandboxed>> {
         let sandbox = self.sandbox(context)?;
-        sandbox.prepare(Preparation::Open, &|_| ()).await?;
+        let told = self.shared.listener();
+        let tell = move |event| {
+            if let Some(told) = &told {
+                told(event);
+            }
+        };
+        sandbox.prepare(Preparation::Open, &tell).await?;
         Ok(sandbox)
     }
 
@@ -255,18 +264,21 @@ impl AutoWorkspace {
         let state = all.of(&self.sandbox, || None);
         let pending = state.pending.iter().filter(|pending| pending.concerns(verdict));
         let Ok(Some(sandbox)) = self.sandbox_if_any() else { return };
-        for Pending { id, .. } in pending {
-            match tokio::time::timeout(ASKING, sandbox.process(id)).await {
-                Ok(Ok(info)) if info.state != ProcessState::Running => {
-                    self.settle(id, info.exit.as_ref()).await;
+        let asking = async {
+            for Pending { id, .. } in pending {
+                match sandbox.process(id).await {
+                    Ok(info) if info.state != ProcessState::Running => {
+                        self.settle(id, info.exit.as_ref()).await;
+                    }
+                    Err(error) if error.code == ErrorCode::UnknownProcess => {
+                        self.settle(id, None).await;
+                    }
+                    // It runs still, or nobody can be asked.
+                    _ => {}
                 }
-                Ok(Err(error)) if error.code == ErrorCode::UnknownProcess => {
-                    self.settle(id, None).await;
-                }
-                // It runs still, or nobody can be asked.
-                _ => {}
             }
-        }
+        };
+        let _ = tokio::time::timeout(ASKING, asking).await;
     }
 
     /// The directory that a command starts in, without links.
@@ -314,11 +326,10 @@ fn check(start: &StartProcess) -> Result<()> {
 /// The home directory that a command would have: the last word counts.
 fn home_of(start: &StartProcess) -> Option<PathBuf> {
     const HOME: &[u8] = b"HOME";
-    let declared = start.variables.iter().map(|(name, value)| (name, value));
     let callers = start.caller.iter().flat_map(|caller| &caller.environment);
-    let all = callers.map(|(name, value)| (name, value)).chain(declared);
-    let last = all.filter(|(name, _)| name.as_bytes() == HOME).last();
-    last.map(|(_, value)| value.as_path().to_owned())
+    let last = callers.rev().find(|(name, _)| name.as_bytes() == HOME).map(|(_, value)| value);
+    let home = start.variables.get(&ByteString::from(HOME)).or(last)?;
+    Some(home.as_path().to_owned())
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {

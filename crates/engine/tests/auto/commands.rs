@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt as _;
 use stigmer_core::event::EventKind;
@@ -26,7 +26,11 @@ pub(crate) async fn each_command_runs_where_its_rule_says(world: World) {
     assert!(world.file("made").exists());
     assert_eq!(world.log.opened.load(Ordering::SeqCst), 0, "nobody needed a sandbox");
     assert_eq!(world.engine.workspaces().unwrap().len(), 1, "and there is no record of one");
+    let told = Arc::<AtomicUsize>::default();
+    let telling = Arc::clone(&told);
+    world.engine.tell_of_sandboxes(Arc::new(move |_| _ = telling.fetch_add(1, Ordering::SeqCst)));
     let other = world.run("unheard-of; echo in-sandbox").await;
+    assert_eq!(told.load(Ordering::SeqCst), 1, "who waits is told of the sandbox that is made");
     world.is(&other, Lane::Sandbox, "unknown");
     assert_eq!(World::text(&other), "in-sandbox\n");
     assert_eq!(world.engine.workspaces().unwrap().len(), 2);

@@ -31,6 +31,7 @@ pub(crate) async fn files_are_those_on_the_host_but_for_what_is_held(world: Worl
         ".vscode/tasks.json",
         ".envrc",
         ".stigmer/rules.toml",
+        "src/inner/.git/hooks/pre-commit",
     ];
     for path in held {
         let upload = Upload { path: path.into(), format: TransferFormat::File, mode: None };
@@ -57,6 +58,9 @@ pub(crate) async fn files_are_those_on_the_host_but_for_what_is_held(world: Worl
             assert!(error.hint.unwrap().contains("--mode local"), "{path}");
         }
     }
+    let content = Box::pin(futures_util::stream::iter([Ok(bytes::Bytes::from(vec![0; 1024]))]));
+    let whole = Upload { path: "".into(), format: TransferFormat::Tar, mode: None };
+    executor.upload(whole, content).await.expect("the workspace itself takes an archive");
     let away = MovePath { from: ".git".into(), to: "gone".into(), replace: false };
     assert_eq!(executor.move_path(away).await.unwrap_err().code, ErrorCode::PermissionDenied);
     assert_eq!(std::fs::read_to_string(world.file(".git/config")).unwrap(), "held");

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use stigmer_api::RequestContext;
 use stigmer_core::event::{Event, EventKind};
-use stigmer_core::manager::{Listener, PlaceFate, PlaceState, PlaceStatus, Site};
+use stigmer_core::manager::{Listener, PlaceFate, PlaceState, PlaceStatus, Progress, Site};
 use stigmer_core::process::{Caller, Execute, Executed, StartProcess};
 use stigmer_core::{
     ByteString, ErrorCode, ExecutionMode, Lane, Result, Routing, ToolError, ToolExecutor,
@@ -67,7 +67,8 @@ impl Unconfined {
 
 #[async_trait]
 impl WorkspaceManager for Unconfined {
-    async fn open(&self, site: &Site, _: Listener<'_>) -> Result<Arc<dyn ToolExecutor>> {
+    async fn open(&self, site: &Site, listener: Listener<'_>) -> Result<Arc<dyn ToolExecutor>> {
+        listener(Progress::Step("making".to_owned()));
         if let Some(error) = self.log.failing.lock().unwrap().clone() {
             return Err(error);
         }

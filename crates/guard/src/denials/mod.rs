@@ -52,6 +52,7 @@ impl AsFd for Denials {
 
 impl Denials {
     pub(crate) fn new(lane: HostLane, command: Pid, listener: OwnedFd, judge: Judge) -> Self {
+        notification::wake_at_once(&listener);
         Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0 }
     }
 

@@ -115,7 +115,7 @@ impl Fixture {
     }
 
     pub(crate) fn with(&self, lane: HostLane, policy: &Policy, words: &[&str]) -> Done {
-        let plan = plan(lane, policy, &Probe::take()).unwrap();
+        let plan = plan(lane, policy, &Probe::for_lane(lane)).unwrap();
         run(&plan, words, &self.base).unwrap()
     }
 }
