@@ -1,4 +1,5 @@
 //! Auto mode from the command line: what is said of a command's lane, and of what it was refused.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -76,10 +76,10 @@ fn list_shows_every_setting_with_its_origin_and_no_secret() {
     );
     assert_eq!(row("sandbox_ttl"), "sandbox_ttl 1h default");
     assert_eq!(row("mode"), "mode - unset");
-    assert_eq!(shown.lines().count(), 52);
+    assert_eq!(shown.lines().count(), 53);
     let json = place.run_with(&variables, &["config", "list", "--json"]).ok();
     assert!(!json.stdout.contains("hunter2") && !shown.contains("hunter2"));
-    assert_eq!(json.json().as_array().unwrap().len(), 52);
+    assert_eq!(json.json().as_array().unwrap().len(), 53);
 }
 
 #[test]
