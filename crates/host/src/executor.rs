@@ -1,5 +1,6 @@
 //! The operations, each handed to the module that does it.
 
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::thread::available_parallelism;
@@ -128,6 +129,17 @@ impl HostExecutor {
     /// it may have been deleted and made anew, or moved.
     pub fn is_at(&self, path: &Path) -> bool {
         self.root.is_at(path)
+    }
+
+    /// The directory that a path beneath the root leads to, without links.
+    ///
+    /// # Errors
+    /// What every operation says of a path: that it is none, leads out or to nothing, or to no directory.
+    pub fn directory(&self, path: &FilePath) -> Result<PathBuf> {
+        let relative = self.root.relative(path)?;
+        let opened = self.root.open_directory(&relative)?;
+        let name = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        std::fs::read_link(name).map_err(|error| ToolError::from_io("name", path, &error))
     }
 
     /// Whether there is a record of a command, of this workspace if that is the scope. Nobody is asked.

@@ -1,10 +1,10 @@
 //! The host, as auto mode has it: nothing can be started on it but in a lane.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stigmer_core::process::{Execute, Executed, StartProcess, StartedProcess};
-use stigmer_core::{ProcessId, Result};
+use stigmer_core::{FilePath, ProcessId, Result};
 use stigmer_host::{Confined, Confinement, HostExecutor};
 
 /// The host's executor, of which only this module has hold. What starts commands is wrapped, and all else
@@ -25,6 +25,11 @@ impl Confining {
     /// Whether a path still leads to the root.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         self.0.is_at(path)
+    }
+
+    /// The directory that a path beneath the root leads to, without links.
+    pub(crate) fn directory(&self, path: &FilePath) -> Result<PathBuf> {
+        self.0.directory(path)
     }
 
     /// Whether a command was started on the host.

@@ -47,10 +47,15 @@ pub(crate) fn capabilities() -> Capabilities {
     Capabilities { backend: ExecutionMode::Auto.name().to_owned(), has }
 }
 
+/// Where skills are put, in a workspace.
+const SKILLS: &str = ".stigmer/skills";
+
 /// What no operation on files changes in auto mode: what the workspace lane holds, and what leads to it, by
-/// names alone. The workspace itself is left to each operation.
+/// names alone. The workspace itself is left to each operation. Skills are put into a workspace by whoever
+/// works in it; a command cannot change them.
 pub(crate) fn is_held(path: &Path) -> bool {
-    !path.as_os_str().is_empty() && stigmer_guard::held(path).is_some()
+    let skills = path.starts_with(SKILLS);
+    !skills && !path.as_os_str().is_empty() && stigmer_guard::held(path).is_some()
 }
 
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(capabilities);

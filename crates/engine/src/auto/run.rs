@@ -77,7 +77,7 @@ impl AutoWorkspace {
         let (cwd, home) = (start.cwd.clone(), home_of(start));
         // It looks at the disk, which must not hold up others.
         let looked = tokio::task::spawn_blocking(move || {
-            let cwd = this.directory(&cwd)?;
+            let cwd = this.host.directory(&cwd)?;
             let verdict = this.rules()?.decide(&command, this.root.as_path(), &cwd, home);
             Ok((verdict, cwd))
         });
@@ -279,21 +279,6 @@ impl AutoWorkspace {
             }
         };
         let _ = tokio::time::timeout(ASKING, asking).await;
-    }
-
-    /// The directory that a command starts in, without links.
-    fn directory(&self, cwd: &ByteString) -> Result<PathBuf> {
-        let root = self.root.as_path();
-        let path = root.join(cwd.as_path());
-        let directory =
-            path.canonicalize().map_err(|error| ToolError::from_io("start in", cwd, &error))?;
-        if !directory.starts_with(root) {
-            return Err(ToolError::outside_workspace(cwd, &self.root));
-        }
-        if !directory.is_dir() {
-            return Err(ToolError::not_a_directory(cwd));
-        }
-        Ok(directory)
     }
 }
 

@@ -314,7 +314,10 @@ impl Supervisor {
             }
             Request::Status => {
                 let running = self.exit.is_none();
-                let background = if running { 0 } else { tree::descendants().len() };
+                let left = if running { 0 } else { tree::descendants().len() };
+                // The first process of namespaces is none of the command's.
+                let ours = self.lane.as_ref().is_some_and(Lane::has_namespaces);
+                let background = left.saturating_sub(usize::from(ours));
                 Ok(Some(Reply::Status {
                     pid: self
                         .command()
