@@ -13,14 +13,18 @@ use stigmer_oracle::{Judged, LEAST_KEPT, Report, Trial, Way, labelled, run_all};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stigmer-oracle");
 
 /// Seconds. No harmless command takes a tenth of it; some others wait, or go on, for ever.
-const LONGEST: u64 = 4;
+const LONGEST: u64 = 2;
 
 /// Seconds for a command of the workspace lane where nothing holds it: only looked at for the report.
 const BRIEFLY: u64 = 1;
 
 /// One of so many commands of the workspace lane is run where nothing holds it, which says what the lane
 /// stopped, and decides nothing. `STIGMER_ORACLE_EVERY` says otherwise.
-const EVERY: usize = 8;
+const EVERY: usize = 40;
+
+/// One of so many commands of the workspace lane is run in it: many are builds, which take their time, and
+/// what the lane stops does not depend on them. `STIGMER_ORACLE_EVERY=1` runs all.
+const IN_LANE: usize = 3;
 
 /// As few commands in the read-only lane would prove little.
 const LEAST_RUN: usize = 300;
@@ -39,6 +43,7 @@ const OTHERWISE: &[(&str, &str)] = &[
         "the descriptors of processes outside of the lane are not seen",
     ),
     ("ss -tlnp", "it says that it cannot ask the kernel, and reads `/proc`"),
+    ("pstree | head", "both programs are shown, or the first alone: whichever was sooner"),
 ];
 
 /// What would do more if nothing held it, or is denied something, and belongs in the read-only lane all
@@ -69,11 +74,19 @@ static ALL: LazyLock<Vec<Judged>> = LazyLock::new(|| {
                 let (command, programs) = (labelled.command.clone(), verdict.programs.clone());
                 trials.push((index, Trial { command, lane, way, programs, seconds }));
             };
-            run(Way::Lane, LONGEST);
             match lane {
-                HostLane::ReadOnly => run(Way::Traced, LONGEST),
-                HostLane::Workspace if index % every == 0 => run(Way::Traced, BRIEFLY),
-                HostLane::Workspace => {}
+                HostLane::ReadOnly => {
+                    run(Way::Lane, LONGEST);
+                    run(Way::Traced, LONGEST);
+                }
+                HostLane::Workspace => {
+                    if index % every.min(IN_LANE) == 0 {
+                        run(Way::Lane, LONGEST);
+                    }
+                    if index % every == 0 {
+                        run(Way::Traced, BRIEFLY);
+                    }
+                }
             }
         }
         let (confined, bare) = (None, None);

@@ -45,7 +45,7 @@ const LEAST: usize = 20_000;
 
 /// One of so many is tried: all take a quarter of an hour. `STIGMER_ORACLE_EVERY` says otherwise, and
 /// `STIGMER_ORACLE_FROM` which is the first.
-const EVERY: usize = 41;
+const EVERY: usize = 163;
 
 /// The tools of the rules, and the options that they are said to have.
 fn tools() -> Vec<(String, BTreeSet<String>)> {
