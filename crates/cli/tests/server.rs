@@ -481,10 +481,10 @@ fn a_server_that_was_asked_for_and_is_not_there_is_not_done_without() {
 #[test]
 fn the_file_as_it_is_now_counts_and_not_as_the_daemon_read_it() {
     let place = Place::new();
-    let _daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    let engine = [("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket")];
+    let _daemon = Daemon::start_with(&place, &engine, &["--listen", "none"]);
     place.run(&["run", "true"]).ok();
     place.run(&["config", "set", "execution_mode", "sandbox"]).ok();
-    place.run(&["config", "set", "sandbox_engine", "unix:///nonexistent/socket"]).ok();
     place.run(&["run", "touch made"]).exits(125).says(&["/nonexistent/socket"]);
     assert!(!place.work().join("made").exists());
 }

@@ -102,7 +102,14 @@ pub(crate) fn no_sandbox(routing: &Routing, said: ToolError) -> ToolError {
         "nothing was run. Either make the sandbox work: {mend}`stigmer doctor` says what is missing. \
          Or run it on this machine, unconfined: `--mode local`"
     );
-    let error = ToolError { message, hint: Some(hint), ..said };
+    // Somebody has to do something first: a client that asks again by itself would ask for another place
+    // than was said, since what was said of one that could not be had is forgotten.
+    let code = match said.code {
+        ErrorCode::Unavailable => ErrorCode::NotAvailable,
+        code => code,
+    };
+    let retryable = said.retryable && code == said.code;
+    let error = ToolError { code, message, hint: Some(hint), retryable, ..said };
     error.with_detail("rule", routing.rule.as_str()).with_detail("reason", routing.reason.as_str())
 }
 
@@ -134,6 +141,8 @@ mod tests {
         let said = ToolError::new(ErrorCode::Busy, "the engine is asleep").with_hint("wake it");
         let error = no_sandbox(&routing, said);
         assert_eq!((error.code, error.retryable), (ErrorCode::Busy, true));
+        let gone = no_sandbox(&routing, ToolError::new(ErrorCode::Unavailable, "no engine"));
+        assert_eq!((gone.code, gone.retryable), (ErrorCode::NotAvailable, false));
         for part in ["the engine is asleep", "rule pytest", "runs tests"] {
             assert!(error.message.contains(part), "{error}");
         }
