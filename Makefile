@@ -58,7 +58,7 @@ bench: build ## measure the budgets and write docs/benchmarks.md
 
 soak: ## a million race tries, a thousand kills, 10 GiB of output, 50 sandboxes at once, ten minutes of each fuzz target
 	@STIGMER_RACE_TRIES=1000000 STIGMER_KILLS=1000 STIGMER_STREAM_BYTES=10737418240 \
-		STIGMER_SANDBOXES=50 \
+		STIGMER_SANDBOXES=50 STIGMER_ORACLE_EVERY=1 \
 		STIGMER_SUITE_LIMIT=36000 scripts/test tests
 	@scripts/fuzz 600
 

@@ -10,6 +10,7 @@ mod containers;
 mod copies;
 mod files;
 mod footprint;
+mod lanes;
 mod measure;
 mod python;
 mod report;
@@ -92,8 +93,10 @@ fn main() -> ExitCode {
 }
 
 fn all(bench: Bench) -> Outcome<bool> {
-    let benchmarks: [(&str, Benchmark); 21] = [
+    let benchmarks: [(&str, Benchmark); 23] = [
         ("execute", commands::execute),
+        ("decision", lanes::decision),
+        ("lanes", lanes::lanes),
         ("daemon-execute", served::execute),
         ("sidecar-execute", served::execute_in_sidecar),
         ("python", python::yardstick),

@@ -13,10 +13,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect::<Result<_, _>>()?;
     files.sort();
     let mut compiler = protox::Compiler::new(["proto"])?;
-    // Comments become the descriptions of the OpenAPI document.
     compiler.include_source_info(true).include_imports(true).open_files(files)?;
     let descriptors = compiler.file_descriptor_set();
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    // Comments become the descriptions of the OpenAPI document. No program needs them.
+    std::fs::write(out.join("documented.bin"), compiler.encode_file_descriptor_set())?;
+    compiler.include_source_info(false);
     std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     std::fs::write(out.join("methods.rs"), methods(&descriptors.file))?;
     let mut types = tonic_prost_build::Config::new();

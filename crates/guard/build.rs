@@ -23,6 +23,7 @@ struct Places {
     masks: Vec<String>,
     private: Vec<String>,
     protected: Vec<String>,
+    obeyed: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +77,7 @@ fn main() {
         ("MASKS", places.masks),
         ("PRIVATE", places.private),
         ("PROTECTED", places.protected),
+        ("OBEYED", places.obeyed),
     ] {
         list(&mut out, name, &all);
     }

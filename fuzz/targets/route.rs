@@ -1,4 +1,5 @@
-//! Every text has a verdict, a part that is added never loosens it, and a project only tightens.
+//! Every text has a verdict of bearable size, a part that is added never loosens it, and a project only
+//! tightens.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -28,6 +29,8 @@ fuzz_target!(|input: Input| {
     let line = Command::Shell(input.line.clone().into());
     let verdict = decide(&line, &facts, policy);
     assert!(!verdict.reason.is_empty());
+    assert!(verdict.programs.len() <= 64 && verdict.toolchains.len() <= 32);
+    assert!(verdict.installs.iter().all(|name| verdict.toolchains.contains(name)));
     assert_eq!(verdict, decide(&line, &facts, policy));
     let words = input.words.into_iter().map(Into::into).collect();
     decide(&Command::Argv(words), &facts, policy);
@@ -35,6 +38,12 @@ fuzz_target!(|input: Input| {
     more.extend_from_slice(&input.line);
     let more = decide(&Command::Shell(more.into()), &facts, policy);
     assert_ne!(more.lane, Lane::HostReadOnly, "a part does not vanish");
+    // What the text is put into is parsed again, by the same rules.
+    if !input.line.contains(&b'\'') {
+        let inner = [b"sh -c '".as_slice(), &input.line, b"'"].concat();
+        let inner = decide(&Command::Shell(inner.into()), &facts, policy);
+        assert!(strictness(inner.lane) >= strictness(verdict.lane), "sh -c loosens nothing");
+    }
     let _ = policy.with_user(&input.rules);
     if let Ok(project) = policy.with_project(&input.rules) {
         let tighter = decide(&line, &facts, &project);

@@ -74,7 +74,7 @@ def test_an_unknown_key_is_answered_with_the_valid_ones():
         create_sandbox_backend({"type": "filesystem", "rootdir": "."})
 
 
-@pytest.mark.parametrize("kind", ["auto", "daytona"])
+@pytest.mark.parametrize("kind", ["daytona"])
 def test_what_does_not_exist_yet_says_so(kind):
     with pytest.raises(errors.NotAvailableError, match=f"{kind} is not available") as caught:
         create_sandbox_backend({"type": kind})
@@ -82,12 +82,20 @@ def test_what_does_not_exist_yet_says_so(kind):
 
 
 def test_an_environment_that_asks_for_a_sandbox_gets_no_host(tmp_path, monkeypatch):
-    monkeypatch.setenv("STIGMER_EXECUTION_MODE", "auto")
+    monkeypatch.setenv("STIGMER_EXECUTION_MODE", "kubernetes")
     refused = FilesystemBackend(tmp_path).execute("touch was-run")
     assert refused.exit_code == 125
     assert not (tmp_path / "was-run").exists()
     monkeypatch.setenv("STIGMER_EXECUTION_MODE", "locl")
     assert "valid are local, sandbox" in FilesystemBackend(tmp_path).execute("true").stderr
+
+
+def test_auto_runs_each_command_in_a_lane(tmp_path):
+    with create_sandbox_backend({"type": "auto", "root_dir": str(tmp_path)}) as backend:
+        assert backend.workspace.mode == "auto"
+        assert backend.execute("pwd").exit_code in (0, 125)
+        backend.write("file", "text")
+        assert backend.read("file") == "text"
 
 
 @needs_image

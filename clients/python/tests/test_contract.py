@@ -62,6 +62,7 @@ CALLS = [
     workspaces.places(),
     workspaces.stop("w"),
     workspaces.remove("w"),
+    workspaces.reset_affinity("w"),
 ]
 # Descriptors cannot be handed over HTTP, and a request's trace is for tracing libraries.
 NOT_SENT = {"stdin_ticket", "traceparent"}
@@ -155,6 +156,7 @@ def test_a_reply_has_every_field_and_no_other(call):
         ("ExecutionMode", types.workspaces.ExecutionMode),
         ("FileKind", types.files.FileKind),
         ("Follow", types.processes.Follow),
+        ("Lane", types.processes.Lane),
         ("Preparation", types.workspaces.Preparation),
         ("TransferFormat", transfers.TransferFormat),
     ],

@@ -48,6 +48,12 @@ cases! {
 const MARKS: &str = "cat pids 2>/dev/null | while read p; do kill -0 $p 2>/dev/null && \
                      ! grep -q '^State:.Z' /proc/$p/status 2>/dev/null && echo $p; done; true";
 
+/// Takes a lock that what is started behind it has, too, wherever commands see each other's ids or not.
+const LOCK: &str = "exec 9>held; flock 9";
+
+/// Fails while anything has the lock.
+const IS_FREE: &str = "flock -n held true";
+
 /// A shell command that starts descendants of every hard kind, each of which notes its id.
 const TREE: &str = "
     note() { echo $1 >> pids; }
@@ -228,23 +234,25 @@ async fn a_cancel_returns_when_nothing_is_left(place: Fixture) {
 
 async fn a_kill_spares_the_others(place: Fixture) {
     let first = start(&place, "sleep 300 & echo one; wait").await;
-    let second = start(&place, "sleep 300 & echo $! > pids; echo two; wait").await;
+    let line = format!("{LOCK}; sleep 300 & exec 9>&-; echo two; wait");
+    let second = start(&place, &line).await;
     wrote(&place, &first, "one\n").await;
     wrote(&place, &second, "two\n").await;
     place.executor.signal(&first, SignalRequest::Kill).await.unwrap();
     assert_eq!(place.executor.process(&second).await.unwrap().state, ProcessState::Running);
-    assert_ne!(place.text(MARKS).await, "");
+    assert_eq!(place.execute(IS_FREE).await.exit.code, 1);
     place.executor.signal(&second, SignalRequest::Kill).await.unwrap();
-    assert_eq!(place.text(MARKS).await, "");
+    assert_eq!(place.execute(IS_FREE).await.exit.code, 0);
 }
 
 async fn a_background_child_does_not_hang_the_call(place: Fixture) {
-    let done = place.execute("sleep 300 & echo $! > pids; echo done; exit 5").await;
+    let line = format!("{LOCK}; sleep 300 & exec 9>&-; echo done; exit 5");
+    let done = place.execute(line).await;
     assert_eq!((done.exit.code, done.stdout.head), (5, "done\n".into()));
     assert!(done.exit.duration_ms < 30_000);
-    assert_ne!(place.text(MARKS).await, "", "it was not asked to end");
+    assert_eq!(place.execute(IS_FREE).await.exit.code, 1, "it was not asked to end");
     place.executor.signal(&done.id, SignalRequest::Kill).await.unwrap();
-    assert_eq!(place.text(MARKS).await, "");
+    assert_eq!(place.execute(IS_FREE).await.exit.code, 0);
 }
 
 async fn what_a_background_child_wrote_in_time_is_there(place: Fixture) {

@@ -154,6 +154,14 @@ pub trait Provider: Send + Sync + 'static {
         Err(no_places())
     }
 
+    /// Forgets which toolchains' state lives in the place of a workspace. What is installed there stays.
+    ///
+    /// # Errors
+    /// As [`Provider::place_status`].
+    async fn reset_affinity(&self, _workspace: &str) -> Result<PlaceStatus> {
+        Err(no_places())
+    }
+
     /// Adds a skill to a workspace, from a tar archive.
     ///
     /// # Errors

@@ -76,14 +76,16 @@ impl Settings {
             Some(mode) => mode,
             None => configuration.target()?.0,
         };
-        if globals.sandbox_image.is_some() && mode != ExecutionMode::Sandbox {
+        let has_sandbox = matches!(mode, ExecutionMode::Sandbox | ExecutionMode::Auto);
+        if globals.sandbox_image.is_some() && !has_sandbox {
             let reason = format!("is for sandboxes, and commands run in {mode} mode");
             return Err(ToolError::invalid_argument("--sandbox-image", reason)
                 .with_hint("say `--mode sandbox`, too"));
         }
         // State is on disk, so that it is the same wherever the engine works.
         let differs = |server: &Server| server.pid.is_some_and(|pid| !circumstances::same_as(pid));
-        if mode == ExecutionMode::Local && server.as_ref().is_some_and(differs) {
+        let on_host = matches!(mode, ExecutionMode::Local | ExecutionMode::Auto);
+        if on_host && server.as_ref().is_some_and(differs) {
             server = None;
         }
         Ok(Self { configuration, mode, server })
@@ -155,7 +157,11 @@ impl Context {
         let request = OpenWorkspace {
             path: workspace.given().into(),
             mode: connection::mode_to_send(globals.mode, &configuration)?,
-            settings: Vec::new(),
+            // What auto mode's sandbox is made like, when a command needs it.
+            settings: match mode {
+                ExecutionMode::Auto => configuration.said_of_places(),
+                _ => Vec::new(),
+            },
         };
         let client = connection::client(endpoint);
         let opened = RemoteExecutor::open(client.clone(), request.clone());
@@ -178,6 +184,11 @@ impl Context {
             (Some(_), ExecutionMode::Local) => {
                 let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
                 engine.executor(Some(ExecutionMode::Local), &workspace, &|_| ()).await?
+            }
+            // So it is in lanes; and in the sandbox it needs our daemon as little.
+            (Some(_), ExecutionMode::Auto) => {
+                let engine = Engine::new(configuration.clone(), None, ProcessScope::All);
+                engine.homeless(Some(workspace.root()))?
             }
             (_, ExecutionMode::Sandbox) => match (pid, id) {
                 // A container needs our daemon as little.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use stigmer_core::limits::EXIT_STIGMER_FAILED;
 use stigmer_core::process::{EndReason, ExitStatus};
-use stigmer_core::{ByteString, ProcessId, ToolError};
+use stigmer_core::{ByteString, ProcessId, Routing, ToolError};
 
 /// Exit code when whoever read standard output went away: as a shell shows death by SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
@@ -134,6 +134,27 @@ impl Output {
         }
     }
 
+    /// Says of a command in auto mode where it went, if not where its words say: after a first try that
+    /// was discarded, or for what is known of this machine.
+    pub(crate) fn routed(&mut self, routing: Option<&Routing>) {
+        if let Some(note) = routing.and_then(note) {
+            // A reason may name what a project called its directories.
+            self.talk(format_args!("stigmer: {}", note.replace(char::is_control, " ")));
+        }
+    }
+
+    /// Names what a command was refused in its lane, and what to do if it needs that.
+    pub(crate) fn refused(&mut self, id: &ProcessId, exit: &ExitStatus) {
+        if let Some(refused) = exit.denied.as_ref().filter(|refused| !refused.is_empty()) {
+            self.talk(format_args!("stigmer: {id} was refused {refused}"));
+            self.talk(format_args!(
+                "  {}: if it needs that, `--mode sandbox` runs it in the sandbox, and `--mode local` on \
+                 this machine without confinement",
+                styled("hint", "36")
+            ));
+        }
+    }
+
     /// Names what of a command could not be ended.
     pub(crate) fn survivors(&mut self, exit: &ExitStatus) {
         for survivor in &exit.survivors {
@@ -211,6 +232,17 @@ fn styled(word: &str, colour: &str) -> String {
     format!("\x1b[{colour}m{word}\x1b[0m")
 }
 
+/// What is to be known of a command's lane beside what its words say.
+fn note(routing: &Routing) -> Option<String> {
+    let Routing { lane, rule, reason, fell_over, .. } = routing;
+    match fell_over {
+        Some(refused) => Some(format!(
+            "lane {lane}: a first try that could only read was refused {refused}, and was discarded"
+        )),
+        None => routing.is_by_machine().then(|| format!("lane {lane} ({rule}): {reason}")),
+    }
+}
+
 /// A number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -226,6 +258,21 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stigmer_core::{Denial, Denied, Lane};
+
+    #[test]
+    fn a_lane_is_worth_a_note_if_the_words_of_a_command_do_not_say_it() {
+        let routing = |rule: &str| Routing::new(Lane::Sandbox, rule, "pip", "it installs packages");
+        assert_eq!(note(&routing("pip install")), None);
+        let said = "lane sandbox (auto:affinity): it installs packages";
+        assert_eq!(note(&routing("auto:affinity")).as_deref(), Some(said));
+        let denial =
+            Denial { call: "open".into(), path: Some("out".into()), errno: 13, probe: false };
+        let fell_over = Some(Denied { denials: vec![denial], omitted: 1 });
+        let said = "lane sandbox: a first try that could only read was refused open out and 1 more, and \
+                    was discarded";
+        assert_eq!(note(&Routing { fell_over, ..routing("ls") }).as_deref(), Some(said));
+    }
 
     #[test]
     fn sizes_are_short() {

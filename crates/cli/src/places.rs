@@ -31,7 +31,9 @@ pub(crate) struct Access {
 impl Access {
     /// Whoever looks after places, found as for a command in a sandbox.
     pub(crate) fn open(globals: &Globals) -> Result<Self> {
-        if let Some(mode) = globals.mode.filter(|mode| *mode != ExecutionMode::Sandbox) {
+        // Auto mode has the same sandbox.
+        let has_places = |mode| matches!(mode, ExecutionMode::Sandbox | ExecutionMode::Auto);
+        if let Some(mode) = globals.mode.filter(|mode| !has_places(*mode)) {
             let reason = format!("{mode}: only sandboxes have a place of their own");
             return Err(ToolError::invalid_argument("--mode", reason));
         }
@@ -121,6 +123,14 @@ impl Access {
         match &self.places {
             Places::Here(engine) => engine.stop_place(name).await,
             Places::There(client) => client.stop_place(name).await,
+        }
+    }
+
+    /// Forgets which toolchains live in the place.
+    pub(crate) async fn reset_affinity(&self, name: &str) -> Result<PlaceStatus> {
+        match &self.places {
+            Places::Here(engine) => engine.reset_affinity(name).await,
+            Places::There(client) => client.reset_affinity(name).await,
         }
     }
 

@@ -68,3 +68,31 @@ fn a_command_starts_where_it_is_said_to() {
     assert_eq!(lane(&["explain", "--json", "--cwd", "deep", line]), "host_workspace");
     assert_eq!(lane(&["explain", "--json", line]), "sandbox");
 }
+
+#[test]
+fn a_lane_is_explained_with_its_tools_and_the_variables_that_it_leaves_out() {
+    let place = Place::new();
+    let tools = place.beside("tools");
+    std::fs::create_dir(&tools).unwrap();
+    let path = format!("{}:/usr/bin:/bin", tools.display());
+    let set = |words: &[&str]| {
+        let mut command = place.command(words);
+        command.env("PATH", &path).env("GIT_DIR", "/elsewhere").env("LD_PRELOAD", "");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json: Value = serde_json::from_str(&set(&["explain", "--json", "make"])).unwrap();
+    let lists = |name: &str| json[name].as_array().unwrap().iter().map(|one| one.as_str().unwrap());
+    let tools = tools.canonicalize().unwrap();
+    assert!(lists("tool_roots").any(|root| root == tools.to_str().unwrap()), "{json}");
+    assert!(lists("dropped_variables").any(|name| name == "GIT_DIR"), "{json}");
+    // What is missing is said by stigmer doctor; here both forms must say the same.
+    let long = set(&["explain", "make"]);
+    assert!(long.contains("\ndrops   GIT_DIR\n"), "{long}");
+    assert!(long.contains(&format!("\ntools   {}\n", tools.display())), "{long}");
+    assert_eq!(long.contains("\noff     "), json.get("lane_off").is_some(), "{long}");
+    let sandbox: Value = serde_json::from_str(&set(&["explain", "--json", "sudo ls"])).unwrap();
+    assert_eq!(sandbox["tool_roots"], Value::Array(Vec::new()));
+    assert_eq!(sandbox["dropped_variables"], Value::Array(Vec::new()));
+}

@@ -313,7 +313,7 @@ fn other_workspaces_can_be_opened_where_nothing_isolates() {
 #[test]
 fn a_mode_that_cannot_be_had_serves_nothing() {
     let place = Place::new();
-    for words in [["--mode", "auto"], ["--mode", "firecracker"]] {
+    for words in [["--mode", "kubernetes"], ["--mode", "firecracker"]] {
         let ran = place.run(&[&["mcp"][..], &words].concat());
         ran.exits(7).prints("").says(&["not available"]);
     }

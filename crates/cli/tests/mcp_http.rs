@@ -104,7 +104,7 @@ fn an_address_says_where_a_client_works() {
     for (query, status, part) in [
         ("workspce=/tmp", 400, "workspace"),
         ("mode=none", 400, "mode"),
-        ("mode=auto&workspace=/tmp", 400, "auto"),
+        ("mode=cloud&workspace=/tmp", 400, "cloud"),
         ("workspace=relative", 400, "absolute"),
         ("workspace=/nowhere-at-all", 404, "/nowhere-at-all"),
         ("workspace=ws-0000000000000000", 404, "ws-0000000000000000"),

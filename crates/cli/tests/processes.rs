@@ -470,19 +470,24 @@ fn a_command_runs_in_a_pid_namespace_that_its_terminal_is_not_of() {
 #[test]
 fn a_mode_that_is_not_there_runs_nothing() {
     let place = Place::new();
-    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
+    for mode in ["firecracker", "kubernetes", "cloud"] {
         place
             .run(&["run", "--mode", mode, "touch made"])
             .exits(125)
             .says(&["not available in this build"]);
     }
     place
-        .run_with(&[("STIGMER_EXECUTION_MODE", "auto")], &["run", "touch made"])
+        .run_with(&[("AGENT_MODE", "firecracker")], &["run", "touch made"])
         .exits(125)
-        .says(&["STIGMER_EXECUTION_MODE", "--mode local"]);
+        .says(&["AGENT_MODE", "--mode local"]);
     // A sandbox without an engine is none, and not the host.
     let nowhere = [("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket")];
     place.run_with(&nowhere, &["run", "--mode", "sandbox", "touch made"]).exits(125);
+    // So it is in auto mode for what is not for a lane on the host, and a sandbox is all there is.
+    place
+        .run_with(&nowhere, &["run", "--mode", "auto", "touch made && unknown-to-every-rule"])
+        .exits(125)
+        .says(&["nothing was run", "--mode local", "stigmer doctor"]);
     assert!(!place.work().join("made").exists());
 }
 

@@ -411,10 +411,14 @@ fn whoever_follows_over_the_death_of_daemons_loses_and_repeats_nothing() {
 #[test]
 fn what_the_daemon_was_started_with_counts_for_a_client_that_set_nothing() {
     let place = Place::new();
-    let set = [("STIGMER_EXECUTION_MODE", "auto"), ("STIGMER_TIMEOUT", "300ms")];
+    let set = [
+        ("STIGMER_EXECUTION_MODE", "sandbox"),
+        ("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket"),
+        ("STIGMER_TIMEOUT", "300ms"),
+    ];
     let _daemon = Daemon::start_with(&place, &set, &["--listen", "none"]);
-    place.run(&["run", "touch made"]).exits(125).says(&["execution mode auto"]);
-    place.run(&["fs", "mkdir", "made"]).exits(7).says(&["execution mode auto"]);
+    place.run(&["run", "touch made"]).exits(125).says(&["/nonexistent/socket"]);
+    assert_ne!(place.run(&["fs", "mkdir", "made"]).says(&["/nonexistent/socket"]).code, 0);
     assert!(!place.work().join("made").exists());
     place.run(&["run", "--mode", "local", "echo here"]).ok().prints("here\n");
     place.run_with(&[("STIGMER_EXECUTION_MODE", "local")], &["run", "echo here"]).ok();
@@ -423,7 +427,7 @@ fn what_the_daemon_was_started_with_counts_for_a_client_that_set_nothing() {
     let mode = place.run(&["config", "get", "execution_mode", "--json"]).ok().json();
     let examined = place.run(&["doctor", "--json"]).json();
     assert_eq!(examined["mode"], mode["value"], "{examined}");
-    assert_eq!((&mode["value"], &mode["origin"]), (&json!("auto"), &json!("daemon")));
+    assert_eq!((&mode["value"], &mode["origin"]), (&json!("sandbox"), &json!("daemon")));
 }
 
 #[test]
@@ -477,10 +481,11 @@ fn a_server_that_was_asked_for_and_is_not_there_is_not_done_without() {
 #[test]
 fn the_file_as_it_is_now_counts_and_not_as_the_daemon_read_it() {
     let place = Place::new();
-    let _daemon = Daemon::start_with(&place, &[], &["--listen", "none"]);
+    let engine = [("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket")];
+    let _daemon = Daemon::start_with(&place, &engine, &["--listen", "none"]);
     place.run(&["run", "true"]).ok();
-    place.run(&["config", "set", "execution_mode", "auto"]).ok();
-    place.run(&["run", "touch made"]).exits(125).says(&["execution mode auto"]);
+    place.run(&["config", "set", "execution_mode", "sandbox"]).ok();
+    place.run(&["run", "touch made"]).exits(125).says(&["/nonexistent/socket"]);
     assert!(!place.work().join("made").exists());
 }
 
@@ -504,10 +509,13 @@ fn who_changes_the_file_is_told_that_a_daemon_has_read_it() {
 #[test]
 fn what_was_to_be_isolated_does_not_run_on_the_host_for_a_crash() {
     let place = Place::new();
-    let set = [("STIGMER_EXECUTION_MODE", "auto")];
+    let set = [
+        ("STIGMER_EXECUTION_MODE", "sandbox"),
+        ("STIGMER_SANDBOX_ENGINE", "unix:///nonexistent/socket"),
+    ];
     let daemon = Daemon::start_with(&place, &set, &["--listen", "none"]);
     daemon.crash();
-    place.run(&["run", "touch made"]).exits(125).says(&["execution mode auto"]);
+    place.run(&["run", "touch made"]).exits(125).says(&["/nonexistent/socket"]);
     assert!(!place.work().join("made").exists());
     // One that is stopped in order is no longer meant.
     let _daemon = Daemon::start_with(&place, &set, &["--listen", "none"]);

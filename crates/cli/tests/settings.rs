@@ -76,10 +76,10 @@ fn list_shows_every_setting_with_its_origin_and_no_secret() {
     );
     assert_eq!(row("sandbox_ttl"), "sandbox_ttl 1h default");
     assert_eq!(row("mode"), "mode - unset");
-    assert_eq!(shown.lines().count(), 52);
+    assert_eq!(shown.lines().count(), 53);
     let json = place.run_with(&variables, &["config", "list", "--json"]).ok();
     assert!(!json.stdout.contains("hunter2") && !shown.contains("hunter2"));
-    assert_eq!(json.json().as_array().unwrap().len(), 52);
+    assert_eq!(json.json().as_array().unwrap().len(), 53);
 }
 
 #[test]
@@ -171,15 +171,14 @@ fn a_mode_that_is_not_available_does_nothing_on_the_host() {
         assert!(!place.work().join("made").exists(), "{variables:?} {flags:?} wrote on the host");
         ran.exits(7).says(&["not available", "--mode local"])
     };
-    for mode in ["auto", "firecracker", "kubernetes", "cloud"] {
+    for mode in ["firecracker", "kubernetes", "cloud"] {
         refused(&[], &["--mode", mode]).says(&[mode]);
         // Whatever the environment says.
         refused(&[("STIGMER_EXECUTION_MODE", "local")], &["--mode", mode]);
     }
-    refused(&[("STIGMER_EXECUTION_MODE", "auto")], &[]).says(&["STIGMER_EXECUTION_MODE"]);
-    refused(&[("AGENT_MODE", "firecracker")], &[]);
+    refused(&[("AGENT_MODE", "firecracker")], &[]).says(&["AGENT_MODE"]);
     refused(&[("SANDBOX_TYPE", "daytona"), ("DAYTONA_API_KEY", "k")], &[]);
-    place.write_config("execution_mode = \"auto\"\n");
+    place.write_config("agent_mode = \"firecracker\"\n");
     refused(&[], &[]).says(&["config.toml line 1"]);
     assert!(!place.home().join("state").exists(), "nothing was opened");
 }
@@ -203,7 +202,9 @@ fn doctor_says_how_local_mode_fares() {
     assert_eq!(json["local_mode"], true);
     let names: Vec<&str> =
         json["checks"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    for name in ["subreaper", "pidfd", "openat2", "landlock", "docker", "kvm", "state directory"] {
+    for name in
+        ["subreaper", "pidfd", "openat2", "workspace lane", "docker", "kvm", "state directory"]
+    {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     place.run_with(&[("MODE", "x")], &["doctor"]).exits(1);

@@ -14,8 +14,10 @@ fn version_needs_nothing() {
     let json = place.run(&["version", "--json"]).ok().json();
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(json["capabilities"]["backend"], "local");
-    let json = place.run(&["version", "--json", "--mode", "auto"]).ok().json();
+    let json = place.run(&["version", "--json", "--mode", "kubernetes"]).ok().json();
     assert!(json["capabilities"].is_null());
+    let json = place.run(&["version", "--json", "--mode", "auto"]).ok().json();
+    assert_eq!(json["capabilities"]["backend"], "auto");
     // No sandbox is made to be looked at.
     let json = place.run(&["version", "--json", "--mode", "sandbox"]).ok().json();
     assert_eq!(json["capabilities"]["backend"], "docker");
@@ -26,20 +28,20 @@ fn version_needs_nothing() {
 fn errors_are_talk_with_the_hint_on_its_own_line() {
     let place = Place::new();
     place
-        .run(&["fs", "ls", "--mode", "auto"])
+        .run(&["fs", "ls", "--mode", "cloud"])
         .exits(7)
         .prints("")
-        .says(&["error: execution mode auto: not available in this build\n  hint: nothing was"]);
+        .says(&["error: execution mode cloud: not available in this build\n  hint: nothing was"]);
 }
 
 #[test]
 fn errors_are_data_with_json() {
     let place = Place::new();
-    let ran = place.run(&["fs", "ls", "--json", "--mode", "auto"]).exits(7);
+    let ran = place.run(&["fs", "ls", "--json", "--mode", "cloud"]).exits(7);
     assert_eq!(ran.stderr, "");
     let error = &ran.json()["error"];
     assert_eq!(error["code"], "not_available");
-    assert_eq!(error["details"]["mode"], "auto");
+    assert_eq!(error["details"]["mode"], "cloud");
     assert!(error["hint"].is_string() && error["retryable"] == false);
     let ran = place.run_with(&[("MODE", "x")], &["--json", "fs", "ls"]).exits(2);
     assert_eq!(ran.json()["error"]["code"], "bad_configuration");

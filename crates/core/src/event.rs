@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::process::ExitStatus;
-use crate::{FilePath, Place, ProcessId, WorkspaceId};
+use crate::{FilePath, Lane, Place, ProcessId, WorkspaceId};
 
 /// One thing that happened. No command line, environment or content is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,21 @@ pub enum EventKind {
         /// The trace that it belongs to: a W3C `traceparent`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         traceparent: Option<String>,
+    },
+    /// Auto mode chose a command's lane.
+    CommandRouted {
+        /// Its id.
+        id: ProcessId,
+        /// The lane that it runs in.
+        lane: Lane,
+        /// The rule that decided.
+        rule: String,
+        /// Why, in plain words.
+        reason: String,
+        /// The kinds of calls that were refused to a first try in the read-only lane, which was then
+        /// discarded.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fell_over: Vec<String>,
     },
     /// A workspace was opened for the first time.
     WorkspaceOpened {

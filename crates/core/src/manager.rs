@@ -65,6 +65,10 @@ pub struct PlaceStatus {
     /// What whoever relies on it should know: limits that are only watched, files that are a copy.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Toolchains (`python`, `node`) whose state lives in it, so that auto mode sends their commands
+    /// there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinity: Vec<String>,
 }
 
 /// How far the making of a place is, for people who wait.
@@ -139,6 +143,13 @@ pub trait WorkspaceManager: Send + Sync {
     /// What became of the place that was there last, for whoever lost commands with it. Nothing if it
     /// is there still, or nobody knows. About two seconds are waited at most.
     async fn fate(&self, site: &Site) -> Option<PlaceFate>;
+
+    /// What tells the workspace's place from those that it had before, as it was known last: no backend is
+    /// asked. Nothing if there is no place, or the backend does not tell.
+    fn identity(&self, site: &Site) -> Option<String> {
+        let _ = site;
+        None
+    }
 
     /// How far the workspace's place is.
     ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{DEFAULT_CAPTURE_BYTES, DEFAULT_CLIENT_GRACE, DEFAULT_TERMINATION_GRACE};
-use crate::{ByteString, Capture, FilePath, Lane, Place, ProcessId};
+use crate::{ByteString, Capture, Denied, FilePath, Place, ProcessId, Routing};
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,9 +212,9 @@ pub struct StartedProcess {
     pub id: ProcessId,
     /// Where it runs.
     pub place: Place,
-    /// The lane that auto mode chose.
+    /// What auto mode made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lane: Option<Lane>,
+    pub routing: Option<Box<Routing>>,
     /// The program that was found; missing when none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<FilePath>,
@@ -366,6 +366,9 @@ pub struct ExitStatus {
     /// Processes of the command that could not be ended with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,
+    /// What it was refused in a lane of auto mode on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Box<Denied>>,
 }
 
 /// Where a command is in its life.
@@ -410,6 +413,9 @@ pub struct ProcessInfo {
     pub detached: bool,
     /// Bytes of output so far.
     pub output_bytes: u64,
+    /// What auto mode made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Box<Routing>>,
 }
 
 /// What to do to a command.
@@ -471,9 +477,9 @@ pub struct Executed {
     pub truncated: bool,
     /// Where it ran.
     pub place: Place,
-    /// The lane that auto mode chose.
+    /// What auto mode made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lane: Option<Lane>,
+    pub routing: Option<Box<Routing>>,
     /// The program that was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<FilePath>,
@@ -495,7 +501,7 @@ impl Executed {
             stdout,
             stderr,
             place: started.place,
-            lane: started.lane,
+            routing: started.routing,
             executable: started.executable,
         }
     }

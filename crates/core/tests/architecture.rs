@@ -20,7 +20,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("stigmer-docker", &["stigmer-core", "stigmer-api"]),
     (
         "stigmer-engine",
-        &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
+        &[
+            "stigmer-core",
+            "stigmer-guard",
+            "stigmer-host",
+            "stigmer-route",
+            "stigmer-api",
+            "stigmer-docker",
+        ],
     ),
     ("stigmer-mcp", &["stigmer-core", "stigmer-api"]),
     (
@@ -40,7 +47,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("stigmer-conformance", &["stigmer-core", "stigmer-host", "stigmer-skills"]),
-    ("stigmer-benches", &["stigmer-core", "stigmer-host", "stigmer-api", "stigmer-docker"]),
+    (
+        "stigmer-benches",
+        &["stigmer-core", "stigmer-host", "stigmer-route", "stigmer-api", "stigmer-docker"],
+    ),
+    ("stigmer-oracle", &["stigmer-core", "stigmer-guard", "stigmer-route"]),
 ];
 
 /// Crates that `stigmer-core` may not have: it is words, and every backend and client compiles it.

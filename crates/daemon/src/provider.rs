@@ -148,6 +148,10 @@ impl Provider for DaemonProvider {
         self.engine.remove_place(workspace).await
     }
 
+    async fn reset_affinity(&self, workspace: &str) -> Result<PlaceStatus> {
+        self.engine.reset_affinity(workspace).await
+    }
+
     async fn add_skill(
         &self,
         workspace: &str,

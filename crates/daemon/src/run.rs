@@ -306,7 +306,9 @@ fn router(provider: Arc<DaemonProvider>, metrics: Metrics) -> Router {
     stigmer_api::http::router(stigmer_api::server::routes(provider)).route(
         "/metrics",
         get(move || async move {
-            ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render(&*counted).await)
+            let routed = counted.engine().route_counts();
+            let text = metrics.render(&*counted, &routed).await;
+            ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
         }),
     )
 }

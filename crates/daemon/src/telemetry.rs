@@ -314,6 +314,7 @@ mod tests {
             memory_limit: None,
             cause: None,
             survivors: Vec::new(),
+            denied: None,
         };
         let id = "0123456789".parse().unwrap();
         let kind = EventKind::ProcessEnded { id, exit, traceparent };

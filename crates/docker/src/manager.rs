@@ -178,6 +178,10 @@ impl WorkspaceManager for DockerManager {
         self.lost(&site.workspace).await
     }
 
+    fn identity(&self, site: &Site) -> Option<String> {
+        Some(Record::read(self.place(&site.workspace).path()).ok()??.container)
+    }
+
     async fn status(&self, site: &Site) -> Result<PlaceStatus> {
         self.look(&site.workspace, &site.root).await
     }

@@ -47,6 +47,7 @@ impl DockerManager {
                     image: None,
                     created_ms: None,
                     notes: Vec::new(),
+                    affinity: Vec::new(),
                 })
             }
         }
@@ -119,6 +120,7 @@ impl DockerManager {
             image: Some(found.image.clone()),
             created_ms: created,
             notes,
+            affinity: Vec::new(),
         }
     }
 

@@ -1,20 +1,41 @@
 //! Executors that were opened and may be used again.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stigmer_core::WorkspaceId;
 use stigmer_host::HostExecutor;
 
+use crate::auto::AutoWorkspace;
+
 /// How many are kept. Each holds a descriptor; the one that was not used for longest goes first, and
 /// whoever works with it keeps it.
 const MOST_KEPT: usize = 256;
 
+/// What is kept of an executor from one request to the next.
+#[derive(Clone, Debug)]
+pub(crate) enum Kept {
+    /// In local mode: all of it.
+    Host(Arc<HostExecutor>),
+    /// In auto mode.
+    Auto(Arc<AutoWorkspace>),
+}
+
+impl Kept {
+    /// Whether a path still leads to the root.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        match self {
+            Self::Host(executor) => executor.is_at(path),
+            Self::Auto(workspace) => workspace.is_at(path),
+        }
+    }
+}
+
 /// An executor and what it was opened for.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
-    pub(crate) executor: Arc<HostExecutor>,
+    pub(crate) executor: Kept,
     pub(crate) id: WorkspaceId,
     /// The path that it was opened by.
     pub(crate) given: PathBuf,
@@ -61,7 +82,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let options = HostOptions::new(home.path(), home.path().join("state"));
         let opened = Opened {
-            executor: Arc::new(HostExecutor::open(options).unwrap()),
+            executor: Kept::Host(Arc::new(HostExecutor::open(options).unwrap())),
             id: WorkspaceId::from_number(1),
             given: home.path().to_owned(),
         };

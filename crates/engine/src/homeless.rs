@@ -93,7 +93,7 @@ async fn knows(
 }
 
 /// What a sandbox knows of its commands.
-async fn list(Recorded { records, live, .. }: Recorded) -> Vec<ProcessInfo> {
+pub(crate) async fn list(Recorded { records, live, .. }: Recorded) -> Vec<ProcessInfo> {
     let on_disk = match &records {
         Some(records) => records.list().await.unwrap_or_default(),
         None => Vec::new(),

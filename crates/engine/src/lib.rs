@@ -4,6 +4,7 @@
 //! the one promise of the modes: a mode that cannot be had is an error, never the bare host.
 
 mod audit;
+mod auto;
 mod cache;
 pub mod configuration;
 pub mod doctor;
@@ -24,18 +25,20 @@ use stigmer_core::{
     ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceManager,
 };
 use stigmer_host::journal::{self, Journal};
-use stigmer_host::{HostExecutor, HostOptions, ProcessOptions};
+use stigmer_host::{Held, HostExecutor, HostOptions, ProcessOptions};
 
 use audit::Audited;
-use cache::Cache;
-use sandbox::{Factory, Sandboxes};
+use auto::{AutoWorkspace, Confining};
+use cache::{Cache, Kept};
+use sandbox::Sandboxes;
 use store::Store;
 
 pub use stigmer_host::{Launcher, ProcessScope, Reserve};
 
+pub use auto::{OwnedListener, RouteCount};
 pub use configuration::{Configuration, Sources, Surroundings};
-pub use routing::Router;
-pub use sandbox::LOCAL_IMAGE;
+pub use routing::{Explanation, Router};
+pub use sandbox::{Factory, LOCAL_IMAGE};
 pub use secret::{REDACTED, Secret};
 pub use stigmer_route::Verdict;
 pub use workspace::Workspace;
@@ -65,6 +68,7 @@ pub struct Engine {
     journal: Option<Arc<Journal>>,
     cache: Mutex<Cache>,
     sandboxes: Arc<Sandboxes>,
+    auto: Arc<auto::Shared>,
 }
 
 impl Engine {
@@ -75,21 +79,22 @@ impl Engine {
         launcher: Option<Launcher>,
         scope: ProcessScope,
     ) -> Self {
-        Self::with_managers(configuration, launcher, scope, Box::new(docker))
+        Self::with_managers(configuration, launcher.map(Arc::new), scope, Box::new(docker))
     }
 
-    /// An engine whose sandboxes are got from elsewhere.
-    pub(crate) fn with_managers(
+    /// An engine whose sandboxes are got from elsewhere: for tests, and a backend of one's own.
+    pub fn with_managers(
         configuration: Configuration,
-        launcher: Option<Launcher>,
+        launcher: Option<Arc<Launcher>>,
         scope: ProcessScope,
         make: Factory,
     ) -> Self {
         let state = configuration.state_directory().ok();
         let sandboxes = Sandboxes::new(configuration.clone(), make);
         let journal = state.map(|state| Arc::new(Journal::new(journal::directory(&state))));
-        let launcher = launcher.map(Arc::new);
-        Self { configuration, launcher, scope, journal, cache: Mutex::default(), sandboxes }
+        let (shared, told) = (Arc::clone(&sandboxes), journal.clone());
+        let auto = auto::Shared::new(configuration.clone(), shared, told);
+        Self { configuration, launcher, scope, journal, cache: Mutex::default(), sandboxes, auto }
     }
 
     /// The settings.
@@ -135,26 +140,59 @@ impl Engine {
             sandbox.prepare(Preparation::Open, listener).await?;
             return Ok(self.audited(sandbox, record.root, context));
         }
-        let executor = self.host_in(mode, flag, workspace)?;
-        let root = FilePath::from(executor.root());
-        Ok(self.audited(executor, root, context))
+        let said = || Some(self.configuration.said_of_places());
+        Ok(self.executor_in(self.kept_in(mode, flag, workspace, said)?, context))
     }
 
-    /// The host's executor, if that is the mode; `flag` is for the message.
-    fn host_in(
+    /// What can be kept of a mode's executor; `flag` is for the message, and `said` is what is said of the
+    /// sandbox that auto mode uses, if it is not what was said last.
+    fn kept_in(
         &self,
         mode: ExecutionMode,
         flag: Option<ExecutionMode>,
         workspace: &Workspace,
-    ) -> Result<Arc<HostExecutor>> {
+        said: impl FnOnce() -> Option<Vec<(String, String)>>,
+    ) -> Result<Kept> {
         match mode {
-            ExecutionMode::Local => Ok(Arc::new(self.host(workspace, self.scope)?)),
+            ExecutionMode::Local => {
+                Ok(Kept::Host(Arc::new(self.host(workspace, self.scope, None)?)))
+            }
+            ExecutionMode::Auto => {
+                let host = self.host(workspace, self.scope, Some(auto::is_held))?;
+                let (shared, host) = (Arc::clone(&self.auto), Confining::new(Arc::new(host)));
+                Ok(Kept::Auto(AutoWorkspace::new(shared, host, said())))
+            }
             ExecutionMode::Sandbox
-            | ExecutionMode::Auto
             | ExecutionMode::Firecracker
             | ExecutionMode::Kubernetes
             | ExecutionMode::Cloud => Err(self.not_available(mode, flag)),
         }
+    }
+
+    /// The executor for one request.
+    fn executor_in(&self, kept: Kept, context: RequestContext) -> Arc<dyn ToolExecutor> {
+        match kept {
+            Kept::Host(executor) => {
+                let root = FilePath::from(executor.root());
+                self.audited(executor, root, context)
+            }
+            Kept::Auto(workspace) => {
+                let root = workspace.root().clone();
+                let executor = auto::Automatic { workspace, context: context.clone() };
+                self.audited(Arc::new(executor), root, context)
+            }
+        }
+    }
+
+    /// Has somebody told how far a sandbox is that a command of auto mode waits for: it is opened when the
+    /// first command needs it, and not with the executor. Who comes later is told instead.
+    pub fn tell_of_sandboxes(&self, listener: OwnedListener) {
+        self.auto.listen(listener);
+    }
+
+    /// How many commands each rule of auto mode has sent to each lane, since this engine was made.
+    pub fn route_counts(&self) -> Vec<RouteCount> {
+        self.auto.counts()
     }
 
     /// An executor whose changes to files are told to the journal.
@@ -177,9 +215,14 @@ impl Engine {
         Ok(Store::new(&self.configuration.state_directory()?))
     }
 
-    /// The one place where the host's executor is made.
-    fn host(&self, workspace: &Workspace, scope: ProcessScope) -> Result<HostExecutor> {
-        let host = HostExecutor::open(HostOptions {
+    /// The one place where the host's executor is made. No operation changes files that are held.
+    fn host(
+        &self,
+        workspace: &Workspace,
+        scope: ProcessScope,
+        held: Option<Held>,
+    ) -> Result<HostExecutor> {
+        let options = HostOptions {
             // As it was named, so that absolute paths may name it so too.
             root: workspace.given().to_owned(),
             state: self.configuration.state_directory()?,
@@ -191,7 +234,11 @@ impl Engine {
                 retention: self.configuration.output_retention(),
                 ..ProcessOptions::default()
             },
-        })?;
+        };
+        let host = match held {
+            Some(held) => HostExecutor::open_holding(options, held),
+            None => HostExecutor::open(options),
+        }?;
         if host.root() != workspace.root() {
             let given = workspace.given().display();
             return Err(ToolError::new(
@@ -247,15 +294,14 @@ mod tests {
         let workspace = Workspace::choose(None, scratch.path()).unwrap();
         type Case = (Option<ExecutionMode>, Vec<(&'static str, &'static str)>);
         let by_flag = |mode| (Some(mode), vec![]);
-        let mut cases: Vec<Case> = EXECUTION_MODES[2..].iter().map(|mode| by_flag(*mode)).collect();
+        let mut cases: Vec<Case> = EXECUTION_MODES[3..].iter().map(|mode| by_flag(*mode)).collect();
         cases.extend([
-            (None, vec![("STIGMER_EXECUTION_MODE", "auto")]),
             (None, vec![("AGENT_MODE", "firecracker")]),
             (None, vec![("FIRECRACKER_ENABLED", "true")]),
             (None, vec![("SANDBOX_TYPE", "daytona"), ("DAYTONA_API_KEY", "k")]),
             (None, vec![("MODE", "cloud"), ("DAYTONA_API_KEY", "k"), ("REDIS_HOST", "r")]),
             // A flag for isolation overrules an environment for the host.
-            (Some(ExecutionMode::Auto), vec![("STIGMER_EXECUTION_MODE", "local")]),
+            (Some(ExecutionMode::Cloud), vec![("STIGMER_EXECUTION_MODE", "local")]),
         ]);
         for (flag, variables) in cases {
             let engine = engine(scratch.path(), &variables);

@@ -15,7 +15,8 @@ use stigmer_core::{
 use stigmer_host::HostExecutor;
 use stigmer_host::journal::{self, JournalReader};
 
-use crate::cache::Opened;
+use crate::auto::{self, Affinities};
+use crate::cache::{Kept, Opened};
 use crate::homeless::Homeless;
 use crate::sandbox::{self, Sandboxed, no_place};
 use crate::store::{Record, id_of};
@@ -23,9 +24,16 @@ use crate::{Engine, ProcessScope, Workspace, audit};
 
 /// What a name leads to.
 enum Named {
-    Host(Arc<HostExecutor>),
+    Kept(Kept),
     /// Nothing is opened yet.
     Sandbox(Arc<Sandboxed>),
+}
+
+/// Where the place of a workspace is recorded.
+enum Site {
+    Recorded(Record),
+    /// There was none yet: its id and its directory.
+    Never(WorkspaceId, FilePath),
 }
 
 /// What names a workspace.
@@ -72,7 +80,13 @@ impl Engine {
             self.sandboxes.say(&record.id, &request.settings);
             return Ok(self.describe(record));
         }
-        if let Some((name, _)) = request.settings.first() {
+        if mode == ExecutionMode::Auto {
+            // They are of its sandbox, which its first use opens.
+            self.configuration.with_workspace(&request.settings)?;
+            let workspace = Workspace::choose(Some(path), path)?;
+            let sandbox = id_of(workspace.root(), ExecutionMode::Sandbox);
+            self.sandboxes.say(&sandbox, &request.settings);
+        } else if let Some((name, _)) = request.settings.first() {
             let reason = format!("{name} is of sandboxes, and the mode is {mode}");
             return Err(ToolError::invalid_argument("settings", reason)
                 .with_hint("open it in sandbox mode, or leave the setting out"));
@@ -89,10 +103,7 @@ impl Engine {
         said: &[(String, String)],
         context: &RequestContext,
     ) -> Result<Record> {
-        let root = workspace.root();
-        self.sandboxes.check(root)?;
-        self.configuration.with_workspace(said)?;
-        let (record, new) = self.store()?.register(root, ExecutionMode::Sandbox, now_ms())?;
+        let (record, new) = self.sandboxes.record(workspace, said)?;
         if new {
             let kind = EventKind::WorkspaceOpened { id: record.id.clone() };
             self.tell(record.root.clone(), context, kind);
@@ -100,7 +111,8 @@ impl Engine {
         Ok(record)
     }
 
-    /// Opens a workspace and makes its place ready. `listener` is told what is going on.
+    /// Opens a workspace and makes its place ready: in auto mode the sandbox of its directory. `listener`
+    /// is told what is going on.
     ///
     /// # Errors
     /// As [`Engine::open_workspace`]; `invalid_argument` for a mode without places; what making the
@@ -115,15 +127,17 @@ impl Engine {
         // What is said is this request's alone until the place was opened with it.
         let said = request.settings.clone();
         let mut request = request;
-        if self.mode(request.mode)? == ExecutionMode::Sandbox {
+        let has_place = [ExecutionMode::Sandbox, ExecutionMode::Auto];
+        if has_place.contains(&self.mode(request.mode)?) {
             self.configuration.with_workspace(&said)?;
             request.settings.clear();
         }
         let info = self.open_workspace(request, context)?;
-        if info.mode != ExecutionMode::Sandbox {
+        if !has_place.contains(&info.mode) {
             return Err(no_place(&info.root.to_string(), info.mode));
         }
-        let record = self.store()?.get(&info.id)?.ok_or_else(|| unknown(info.id.as_str()))?;
+        let root = info.root.as_path();
+        let record = self.record_sandbox(&Workspace::choose(Some(root), root)?, &said, context)?;
         let sandbox = self.sandboxes.with(&record, said)?;
         let told = AtomicBool::new(false);
         let tell = |event: Progress| {
@@ -133,27 +147,25 @@ impl Engine {
         sandbox.prepare(preparation, &tell).await?;
         if preparation == Preparation::Open && !told.into_inner() {
             // It was there, and whoever asked goes on: the engine need not be asked about it.
-            return Ok(PlaceStatus {
-                workspace: record.id,
-                root: record.root,
-                state: PlaceState::Ready,
-                reason: None,
-                name: None,
-                image: None,
-                created_ms: None,
-                notes: Vec::new(),
-            });
+            return Ok(PlaceStatus { state: PlaceState::Ready, ..no_more(record.id, record.root) });
         }
         // What is kept with it may be new.
         self.place_status(record.id.as_str()).await
     }
 
-    /// How far the place of a workspace is, named by its id or its path.
+    /// How far the place of a workspace is, named by its id or its path. That of one in auto mode is the
+    /// sandbox of its directory.
     ///
     /// # Errors
     /// `unknown_workspace`; `invalid_argument` for one without a place; what the backend says.
     pub async fn place_status(&self, name: &str) -> Result<PlaceStatus> {
-        self.sandboxes.status(&self.find_place(name)?).await
+        match self.find_place(name)? {
+            Site::Recorded(record) => {
+                let affinity = self.affinity(&record)?;
+                Ok(PlaceStatus { affinity, ..self.sandboxes.status(&record).await? })
+            }
+            Site::Never(id, root) => Ok(no_more(id, root)),
+        }
     }
 
     /// All places, also those of workspaces that were forgotten, sorted by root.
@@ -164,22 +176,39 @@ impl Engine {
         let mut all = self.sandboxes.list().await?;
         // A workspace whose place is not there has one all the same: its next use makes it.
         for record in self.store()?.list()? {
-            let sandbox = record.mode == ExecutionMode::Sandbox;
-            if sandbox && !all.iter().any(|status| status.workspace == record.id) {
-                all.push(PlaceStatus {
-                    workspace: record.id,
-                    root: record.root,
-                    state: PlaceState::Gone,
-                    reason: None,
-                    name: None,
-                    image: None,
-                    created_ms: None,
-                    notes: Vec::new(),
-                });
+            if record.mode != ExecutionMode::Sandbox {
+                continue;
+            }
+            let affinity = self.affinity(&record)?;
+            match all.iter_mut().find(|status| status.workspace == record.id) {
+                Some(status) => status.affinity = affinity,
+                None => all.push(no_more(record.id, record.root)),
             }
         }
         all.sort_by(|a, b| (&a.root, &a.workspace).cmp(&(&b.root, &b.workspace)));
         Ok(all)
+    }
+
+    /// The toolchains whose state lives in a sandbox.
+    fn affinity(&self, record: &Record) -> Result<Vec<String>> {
+        let state = self.affinities()?.of(&record.id, || self.sandboxes.identity(record));
+        Ok(state.toolchains.into_iter().collect())
+    }
+
+    fn affinities(&self) -> Result<Affinities> {
+        self.auto.affinities()
+    }
+
+    /// Lets no toolchain's state live in the sandbox of a workspace any more, so that auto mode sends
+    /// commands where their rules say. Nothing in the sandbox is touched.
+    ///
+    /// # Errors
+    /// As [`Engine::place_status`].
+    pub async fn reset_affinity(&self, name: &str) -> Result<PlaceStatus> {
+        if let Site::Recorded(record) = self.find_place(name)? {
+            self.affinities()?.reset(&record.id, record.root.as_path())?;
+        }
+        self.place_status(name).await
     }
 
     /// Ends the commands of a workspace and keeps its place as it is.
@@ -187,7 +216,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::place_status`].
     pub async fn stop_place(&self, name: &str) -> Result<PlaceStatus> {
-        self.sandboxes.stop(&self.find_place(name)?).await
+        match self.find_place(name)? {
+            Site::Recorded(record) => self.sandboxes.stop(&record).await,
+            Site::Never(id, root) => Ok(no_more(id, root)),
+        }
     }
 
     /// Ends the commands of a workspace and removes its place.
@@ -195,7 +227,17 @@ impl Engine {
     /// # Errors
     /// As [`Engine::place_status`].
     pub async fn remove_place(&self, name: &str) -> Result<PlaceStatus> {
-        self.sandboxes.remove(&self.find_place(name)?).await
+        match self.find_place(name)? {
+            Site::Recorded(record) => {
+                let status = self.sandboxes.remove(&record).await?;
+                self.affinities()?.reset(&record.id, record.root.as_path())?;
+                Ok(status)
+            }
+            Site::Never(id, root) => {
+                let notes = vec![sandbox::NOTHING_TO_REMOVE.to_owned()];
+                Ok(PlaceStatus { notes, ..no_more(id, root) })
+            }
+        }
     }
 
     /// Pulls the image that the settings name, whether it is there or not.
@@ -234,7 +276,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::place_status`].
     pub async fn fill_pool_of(&self, name: &str) -> Result<usize> {
-        self.sandboxes.fill_pool_of(&self.find_place(name)?).await
+        match self.find_place(name)? {
+            Site::Recorded(record) => self.sandboxes.fill_pool_of(&record).await,
+            Site::Never(..) => self.sandboxes.fill_pool().await,
+        }
     }
 
     /// Whether a sandbox was made by this engine, so that fewer may wait than should.
@@ -261,20 +306,37 @@ impl Engine {
         state.is_ok_and(|state| state.join(sandbox::DIRECTORY).is_dir())
     }
 
-    fn find_place(&self, name: &str) -> Result<Record> {
+    fn find_place(&self, name: &str) -> Result<Site> {
         let store = self.store()?;
-        let record = match Name::parse(name)? {
-            Name::Id(id) => store.get(&id)?,
+        let sandbox_of = |root: &FilePath| {
+            let id = id_of(root.as_path(), ExecutionMode::Sandbox);
+            let found = store.get(&id)?.map(Site::Recorded);
+            Ok(found.unwrap_or_else(|| Site::Never(id, root.clone())))
+        };
+        match Name::parse(name)? {
+            Name::Id(id) => {
+                let record = store.get(&id)?.ok_or_else(|| unknown(name))?;
+                match record.mode {
+                    ExecutionMode::Sandbox => Ok(Site::Recorded(record)),
+                    ExecutionMode::Auto => sandbox_of(&record.root),
+                    mode => Err(no_place(name, mode)),
+                }
+            }
             Name::Path(path) => {
                 let path = path.canonicalize().unwrap_or(path);
-                store.get(&id_of(&path, ExecutionMode::Sandbox))?
+                let found = sandbox_of(&path.as_path().into())?;
+                // Embedded, auto mode makes no record of a workspace, and its sandbox has one once it
+                // is used.
+                let auto = || {
+                    store.has(&id_of(&path, ExecutionMode::Auto))
+                        || (path.is_dir() && self.mode(None) == Ok(ExecutionMode::Auto))
+                };
+                match found {
+                    Site::Never(..) if !auto() => Err(unknown(name)),
+                    found => Ok(found),
+                }
             }
-        };
-        let record = record.ok_or_else(|| unknown(name))?;
-        if record.mode != ExecutionMode::Sandbox {
-            return Err(no_place(name, record.mode));
         }
-        Ok(record)
     }
 
     /// What is known of a workspace, named by its id or its path. By its path it is the one in the
@@ -308,6 +370,7 @@ impl Engine {
         let forgotten = self.store()?.remove(&record.id)?;
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
         self.sandboxes.unsay(&record.id);
+        self.affinities()?.forget(&record.id);
         if forgotten {
             self.tell(record.root, context, EventKind::WorkspaceForgotten { id: record.id });
         }
@@ -337,18 +400,17 @@ impl Engine {
             opened.executor.is_at(&opened.given)
                 && self.store().is_ok_and(|store| store.has(&opened.id))
         };
-        let executor = match cached.filter(usable) {
+        let kept = match cached.filter(usable) {
             Some(opened) => opened.executor,
             None => match self.open_named(name, context)? {
-                Named::Host(executor) => executor,
+                Named::Kept(kept) => kept,
                 Named::Sandbox(sandbox) => {
                     let root = sandbox.root().clone();
                     return Ok(self.audited(sandbox, root, context.clone()));
                 }
             },
         };
-        let root = FilePath::from(executor.root());
-        Ok(self.audited(executor, root, context.clone()))
+        Ok(self.executor_in(kept, context.clone()))
     }
 
     /// What happens from an offset on (`None`: from now), for ever if `follow`.
@@ -385,13 +447,13 @@ impl Engine {
                     self.sandboxes.check(root)?;
                     return Ok(Named::Sandbox(self.sandboxes.of(&record)?));
                 }
-                let executor = self.host_in(record.mode, Some(record.mode), &workspace)?;
+                let executor = self.kept_in(record.mode, Some(record.mode), &workspace, || None)?;
                 Opened { executor, id, given: root.to_owned() }
             }
         };
-        let executor = Arc::clone(&opened.executor);
+        let kept = opened.executor.clone();
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(name, opened);
-        Ok(Named::Host(executor))
+        Ok(Named::Kept(kept))
     }
 
     /// Opens a directory and makes sure that it has a record.
@@ -400,10 +462,10 @@ impl Engine {
         path: &Path,
         mode: Option<ExecutionMode>,
         context: &RequestContext,
-    ) -> Result<(Record, Arc<HostExecutor>)> {
+    ) -> Result<(Record, Kept)> {
         let wanted = self.mode(mode)?;
         let workspace = Workspace::choose(Some(path), path)?;
-        let executor = self.host_in(wanted, mode, &workspace)?;
+        let executor = self.kept_in(wanted, mode, &workspace, || None)?;
         let (record, new) = self.store()?.register(workspace.root(), wanted, now_ms())?;
         if new {
             let kind = EventKind::WorkspaceOpened { id: record.id.clone() };
@@ -438,6 +500,7 @@ impl Engine {
         let capabilities = match record.mode {
             ExecutionMode::Local => HostExecutor::can(),
             ExecutionMode::Sandbox => sandbox::capabilities(),
+            ExecutionMode::Auto => auto::capabilities(),
             // Opened by a version that has the mode.
             mode => Capabilities { backend: mode.name().to_owned(), has: Vec::new() },
         };
@@ -460,7 +523,7 @@ impl Engine {
     pub fn homeless(&self, named: Option<&Path>) -> Result<Arc<dyn ToolExecutor>> {
         // Every directory lies beneath it, and no operation on files is let through.
         let root = Workspace::choose(Some(Path::new("/")), Path::new("/"))?;
-        let host = Arc::new(self.host(&root, ProcessScope::All)?);
+        let host = Arc::new(self.host(&root, ProcessScope::All, None)?);
         let named = named.map(|root| id_of(root, ExecutionMode::Sandbox));
         Ok(Arc::new(Homeless { host, sandboxes: Arc::clone(&self.sandboxes), named }))
     }
@@ -469,6 +532,21 @@ impl Engine {
         if let Some(journal) = &self.journal {
             audit::tell(journal, workspace, context, kind);
         }
+    }
+}
+
+/// What is known of a place that is not there.
+fn no_more(workspace: WorkspaceId, root: FilePath) -> PlaceStatus {
+    PlaceStatus {
+        workspace,
+        root,
+        state: PlaceState::Gone,
+        reason: None,
+        name: None,
+        image: None,
+        created_ms: None,
+        notes: Vec::new(),
+        affinity: Vec::new(),
     }
 }
 
@@ -490,7 +568,7 @@ fn ambiguous(root: &FilePath, records: &[Record]) -> ToolError {
         .with_hint("name one by its id")
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     u64::try_from(now).unwrap_or(u64::MAX)
 }

@@ -163,11 +163,11 @@ fn modes_that_are_not_there() {
     let none = RequestContext::default();
     let place = Place::new();
     let root = place.path("0");
-    for mode in &EXECUTION_MODES[2..] {
+    for mode in &EXECUTION_MODES[3..] {
         let refused = place.engine.open_workspace(open(&root, Some(*mode)), &none);
         assert_eq!(code(refused), ErrorCode::NotAvailable, "{mode}");
     }
-    let sandboxed = Place::with(&[("STIGMER_EXECUTION_MODE", "auto")], None);
+    let sandboxed = Place::with(&[("AGENT_MODE", "firecracker")], None);
     let root = sandboxed.path("0");
     let name = root.to_str().unwrap();
     assert_eq!(
@@ -179,12 +179,12 @@ fn modes_that_are_not_there() {
     // Whoever says so gets the host, and its path still means what the settings say.
     let mode = Some(ExecutionMode::Local);
     let local = sandboxed.engine.open_workspace(open(&root, mode), &none).unwrap();
-    assert_eq!(local.server_settings, [("execution_mode".to_owned(), "auto".to_owned())]);
+    assert_eq!(local.server_settings, [("agent_mode".to_owned(), "firecracker".to_owned())]);
     assert!(sandboxed.engine.executor_of(local.id.as_str(), &none).is_ok());
     assert_eq!(code(sandboxed.engine.executor_of(name, &none)), ErrorCode::NotAvailable);
-    record_as(&sandboxed, local.id.as_str(), "auto", "ws-00000000000000aa");
+    record_as(&sandboxed, local.id.as_str(), "firecracker", "ws-00000000000000aa");
     let info = sandboxed.engine.workspace("ws-00000000000000aa").unwrap();
-    assert_eq!((info.mode, info.capabilities.has), (ExecutionMode::Auto, Vec::new()));
+    assert_eq!((info.mode, info.capabilities.has), (ExecutionMode::Firecracker, Vec::new()));
     let refused = sandboxed.engine.executor_of("ws-00000000000000aa", &none);
     assert_eq!(code(refused), ErrorCode::NotAvailable);
 }

@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use stigmer_guard::{HostLane, Policy, Probe, plan};
+use stigmer_guard::{HostLane, Nest, Policy, Probe, plan};
 
 fn main() {
     let rounds = std::env::args().nth(1).map_or(500, |text| text.parse().unwrap());
@@ -25,17 +25,22 @@ fn main() {
     println!("{probe:?}");
     // What the workspace lane leaves for a moment is counted, too.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
-    let lanes = [HostLane::ReadOnly, HostLane::Workspace];
+    let lanes = [
+        ("read-only", HostLane::ReadOnly, false),
+        ("workspace", HostLane::Workspace, false),
+        ("workspace, namespaces made ahead,", HostLane::Workspace, true),
+    ];
     let mut bare = Vec::new();
-    let mut inside = [Vec::new(), Vec::new()];
-    let mut planned = [Vec::new(), Vec::new()];
+    let mut inside = [Vec::new(), Vec::new(), Vec::new()];
+    let mut planned = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
         bare.push(time(|| wait(command(directory.path()).spawn().unwrap())));
-        for (index, lane) in lanes.into_iter().enumerate() {
+        for (index, (_, lane, ahead)) in lanes.into_iter().enumerate() {
+            let nest = ahead.then(|| Nest::make().unwrap());
             inside[index].push(time(|| {
                 let began = Instant::now();
                 let plan = plan(lane, &policy, &probe).unwrap();
-                let (entry, pending) = plan.entry().unwrap();
+                let (entry, pending) = plan.entry_in(nest).unwrap();
                 let environment: Vec<CString> = plan
                     .environment()
                     .iter()
@@ -59,19 +64,41 @@ fn main() {
             }));
         }
     }
-    let (base, base_used) = medians(&bare);
-    println!("bare {base:?}, of processors {base_used:?}");
-    for (index, lane) in lanes.into_iter().enumerate() {
-        let (whole, used) = medians(&inside[index]);
-        let planned = median(&mut planned[index]);
-        let (over, more) = (whole.saturating_sub(base), used.saturating_sub(base_used));
-        println!("{lane} {over:?} over bare, of processors {more:?}; planned in {planned:?}");
+    let base = Spread::of(&bare);
+    println!("bare: {base:?}");
+    for (index, (name, ..)) in lanes.into_iter().enumerate() {
+        let over = Spread::of(&inside[index]).over(&base);
+        planned[index].sort();
+        let planned = (planned[index][rounds / 2], planned[index][0]);
+        println!("{name} over bare: {over:?}; planned in {planned:?}");
     }
 }
 
-fn medians(all: &[(Duration, Duration)]) -> (Duration, Duration) {
-    let (mut clock, mut used): (Vec<_>, Vec<_>) = all.iter().copied().unzip();
-    (median(&mut clock), median(&mut used))
+/// The median and the least, on the clock and of processors.
+#[derive(Debug)]
+struct Spread {
+    clock: (Duration, Duration),
+    processors: (Duration, Duration),
+}
+
+impl Spread {
+    fn of(all: &[(Duration, Duration)]) -> Self {
+        let (mut clock, mut processors): (Vec<_>, Vec<_>) = all.iter().copied().unzip();
+        clock.sort();
+        processors.sort();
+        let two = |all: &[Duration]| (all[all.len() / 2], all[0]);
+        Self { clock: two(&clock), processors: two(&processors) }
+    }
+
+    fn over(&self, base: &Self) -> Self {
+        let less = |a: (Duration, Duration), b: (Duration, Duration)| {
+            (a.0.saturating_sub(b.0), a.1.saturating_sub(b.1))
+        };
+        Self {
+            clock: less(self.clock, base.clock),
+            processors: less(self.processors, base.processors),
+        }
+    }
 }
 
 /// Forked and not spawned, as a supervisor does it.
@@ -134,9 +161,4 @@ fn processors() -> Duration {
         time(usage.ru_utime) + time(usage.ru_stime)
     };
     used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
-}
-
-fn median(all: &mut [Duration]) -> Duration {
-    all.sort();
-    all[all.len() / 2]
 }

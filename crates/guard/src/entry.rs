@@ -1,28 +1,19 @@
 //! Entering a lane, between fork and exec.
 //!
-//! The read-only lane is entered by the process that was forked. The workspace lane needs two more,
-//! since a process namespace begins with a child:
-//!
-//! ```text
-//!  supervisor
-//!     └─ stand-in     what the supervisor forked; ends as the command ends
-//!          └─ first   process 1 of the namespace; makes the view, reaps what is left behind
-//!               └─ command
-//! ```
-//!
-//! When the stand-in is killed the kernel kills the first process, and with it everything in the
-//! namespace. When the command ends by itself, what it left behind goes on beneath the supervisor.
+//! The read-only lane is entered by the process that was forked. The workspace lane needs two more, since
+//! a process namespace begins with a child (`family.rs`).
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, Signal};
 
+use crate::family;
 use crate::handover;
-use crate::namespaces::{Identity, drop_capabilities, drop_held, loopback_up};
+use crate::namespaces::{ALL, Identity, drop_capabilities, drop_held, loopback_up};
+use crate::nest::Nest;
 use crate::rules;
 use crate::seccomp::Program;
 use crate::view::View;
@@ -44,14 +35,17 @@ pub struct Entry {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) identity: Identity,
+    /// Namespaces that were made ahead.
+    pub(crate) nest: Option<Nest>,
     pub(crate) view: View,
     /// Places of the view with their rights, which are known only when it is there.
     pub(crate) places: Vec<(CString, u64)>,
 }
 
-type Step<T> = Result<T, (&'static str, io::Error)>;
+/// What one step of the way gives, or its name and what the system said.
+pub(crate) type Step<T> = Result<T, (&'static str, io::Error)>;
 
-fn at<T>(step: &'static str, result: io::Result<T>) -> Step<T> {
+pub(crate) fn at<T>(step: &'static str, result: io::Result<T>) -> Step<T> {
     result.map_err(|error| (step, error))
 }
 
@@ -73,7 +67,7 @@ impl Entry {
     /// and must end.
     pub fn enter(&self) -> io::Result<()> {
         self.steps().map_err(|(step, error)| {
-            handover::failed(&self.socket, step);
+            handover::failed(&self.socket, step, &error);
             error
         })
     }
@@ -81,17 +75,16 @@ impl Entry {
     fn steps(&self) -> Step<()> {
         at("keep descriptors to itself", close_on_exec())?;
         if let Some(inner) = &self.inner {
-            at("enter namespaces", inner.identity.enter())?;
-            self.die_with_supervisor()?;
-            at("switch the loopback interface on", loopback_up())?;
-            let (read, write) = at("make a pipe", pipe())?;
-            match at("start the first process", fork())? {
-                Some(first) => stand_in(first, &read),
-                None => {
-                    drop(read);
-                    first_process(inner, &write)?;
-                }
+            match &inner.nest {
+                Some(nest) => at("enter namespaces", nest.enter())?,
+                None => at("enter namespaces", inner.identity.enter(ALL))?,
             }
+            self.die_with_supervisor()?;
+            if inner.nest.is_none() {
+                at("switch the loopback interface on", loopback_up())?;
+            }
+            family::begin()?;
+            inner.view.make()?;
             at(
                 "enter the working directory",
                 rustix::process::chdir(&self.cwd).map_err(Into::into),
@@ -150,36 +143,6 @@ impl Entry {
     }
 }
 
-/// Becomes process 1 of the namespace, makes the view, and starts the command's process: returns there.
-fn first_process(inner: &Inner, report: &OwnedFd) -> Step<()> {
-    let killed = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    at("follow the stand-in", killed.map_err(Into::into))?;
-    // If it ended before that, nobody reads what this process has to report.
-    let mut polled = [PollFd::new(report, PollFlags::empty())];
-    let _ = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    if polled[0].revents().contains(PollFlags::ERR) {
-        exit(1);
-    }
-    inner.view.make()?;
-    match at("start the command's process", fork())? {
-        None => Ok(()),
-        Some(command) => reap(command, report),
-    }
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-fn fork() -> io::Result<Option<libc::pid_t>> {
-    // SAFETY: this process has one thread, and the child goes on as this one would.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => Ok(None),
-        child => Ok(Some(child)),
-    }
-}
-
 /// Leaves the command its standard streams: through another descriptor it could reach what its lane does
 /// not let it open.
 fn close_on_exec() -> io::Result<()> {
@@ -191,106 +154,4 @@ fn close_on_exec() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Closes every descriptor but one, so that nobody waits for this process to close them.
-fn keep_only(descriptor: RawFd) {
-    let kept = descriptor.unsigned_abs();
-    // SAFETY: what is closed here is not used by this process any more; it only waits and ends.
-    unsafe {
-        if kept > 0 {
-            libc::syscall(libc::SYS_close_range, 0, kept - 1, 0);
-        }
-        libc::syscall(libc::SYS_close_range, kept + 1, libc::c_uint::MAX, 0);
-    }
-}
-
-fn block_signals() {
-    // SAFETY: fills and reads a set on this stack.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
-    }
-}
-
-fn wait(child: libc::pid_t) -> Option<(libc::pid_t, libc::c_int)> {
-    let mut status = 0;
-    loop {
-        // SAFETY: the kernel writes a number behind the pointer.
-        match unsafe { libc::waitpid(child, &raw mut status, 0) } {
-            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            -1 => return None,
-            pid => return Some((pid, status)),
-        }
-    }
-}
-
-fn exit(code: libc::c_int) -> ! {
-    // SAFETY: ends this process, which has nothing to tidy up.
-    unsafe { libc::_exit(code) }
-}
-
-/// Waits as the namespace's first process until nothing is left in it.
-fn reap(command: libc::pid_t, report: &OwnedFd) -> ! {
-    block_signals();
-    keep_only(report.as_raw_fd());
-    // It keeps nothing of what made the view. If that fails it is no less confined than before: it
-    // executes nothing and listens to nobody.
-    let _ = drop_capabilities();
-    while let Some((pid, status)) = wait(-1) {
-        if pid == command {
-            // What is left goes on without the stand-in, which ends when it has read this.
-            let _ = rustix::process::set_parent_process_death_signal(None);
-            let _ = rustix::io::write(report, &status.to_ne_bytes());
-            keep_only(libc::c_int::MAX - 1);
-        }
-    }
-    exit(0)
-}
-
-/// Waits for how the command ends, and ends the same way.
-fn stand_in(first: libc::pid_t, report: &OwnedFd) -> ! {
-    block_signals();
-    keep_only(report.as_raw_fd());
-    let mut bytes = [0; 4];
-    loop {
-        match rustix::io::read(report, &mut bytes) {
-            Ok(4) => end_as(libc::c_int::from_ne_bytes(bytes)),
-            Err(rustix::io::Errno::INTR) => {}
-            // The first process failed before there was a command, or was killed.
-            _ => end_as(wait(first).map_or(libc::SIGKILL, |(_, status)| status)),
-        }
-    }
-}
-
-fn end_as(status: libc::c_int) -> ! {
-    if !libc::WIFSIGNALED(status) {
-        exit(libc::WEXITSTATUS(status));
-    }
-    let signal = libc::WTERMSIG(status);
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: changes how this process ends. The command has left its own core if it wanted to; this
-    // one's would take its place.
-    unsafe {
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        libc::signal(signal, libc::SIG_DFL);
-        let mut only: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut only);
-        libc::sigaddset(&raw mut only, signal);
-        libc::raise(signal);
-        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const only, std::ptr::null_mut());
-    }
-    // A signal that ends nobody by default cannot have ended the command.
-    exit(128 + signal)
-}
-
-/// A random number, from the kernel.
-pub(crate) fn random() -> io::Result<u64> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let mut bytes = [0; 8];
-    let source = openat(CWD, c"/dev/urandom", flags, Mode::empty())?;
-    rustix::io::read(&source, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }

@@ -11,8 +11,8 @@ use rustix::net::{
 };
 use rustix::process::Pid;
 
-/// Longer than the name of any step.
-const LONGEST: usize = 128;
+/// Longer than the name of any step and an error.
+const LONGEST: usize = 256;
 
 /// The supervisor's end, and the command's.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -32,9 +32,10 @@ pub(crate) fn ready(socket: &OwnedFd, listener: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Says at which step the command's process failed.
-pub(crate) fn failed(socket: &OwnedFd, step: &str) {
-    let _ = rustix::net::send(socket, step.as_bytes(), SendFlags::NOSIGNAL);
+/// Says at which step the command's process failed, and why.
+pub(crate) fn failed(socket: &OwnedFd, step: &str, error: &io::Error) {
+    let text = format!("{step}: {error}");
+    let _ = rustix::net::send(socket, text.as_bytes(), SendFlags::NOSIGNAL);
 }
 
 /// What came from a command's process.

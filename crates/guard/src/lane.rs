@@ -41,20 +41,6 @@ impl fmt::Display for HostLane {
     }
 }
 
-/// What is enforced on a command, for its result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Enforced {
-    /// The lane.
-    pub lane: HostLane,
-    /// The version of Landlock's interface whose rights are used.
-    pub landlock: u32,
-    /// Whether it runs in namespaces of its own.
-    pub namespaces: bool,
-    /// Whether it may send signals to its own processes only by Landlock (version 6 on); if not, the
-    /// read-only lane sends none at all.
-    pub scoped_signals: bool,
-}
-
 /// Why a command does not run in a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -79,6 +65,14 @@ pub enum Refusal {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The process that was to execute the command could not enter the lane: on this machine, or as things
+    /// are, the lane is off. Nothing was executed.
+    NotEntered {
+        /// Which lane is off.
+        lane: HostLane,
+        /// The step at which it failed, and what the system said.
+        reason: String,
+    },
     /// The operating system failed.
     Io {
         /// What was tried.
@@ -100,6 +94,9 @@ impl fmt::Display for Refusal {
             Self::Unsupported { lane, reason } => {
                 write!(formatter, "the {lane} lane is off: {reason}")
             }
+            Self::NotEntered { lane, reason } => {
+                write!(formatter, "the {lane} lane is off: cannot {reason}")
+            }
             Self::Program { path, lane } => {
                 let path = path.display();
                 write!(formatter, "{path} cannot be executed in the {lane} lane")
@@ -116,9 +113,11 @@ impl From<Refusal> for ToolError {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         match refusal {
-            Refusal::Unsupported { .. } => Self::new(ErrorCode::Unsupported, message).with_hint(
-                "run it in a sandbox (`--mode sandbox`); `stigmer doctor` says what is missing",
-            ),
+            Refusal::Unsupported { .. } | Refusal::NotEntered { .. } => {
+                Self::new(ErrorCode::Unsupported, message).with_hint(
+                    "run it in a sandbox (`--mode sandbox`); `stigmer doctor` says what is missing",
+                )
+            }
             Refusal::Program { path, .. } => Self::new(ErrorCode::PermissionDenied, message)
                 .with_detail("path", path.display().to_string())
                 .with_hint("name its directory as a tool root, or run the command in a sandbox"),

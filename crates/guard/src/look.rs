@@ -1,12 +1,15 @@
 //! Looking at the file system, so that decisions can be tested without one.
 
-use std::ffi::OsString;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, accessat, fstat, openat,
+    Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, accessat, fstat, openat,
     openat2, readlink,
 };
 use rustix::io::Errno;
@@ -38,8 +41,12 @@ pub(crate) trait Look {
     fn real(&self, path: &Path) -> Option<(PathBuf, Kind)>;
     /// What a path is, without following a link at its end.
     fn kind(&self, path: &Path) -> Option<Kind>;
-    /// The names in a directory, each with what it is.
+    /// The names in a directory in their order, each with what it is.
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>>;
+    /// The same, unless they are many.
+    fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        self.names(path)
+    }
     /// Whether the caller may read it.
     fn may_read(&self, path: &Path) -> bool;
 }
@@ -73,15 +80,34 @@ impl Look for Machine {
     }
 
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        self.names_up_to(path, usize::MAX)
+    }
+
+    fn may_read(&self, path: &Path) -> bool {
+        accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+    }
+}
+
+impl Machine {
+    /// The names in a directory if there are no more than that.
+    fn names_up_to(&self, path: &Path, most: usize) -> Option<Vec<(OsString, Kind)>> {
+        /// Enough for most directories; longer ones take another call.
+        const BUFFER: usize = 8 << 10;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let directory = openat(CWD, path, flags, Mode::empty()).ok()?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(directory, &mut buffer);
         let mut names = Vec::new();
-        for entry in Dir::new(directory).ok()? {
+        while let Some(entry) = entries.next() {
             let entry = entry.ok()?;
-            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
             }
+            if names.len() == most {
+                return None;
+            }
+            let name = name.to_owned();
             let kind = match entry.file_type() {
                 FileType::Unknown => {
                     let status = rustix::fs::lstat(path.join(&name)).ok()?;
@@ -91,11 +117,139 @@ impl Look for Machine {
             };
             names.push((name, kind.into()));
         }
+        names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Some(names)
+    }
+}
+
+/// What a name is in a list of names in their order.
+pub(crate) fn find(names: &[(OsString, Kind)], name: &OsStr) -> Option<Kind> {
+    let found = names.binary_search_by(|(known, _)| known.as_os_str().cmp(name)).ok()?;
+    Some(names[found].1)
+}
+
+/// Links in links that are followed, as the kernel does (`path_resolution(7)`).
+const MOST_LINKS: u8 = 40;
+
+/// What a place is, and where it really is if that is not where it was asked for.
+#[derive(Clone)]
+struct Known {
+    kind: Kind,
+    real: Option<PathBuf>,
+}
+
+/// This machine's, each part of a path looked at once: what lies beneath one directory is asked for many
+/// times while a lane is worked out.
+pub(crate) struct Remembered {
+    known: RefCell<HashMap<Box<[u8]>, Option<Known>>>,
+    listed: Vec<(PathBuf, Vec<(OsString, Kind)>)>,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        /// As many places as are asked for; a table that grows touches twice the memory.
+        const USUAL: usize = 220;
+        Self { known: RefCell::new(HashMap::with_capacity(USUAL)), listed: Vec::new() }
+    }
+}
+
+impl Remembered {
+    /// Lists a directory, given by its real path, of which many names will be asked for, if it has no
+    /// more than `most`: a long list takes longer than to ask.
+    pub(crate) fn list(&mut self, path: &Path, most: usize) {
+        if let Some(names) = Machine.names_up_to(path, most) {
+            self.listed.push((path.to_owned(), names));
+        }
+    }
+
+    /// What a name in a directory is, given by its real path.
+    fn kind_in(&self, at: &Path, name: &OsStr, path: &Path) -> Option<Kind> {
+        match self.listed.iter().find(|(listed, _)| listed == at) {
+            Some((_, names)) => {
+                names.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind)
+            }
+            None => Machine.kind(path),
+        }
+    }
+
+    fn known(&self, path: &Path, links: u8) -> Option<Known> {
+        let bytes = path.as_os_str().as_bytes();
+        if let Some(known) = self.known.borrow().get(bytes) {
+            return known.clone();
+        }
+        let known = self.found(path, links);
+        // Behind many links a place may look as if it were not there; from elsewhere it may be.
+        if known.is_some() || links == MOST_LINKS {
+            self.known.borrow_mut().insert(bytes.into(), known.clone());
+        }
+        known
+    }
+
+    fn found(&self, path: &Path, links: u8) -> Option<Known> {
+        let Some(parent) = path.parent() else {
+            return Some(Known { kind: Kind::Directory, real: None });
+        };
+        let outer = self.known(parent, links)?;
+        if outer.kind != Kind::Directory {
+            return None;
+        }
+        let at = outer.real.as_deref().unwrap_or(parent);
+        let Some(name) = path.file_name() else {
+            // It ends in `..`.
+            let above = at.parent().unwrap_or(at).to_owned();
+            return Some(Known { kind: Kind::Directory, real: Some(above) });
+        };
+        let exact = outer.real.is_none() && is_plain(path);
+        let real = if exact { path.to_owned() } else { at.join(name) };
+        match self.kind_in(at, name, &real)? {
+            Kind::Link => {
+                let target = readlink(&real, Vec::new()).ok()?.into_bytes();
+                let target = at.join(OsStr::from_bytes(&target));
+                let known = self.known(&target, links.checked_sub(1)?)?;
+                Some(Known { real: known.real.or(Some(target)), ..known })
+            }
+            kind => Some(Known { kind, real: (!exact).then_some(real) }),
+        }
+    }
+}
+
+/// Whether a path is written as a real one is: without `.`, empty parts and a slash at its end. (Whoever
+/// looks at `..` has left it behind before.)
+fn is_plain(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    let odd = |part: &[u8]| part.is_empty() || part == b".";
+    bytes.first() == Some(&b'/') && !bytes[1..].split(|byte| *byte == b'/').any(odd)
+}
+
+impl Look for Remembered {
+    fn real(&self, path: &Path) -> Option<(PathBuf, Kind)> {
+        if !path.is_absolute() {
+            return Machine.real(path);
+        }
+        let known = self.known(path, MOST_LINKS)?;
+        Some((known.real.unwrap_or_else(|| path.to_owned()), known.kind))
+    }
+
+    fn kind(&self, path: &Path) -> Option<Kind> {
+        match (path.parent(), path.file_name()) {
+            (Some(at), Some(name)) => self.kind_in(at, name, path),
+            _ => Machine.kind(path),
+        }
+    }
+
+    fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        match self.listed.iter().find(|(listed, _)| listed == path) {
+            Some((_, names)) => Some(names.clone()),
+            None => Machine.names(path),
+        }
+    }
+
+    fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
+        Some(self.listed.iter().find(|(listed, _)| listed == path)?.1.clone())
     }
 
     fn may_read(&self, path: &Path) -> bool {
-        accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+        Machine.may_read(path)
     }
 }
 
@@ -111,6 +265,80 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn what_is_remembered_is_what_the_kernel_finds() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("a/b")).unwrap();
+        std::fs::write(base.join("a/b/f"), "").unwrap();
+        let link = |target: &str, at: &str| {
+            std::os::unix::fs::symlink(target, base.join(at)).unwrap();
+        };
+        link("a", "up");
+        link("../up/./b//", "a/back");
+        link("..", "a/b/out");
+        link("loop", "loop");
+        link(base.join("a/b/f").to_str().unwrap(), "file");
+        link("/", "root");
+        link("missing", "nowhere");
+        let mut look = Remembered::default();
+        look.list("/".as_ref(), 256);
+        look.list(&base.join("a"), 2);
+        look.list(&base, 2);
+        assert_eq!(look.listed.len(), 2, "the last is too long");
+        for path in [
+            "",
+            "a",
+            "a/",
+            "a//b",
+            "a/./b",
+            "a/b/f",
+            "a/b/../b/f",
+            "up",
+            "up/b/f",
+            "up/back",
+            "up/back/f",
+            "up/back/..",
+            "a/b/out",
+            "a/b/out/b",
+            "a/b/out/../a",
+            "loop",
+            "loop/x",
+            "file",
+            "file/x",
+            "root",
+            "root/..",
+            "root/etc",
+            "nowhere",
+            "missing",
+            "missing/..",
+            "a/b/f/..",
+            "../",
+        ] {
+            let path = base.join(path);
+            assert_eq!(look.real(&path), Machine.real(&path), "{}", path.display());
+            // From memory, too.
+            assert_eq!(look.real(&path), Machine.real(&path), "{}", path.display());
+        }
+        for path in ["/", "/..", "//", "/bin", "/lib/", "/proc", "/no/such"] {
+            assert_eq!(look.real(path.as_ref()), Machine.real(path.as_ref()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_too_far_behind_links_is_found_when_it_is_nearer() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::write(base.join("0"), "").unwrap();
+        for number in 1..60 {
+            let [from, to] = [number - 1, number].map(|number| number.to_string());
+            std::os::unix::fs::symlink(from, base.join(to)).unwrap();
+        }
+        let look = Remembered::default();
+        assert_eq!(look.real(&base.join("59")), None);
+        assert_eq!(look.real(&base.join("39")).unwrap().0, base.join("0"));
+    }
 
     /// A file system of paths: those that end in `/` are directories, `a -> b` is a link.
     pub(crate) struct Fake {

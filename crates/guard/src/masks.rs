@@ -33,18 +33,24 @@ pub(crate) struct Mount {
 ///
 /// `covers` and `carved` are hidden, `carved` even beneath what is kept. `kept` and the workspace are
 /// seen, even beneath a cover.
+///
+/// In a private directory everything can be written and nothing of it stays. What is there and leads to the
+/// workspace or to the home directory must not be taken for that: it is covered, too, as it would be
+/// elsewhere.
 pub(crate) fn layout(
     covers: &[PathBuf],
     private: &[PathBuf],
     carved: &[(PathBuf, Kind)],
     kept: &[(PathBuf, Kind)],
     workspace: &Path,
+    fences: &[PathBuf],
 ) -> Vec<Mount> {
     // A path once; the first kind counts.
     let mut wanted: Vec<(PathBuf, What)> = vec![(workspace.to_owned(), What::Workspace)];
     let all = private.iter().map(|path| (path.clone(), What::Private));
     let all = all.chain(carved.iter().map(|(path, kind)| (path.clone(), What::Cover(*kind))));
-    let all = all.chain(covers.iter().map(|path| (path.clone(), What::Cover(Kind::Directory))));
+    let covers = covers.iter().chain(fences);
+    let all = all.chain(covers.map(|path| (path.clone(), What::Cover(Kind::Directory))));
     for (path, what) in all.chain(kept.iter().map(|(path, kind)| (path.clone(), What::Kept(*kind))))
     {
         if !wanted.iter().any(|(other, _)| *other == path) {
@@ -60,7 +66,7 @@ pub(crate) fn layout(
             over.filter(|index| matches!(mounts[*index].what, What::Cover(_) | What::Private));
         let needed = match what {
             What::Workspace | What::Private => true,
-            What::Cover(_) => hidden.is_none(),
+            What::Cover(_) => hidden.is_none() || fences.contains(&at),
             What::Kept(_) => hidden.is_some(),
         };
         // Nothing can lie in a credential, whatever asks for it.
@@ -70,6 +76,22 @@ pub(crate) fn layout(
         }
     }
     mounts
+}
+
+/// The covers that private directories need for the workspace and the home directory to be reached
+/// through them.
+pub(crate) fn fences(private: &[PathBuf], inner: &[&Path], workspace: &Path) -> Vec<PathBuf> {
+    let mut fences = Vec::new();
+    for private in private {
+        for path in inner {
+            let first = path.strip_prefix(private).ok().and_then(|path| path.components().next());
+            let Some(first) = first.map(|first| private.join(first)) else { continue };
+            if first != workspace && !fences.contains(&first) {
+                fences.push(first);
+            }
+        }
+    }
+    fences
 }
 
 #[cfg(test)]
@@ -92,6 +114,7 @@ mod tests {
             &kinds(carved),
             &kinds(kept),
             Path::new(workspace),
+            &fences(&paths(private), &[Path::new(workspace)], Path::new(workspace)),
         );
         let show = |mount: &Mount| {
             let what = match mount.what {
@@ -150,7 +173,16 @@ mod tests {
     fn a_workspace_in_a_private_directory_is_put_there() {
         assert_eq!(
             laid(&["/tmp/home"], &["/tmp"], &[], &["/tmp/home/.nvm"], "/tmp/home/w"),
-            ["/tmp private", "/tmp/home/w workspace in /tmp", "/tmp/home/.nvm kept in /tmp"]
+            [
+                "/tmp private",
+                "/tmp/home cover in /tmp",
+                "/tmp/home/w workspace in /tmp/home",
+                "/tmp/home/.nvm kept in /tmp/home",
+            ]
+        );
+        assert_eq!(
+            laid(&[], &["/tmp"], &[], &[], "/tmp/w"),
+            ["/tmp private", "/tmp/w workspace in /tmp"]
         );
     }
 

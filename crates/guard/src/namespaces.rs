@@ -32,11 +32,11 @@ impl Identity {
         }
     }
 
-    /// Takes new namespaces, in which this process is who it was. Its children are in the new process
-    /// namespace; it is not.
-    pub(crate) fn enter(&self) -> io::Result<()> {
+    /// Takes new namespaces, one for users among them, in which this process is who it was. Its children are
+    /// in a new process namespace; it is not.
+    pub(crate) fn enter(&self, namespaces: libc::c_int) -> io::Result<()> {
         // SAFETY: takes a number and touches no memory.
-        if unsafe { libc::unshare(ALL) } != 0 {
+        if unsafe { libc::unshare(namespaces) } != 0 {
             return Err(io::Error::last_os_error());
         }
         // Without the right to set groups nobody can leave one that forbids something
@@ -103,6 +103,16 @@ pub(crate) fn drop_held() -> io::Result<()> {
     }
 }
 
+/// Why there are no namespaces for anybody, if that is set (`namespaces(7)`). They may be refused for other
+/// reasons, which only a try finds.
+pub(crate) fn switched_off() -> Option<String> {
+    let most = std::fs::read("/proc/sys/user/max_user_namespaces").ok()?;
+    (most.trim_ascii() == b"0").then(|| NOT_PERMITTED.to_owned())
+}
+
+const NOT_PERMITTED: &str = "user namespaces are not permitted (`user.max_user_namespaces`, \
+                             `kernel.apparmor_restrict_unprivileged_userns`, a container)";
+
 /// Tries whether this user may have namespaces with a `/proc` of their own, in a child.
 pub(crate) fn attempt() -> Result<(), String> {
     let identity = Identity::own();
@@ -114,7 +124,7 @@ pub(crate) fn attempt() -> Result<(), String> {
         return Err(last_error("fork"));
     }
     if child == 0 {
-        let step = identity.enter().map_or(1, |()| 0);
+        let step = identity.enter(ALL).map_or(1, |()| 0);
         // SAFETY: a child of it is in the new process namespace, and may mount its `/proc`.
         let inner = if step == 0 { unsafe { libc::fork() } } else { -1 };
         let code = match (step, inner) {
@@ -132,9 +142,7 @@ pub(crate) fn attempt() -> Result<(), String> {
     }
     match exit_code(child) {
         0 => Ok(()),
-        1 => Err("user namespaces are not permitted (`user.max_user_namespaces`, \
-                  `kernel.apparmor_restrict_unprivileged_userns`, a container)"
-            .to_owned()),
+        1 => Err(NOT_PERMITTED.to_owned()),
         2 => Err(
             "mounts cannot be made read-only (Linux 5.12), or `/proc` cannot be mounted (parts of \
                   it are covered, as in a container)"

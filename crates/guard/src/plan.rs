@@ -4,27 +4,29 @@ use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
-use tempfile::TempDir;
+use stigmer_core::Enforced;
 
 use crate::data;
 use crate::denials::{Denials, Judge};
-use crate::entry::{Entry, Inner, random};
+use crate::entry::{Entry, Inner};
 use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
-use crate::lane::{Enforced, HostLane, Refusal};
-use crate::look::{Kind, Look, Machine};
-use crate::masks::{Mount, layout};
+use crate::lane::{HostLane, Refusal};
+use crate::look::{Kind, Look, Remembered};
+use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
+use crate::nest::Nest;
+use crate::planted::Before;
 use crate::policy::Policy;
 use crate::probe::Probe;
 use crate::repository::{self, Held, Hold};
 use crate::roots::{Right, Root, collect};
 use crate::rules;
+use crate::scratch::{self, Scratch};
 use crate::seccomp::{Options, program};
 use crate::variables::{Why, filter};
 use crate::view::View;
@@ -34,12 +36,16 @@ const NO_WORKSPACES: &[&str] = &[
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr", "/var/run",
 ];
 
+/// Names in a directory that take about as long to list as those take that are asked for one by one.
+const MOST_LISTED: usize = 256;
+
 /// As much of a script as the kernel reads to find its interpreter (`execve(2)`).
 const FIRST_LINE: usize = 256;
 
 /// A lane for one command. Lives in the supervisor until nothing of the command is left: it holds the
 /// private directory of the read-only lane.
 pub struct Plan {
+    lane: HostLane,
     enforced: Enforced,
     workspace: PathBuf,
     cwd: PathBuf,
@@ -48,7 +54,7 @@ pub struct Plan {
     tool_roots: Vec<PathBuf>,
     judge: Judge,
     name_reads: bool,
-    scratch: Option<TempDir>,
+    scratch: Option<Scratch>,
     inner: Option<Layout>,
 }
 
@@ -68,6 +74,8 @@ struct Layout {
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
+    before: Before,
+    fences: Vec<PathBuf>,
 }
 
 /// Works out a lane for a command.
@@ -76,9 +84,14 @@ struct Layout {
 /// A [`Refusal`] that says why the command does not run in this lane. There is no lesser form of it.
 pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refusal> {
     let enforced = probe.level(lane)?;
-    let look = &Machine;
+    let mut look = Remembered::default();
+    look.list(Path::new("/"), MOST_LISTED);
     let home = policy.home().and_then(|home| look.real(home)).map(|(home, _)| home);
-    let workspace = workspace(policy, home.as_deref(), look)?;
+    let workspace = workspace(policy, home.as_deref(), &look)?;
+    // About each place in it, were it not listed.
+    home.iter().for_each(|home| look.list(home, usize::MAX));
+    look.list(&workspace, MOST_LISTED);
+    let look = &look;
     let cwd = match look.real(&workspace.join(&policy.cwd)) {
         Some((cwd, Kind::Directory)) if cwd.starts_with(&workspace) => cwd,
         _ => return Err(unfit(&policy.cwd, "is no directory in the workspace")),
@@ -103,21 +116,17 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let mut all = roots.all.clone();
     let mut scratch = None;
     let mut inner = None;
-    let mut judge_private = Vec::new();
+    let (mut judge_private, mut fences) = (Vec::new(), Vec::new());
     let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
     match lane {
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
             all.extend(environments(&workspace, look));
-            let made = tempfile::Builder::new()
-                .prefix("stigmer-lane-")
-                .permissions(std::fs::Permissions::from_mode(0o700))
-                .tempdir_in(temporary(&policy));
+            let place = temporary(&policy);
+            let (place, _) = look.real(&place).ok_or_else(|| unfit(&place, "is no directory"))?;
+            let made = Scratch::make_in(&place);
             let made = made.map_err(|error| Refusal::io("make a private directory", error))?;
-            let (real, _) = look
-                .real(made.path())
-                .ok_or_else(|| unfit(made.path(), "cannot be found again"))?;
-            all.push(directory(real, Right::Scratch));
+            all.push(directory(made.path().to_owned(), Right::Scratch));
             scratch = Some(made);
         }
         HostLane::Workspace => {
@@ -131,6 +140,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
+            fences.clone_from(&layout.fences);
             let paths = |hold| {
                 let held = layout.held.iter().filter(move |held| held.hold == hold);
                 held.map(|held| workspace.join(&held.path))
@@ -150,7 +160,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     granted.push(directory("/dev".into(), Right::List));
     let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
     let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
-    let devices = devices.filter_map(|path| Some(look.real(&path)?.0)).collect();
+    let devices = devices.collect();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
     let judge = Judge {
@@ -160,6 +170,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         held: held_paths,
         in_place,
         private: judge_private,
+        fences,
         devices,
     };
     for name in &policy.programs {
@@ -172,6 +183,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         environment.push(("TMPDIR".into(), scratch.path().into()));
     }
     Ok(Plan {
+        lane,
         enforced,
         workspace,
         cwd,
@@ -211,9 +223,18 @@ impl Plan {
         &self.cwd
     }
 
+    /// What a command in the workspace lane has left that others execute or obey, and that could not be
+    /// held, as paths in the workspace: settings of agents and editors where there were none, a new
+    /// repository, instructions for agents and services that are new or changed. Some calls for each place
+    /// that is known, when the command has ended.
+    pub fn planted(&self) -> Vec<PathBuf> {
+        let inner = self.inner.as_ref();
+        inner.map(|inner| inner.before.changed(&self.workspace)).unwrap_or_default()
+    }
+
     /// The private directory of the read-only lane.
     pub fn scratch(&self) -> Option<&Path> {
-        self.scratch.as_ref().map(TempDir::path)
+        self.scratch.as_ref().map(Scratch::path)
     }
 
     /// A way into the lane for one process that this process is about to fork. Several may be made one
@@ -222,17 +243,27 @@ impl Plan {
     /// # Errors
     /// [`Refusal::Io`] if the system is out of something, or the workspace is gone.
     pub fn entry(&self) -> Result<(Entry, Pending), Refusal> {
-        let lane = self.enforced.lane;
+        self.entry_in(None)
+    }
+
+    /// The same, in namespaces that were made ahead, which are for this one process. The read-only lane has
+    /// no use for them.
+    ///
+    /// # Errors
+    /// As [`entry`](Self::entry).
+    pub fn entry_in(&self, nest: Option<Nest>) -> Result<(Entry, Pending), Refusal> {
+        let lane = self.lane;
         let version = self.enforced.landlock;
         let made = |error: String| Refusal::io("make Landlock's rules", error);
-        let mut places = rules::begin(version).map_err(made)?;
+        let rules = rules::begin(version).map_err(made)?;
         for root in &self.judge.grants {
-            places = rules::allow(places, root, version).map_err(made)?;
+            rules::allow(&rules, root, version).map_err(made)?;
         }
         for device in &self.judge.devices {
-            places = rules::allow_device(places, device, version).map_err(made)?;
+            rules::allow_device(&rules, device, version).map_err(made)?;
         }
-        let first_exec = random().map_err(|error| Refusal::io("read random bytes", error))?;
+        let first_exec =
+            scratch::random().map_err(|error| Refusal::io("read random bytes", error))?;
         let options = Options {
             scoped_signals: self.enforced.scoped_signals,
             reads: self.name_reads,
@@ -245,7 +276,7 @@ impl Plan {
         let inner = match &self.inner {
             None => None,
             Some(inner) => {
-                let Layout { mounts, homes, held, private } = inner;
+                let Layout { mounts, homes, held, private, .. } = inner;
                 let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
@@ -257,6 +288,7 @@ impl Plan {
                 }
                 Some(Inner {
                     identity: Identity::own(),
+                    nest,
                     view: view.map_err(|error| Refusal::io("prepare the view", error))?,
                     places,
                 })
@@ -267,7 +299,7 @@ impl Plan {
         let entry = Entry {
             supervisor: rustix::process::getpid(),
             socket: theirs,
-            rules: rules::finish(places).map_err(made)?,
+            rules,
             program: program(lane, options),
             first_exec,
             cwd: text(&self.cwd)?,
@@ -289,14 +321,15 @@ impl Pending {
     /// command. Does not wait.
     ///
     /// # Errors
-    /// [`Refusal::Io`] with the step at which the lane could not be entered: nothing was executed then.
+    /// [`Refusal::NotEntered`] with the step at which the lane could not be entered, [`Refusal::Io`] if the
+    /// process is gone without a word: nothing was executed then.
     pub fn receive(self) -> Result<Denials, Refusal> {
         let lane = self.judge.lane;
         match handover::receive(&self.socket) {
             Ok(Message::Ready(listener, command)) => {
                 Ok(Denials::new(lane, command, listener, self.judge))
             }
-            Ok(Message::Failed(step)) => Err(Refusal::io("enter the lane", step)),
+            Ok(Message::Failed(reason)) => Err(Refusal::NotEntered { lane, reason }),
             Ok(Message::Nothing) => Err(Refusal::io("enter the lane", "its process said nothing")),
             Err(error) => Err(Refusal::io("enter the lane", error)),
         }
@@ -316,11 +349,15 @@ fn temporary(policy: &Policy) -> PathBuf {
     places.into_iter().find(writable).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-fn unfit(path: &Path, reason: &'static str) -> Refusal {
+pub(crate) fn unfit(path: &Path, reason: &'static str) -> Refusal {
     Refusal::Unfit { path: path.to_owned(), reason }
 }
 
-fn workspace(policy: &Policy, home: Option<&Path>, look: &impl Look) -> Result<PathBuf, Refusal> {
+pub(crate) fn workspace(
+    policy: &Policy,
+    home: Option<&Path>,
+    look: &impl Look,
+) -> Result<PathBuf, Refusal> {
     let given = &policy.workspace;
     let Some((workspace, Kind::Directory)) = look.real(given) else {
         return Err(unfit(given, "is no directory"));
@@ -358,7 +395,7 @@ fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
         let path = value.strip_prefix(b"//").unwrap_or(value);
         (!path.contains(&b':') && !path.contains(&0)).then(|| path.to_vec())
     });
-    let known = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let known = listed_sockets();
     // What is covered as a whole need not be looked at.
     let covered = |path: &PathBuf| {
         let outer = data::MASKS.iter().chain(data::PRIVATE).any(|place| path.starts_with(place));
@@ -368,6 +405,19 @@ fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
     let paths = paths.map(|path| PathBuf::from(OsString::from_vec(path)));
     let real = paths.filter(|path| !covered(path)).filter_map(|path| look.real(&path));
     real.filter(|(path, kind)| *kind == Kind::Other && !path.starts_with("/dev")).collect()
+}
+
+/// The kernel's list of sockets; nothing if there is none. Each call begins at the first of them again to find
+/// where it was: few calls with much room take less time.
+fn listed_sockets() -> Vec<u8> {
+    use std::io::Read;
+    const ROOM: usize = 32 << 10;
+    let mut list = Vec::with_capacity(ROOM);
+    let file = std::fs::File::open("/proc/net/unix");
+    match file.and_then(|mut file| file.read_to_end(&mut list)) {
+        Ok(_) => list,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The paths in the kernel's list of sockets (`proc_net_unix(5)`): behind seven columns.
@@ -411,16 +461,20 @@ fn layout_of(
         carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
-    let mounts = layout(&covers, &private, &carved, &kept, workspace);
-    let (mut held, missing) = repository::held(workspace, look)?;
-    if !missing.is_empty() {
-        for path in &missing {
+    let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
+    let fences = fences(&private, &inner, workspace);
+    let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
+    let mut found = repository::held(workspace, look)?;
+    if !found.missing.is_empty() {
+        for path in &found.missing {
             make_beneath(workspace, path)
                 .map_err(|error| Refusal::io("make a directory for hooks", error))?;
         }
-        held = repository::held(workspace, look)?.0;
+        found = repository::held(workspace, look)?;
     }
-    Ok(Layout { mounts, homes: home.map(Path::to_owned).into_iter().collect(), held, private })
+    let before = Before::look(workspace, &found.repositories, look);
+    let homes = home.map(Path::to_owned).into_iter().collect();
+    Ok(Layout { mounts, homes, held: found.held, private, fences, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.

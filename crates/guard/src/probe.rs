@@ -4,18 +4,26 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lane::{Enforced, HostLane, Refusal};
+use crate::lane::{HostLane, Refusal};
 use crate::namespaces;
 use crate::rules::{LEAST, SCOPED};
+use stigmer_core::Enforced;
 
-/// What this kernel lets this user do. Taken once by a program: it does not change while it runs.
+/// What this kernel lets this user do.
+///
+/// [`take`](Self::take) finds out everything, once for a program, and says what is missing before anything is
+/// tried: for `stigmer doctor`, and for a program that lives. [`for_lane`](Self::for_lane) is for who makes
+/// one lane and is gone, such as a supervisor: it asks and tries nothing. If the workspace lane's
+/// namespaces turn out not to be permitted, the process that enters says so before it executes anything, and
+/// [`Pending::receive`](crate::Pending::receive) gives [`Refusal::NotEntered`]: the lane is off, and nothing
+/// ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The version of Landlock's interface; 0 if there is none.
     pub landlock: u32,
     /// Whether a filter may ask a supervisor (Linux 5.5: with an answer that the kernel goes on).
     pub notifications: bool,
-    /// Why namespaces cannot be set up; `None` if they can.
+    /// Why namespaces cannot be set up; `None` if they can, or if that was not tried.
     pub namespaces: Option<String>,
 }
 
@@ -28,6 +36,15 @@ impl Probe {
             notifications: notifications(),
             namespaces: namespaces::attempt().err(),
         }
+    }
+
+    /// What can be known for one lane without trying it: some microseconds.
+    pub fn for_lane(lane: HostLane) -> Self {
+        let namespaces = match lane {
+            HostLane::ReadOnly => None,
+            HostLane::Workspace => namespaces::switched_off(),
+        };
+        Self { landlock: landlock_version(), notifications: notifications(), namespaces }
     }
 
     /// What a lane would enforce.
@@ -57,7 +74,6 @@ impl Probe {
             return Err(Refusal::Unsupported { lane, reason: missing.join("; ") });
         }
         Ok(Enforced {
-            lane,
             landlock: self.landlock.min(SCOPED),
             namespaces: lane == HostLane::Workspace,
             scoped_signals: self.landlock >= SCOPED,
@@ -94,6 +110,16 @@ pub(crate) fn last_error(step: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_of_a_lane_without_trying_is_what_a_try_finds() {
+        let all = Probe::take();
+        let read_only = Probe::for_lane(HostLane::ReadOnly);
+        assert_eq!(read_only, Probe { namespaces: None, ..all.clone() });
+        if all.namespaces.is_none() {
+            assert_eq!(Probe::for_lane(HostLane::Workspace), all);
+        }
+    }
 
     const ALL: Probe = Probe { landlock: 7, notifications: true, namespaces: None };
 

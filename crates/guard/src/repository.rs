@@ -11,6 +11,11 @@ use crate::look::{Kind, Look};
 /// Repositories of submodules that are held one by one. With more, all of them are read-only.
 const MOST_MODULES: usize = 16;
 
+/// Directories right beneath the workspace that are looked at for a repository: a call each.
+const MOST_LOOKED_AT: usize = 64;
+
+/// Repositories right beneath the workspace that are held: three mounts each.
+const MOST_NESTED: usize = 8;
 /// What becomes of a part of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
@@ -28,13 +33,21 @@ pub(crate) struct Held {
     pub(crate) hold: Hold,
 }
 
-/// What is held of a workspace, outer parts first; and what has to be made so that it can be held.
-pub(crate) fn held(
-    workspace: &Path,
-    look: &impl Look,
-) -> Result<(Vec<Held>, Vec<PathBuf>), Refusal> {
+/// What of a workspace must stay as it is.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Outer parts first.
+    pub(crate) held: Vec<Held>,
+    /// Directories that have to be made so that they can be held.
+    pub(crate) missing: Vec<PathBuf>,
+    /// The directories of the repositories in it.
+    pub(crate) repositories: Vec<PathBuf>,
+}
+
+/// What is held of a workspace.
+pub(crate) fn held(workspace: &Path, look: &impl Look) -> Result<Found, Refusal> {
     let mut all: Vec<Held> = Vec::new();
-    let mut missing = Vec::new();
+    let (mut missing, mut repositories) = (Vec::new(), Vec::new());
     let kind = |path: &Path| look.kind(&workspace.join(path));
     let mut hold = |path: PathBuf, hold| -> Result<Option<Kind>, Refusal> {
         let found = kind(&path);
@@ -52,8 +65,9 @@ pub(crate) fn held(
     };
     if hold(".git".into(), Hold::InPlace)? == Some(Kind::Directory) {
         repository(Path::new(".git"), &mut hold, &mut missing)?;
+        repositories.push(PathBuf::from(".git"));
         if hold(".git/modules".into(), Hold::InPlace)? == Some(Kind::Directory) {
-            modules(workspace, look, &mut hold, &mut missing)?;
+            repositories.extend(modules(workspace, look, &mut hold, &mut missing)?);
         }
         if let Some(worktrees) = look.names(&workspace.join(".git/worktrees")) {
             for (name, _) in worktrees.into_iter().take(MOST_MODULES) {
@@ -75,7 +89,35 @@ pub(crate) fn held(
             held.hold = Hold::ReadOnly;
         }
     }
-    Ok((all, missing))
+    for git in nested(workspace, look) {
+        let mut hold = |path: PathBuf, hold| {
+            let found = look.kind(&workspace.join(&path));
+            all.extend(found.map(|_| Held { path, hold }));
+            Ok(found)
+        };
+        hold(git.clone(), Hold::InPlace)?;
+        repository(&git, &mut hold, &mut missing)?;
+        repositories.push(git);
+    }
+    Ok(Found { held: all, missing, repositories })
+}
+
+/// The directories of repositories right beneath the workspace, as where several are checked out side by
+/// side. One with links in these places is left alone: it is not the workspace's own, and would turn the
+/// lane off.
+fn nested(workspace: &Path, look: &impl Look) -> Vec<PathBuf> {
+    let names = look.few_names(workspace).unwrap_or_default();
+    let inner = names.into_iter().filter(|(name, kind)| *kind == Kind::Directory && name != ".git");
+    let git = inner.take(MOST_LOOKED_AT).map(|(name, _)| Path::new(&name).join(".git"));
+    let kind = |path: &Path| look.kind(&workspace.join(path));
+    let plain = |git: &PathBuf| {
+        kind(git) == Some(Kind::Directory)
+            && data::PROTECTED
+                .iter()
+                .filter_map(|path| path.strip_prefix(".git/"))
+                .all(|path| kind(&git.join(path)) != Some(Kind::Link))
+    };
+    git.filter(plain).take(MOST_NESTED).collect()
 }
 
 type Holder<'a> = dyn FnMut(PathBuf, Hold) -> Result<Option<Kind>, Refusal> + 'a;
@@ -95,12 +137,13 @@ fn repository(
     Ok(())
 }
 
+/// The repositories of submodules that are held one by one.
 fn modules(
     workspace: &Path,
     look: &impl Look,
     hold: &mut Holder<'_>,
     missing: &mut Vec<PathBuf>,
-) -> Result<(), Refusal> {
+) -> Result<Vec<PathBuf>, Refusal> {
     let base = Path::new(".git/modules");
     let names = look.names(&workspace.join(base)).unwrap_or_default();
     let repositories: Vec<_> = names.iter().filter(|(_, kind)| *kind == Kind::Directory).collect();
@@ -108,13 +151,14 @@ fn modules(
     // A name with a slash lies deeper, and is not worth the search.
     if repositories.len() > MOST_MODULES || !repositories.iter().all(|(name, _)| plain(name)) {
         hold(base.to_owned(), Hold::ReadOnly)?;
-        return Ok(());
+        return Ok(Vec::new());
     }
-    for (name, _) in repositories {
-        hold(base.join(name), Hold::InPlace)?;
-        repository(&base.join(name), hold, missing)?;
+    let repositories: Vec<_> = repositories.iter().map(|(name, _)| base.join(name)).collect();
+    for git in &repositories {
+        hold(git.clone(), Hold::InPlace)?;
+        repository(git, hold, missing)?;
     }
-    Ok(())
+    Ok(repositories)
 }
 
 /// The repository around a workspace, or the one that it is a worktree of: they are read, and lie
@@ -171,7 +215,7 @@ mod tests {
     use crate::look::tests::Fake;
 
     fn shown(lines: &[&str]) -> Result<(Vec<String>, Vec<PathBuf>), Refusal> {
-        let (held, missing) = held(Path::new("/w"), &Fake::new(lines))?;
+        let Found { held, missing, .. } = held(Path::new("/w"), &Fake::new(lines))?;
         let show = |held: &Held| {
             let mark = if held.hold == Hold::ReadOnly { "" } else { " in place" };
             format!("{}{mark}", held.path.display())
@@ -220,6 +264,22 @@ mod tests {
         );
         let (held, _) = shown(&["/w/.git/hooks/", "/w/.git/modules/deep/m/HEAD"]).unwrap();
         assert_eq!(held[2..], [".git/modules in place", ".git/modules"]);
+    }
+
+    #[test]
+    fn repositories_right_beneath_are_held_unless_they_have_links() {
+        let (held, missing) = shown(&[
+            "/w/a/.git/config",
+            "/w/a/.git/hooks/",
+            "/w/b/.git/HEAD",
+            "/w/c/d/.git/config",
+            "/w/e/.git -> ../a/.git",
+            "/w/f/.git/config -> ../../a/.git/config",
+            "/w/g/.git",
+        ])
+        .unwrap();
+        assert_eq!(held, ["a/.git in place", "a/.git/hooks", "a/.git/config", "b/.git in place"]);
+        assert_eq!(missing, [PathBuf::from("b/.git/hooks")]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::data;
-use crate::look::{Kind, Look};
+use crate::look::{Kind, Look, find};
 use crate::policy::Policy;
 
 /// What may be done with a place.
@@ -48,7 +48,7 @@ pub(crate) fn collect(policy: &Policy, look: &impl Look) -> Roots {
     let there = |place: &str| -> Option<PathBuf> {
         if let (Some(inner), Some(names)) = (place.strip_prefix("~/"), &in_home) {
             let first = inner.split('/').next().unwrap_or(inner);
-            names.iter().find(|(name, _)| name == first)?;
+            find(names, first.as_ref())?;
         }
         policy.place(place)
     };
@@ -72,8 +72,9 @@ pub(crate) fn collect(policy: &Policy, look: &impl Look) -> Roots {
     let all = without_nested(found.all);
     let mut carved = BTreeSet::new();
     for place in data::CREDENTIALS.iter().filter_map(|place| there(place)) {
-        if let Some((real, _)) = look.real(&place)
-            && look.may_read(&real)
+        // Most are not there, or not the caller's to read; that takes one call to see.
+        if look.may_read(&place)
+            && let Some((real, _)) = look.real(&place)
         {
             carved.insert(real);
         }

@@ -1,12 +1,11 @@
 //! Landlock's rules (`landlock(7)`).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
 };
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -28,8 +27,8 @@ fn interface(version: u32) -> ABI {
     }
 }
 
-/// Rules that have no places yet: nothing is allowed.
-pub(crate) fn begin(version: u32) -> Result<RulesetCreated, String> {
+/// Rules that have no places yet: nothing is allowed. A descriptor, which outlives a fork.
+pub(crate) fn begin(version: u32) -> Result<OwnedFd, String> {
     let abi = interface(version);
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -38,7 +37,8 @@ pub(crate) fn begin(version: u32) -> Result<RulesetCreated, String> {
         Ok(ruleset) if version >= SCOPED => ruleset.scope(Scope::from_all(abi)),
         other => other,
     };
-    ruleset.and_then(Ruleset::create).map_err(|error| error.to_string())
+    let rules = ruleset.and_then(Ruleset::create).map_err(|error| error.to_string())?;
+    Option::<OwnedFd>::from(rules).ok_or_else(|| "Landlock makes no rules".to_owned())
 }
 
 fn access(right: Right, kind: Kind, version: u32) -> BitFlags<AccessFs> {
@@ -54,48 +54,36 @@ fn access(right: Right, kind: Kind, version: u32) -> BitFlags<AccessFs> {
 }
 
 /// Allows a place. One that is gone meanwhile is left out.
-pub(crate) fn allow(
-    rules: RulesetCreated,
-    root: &Root,
-    version: u32,
-) -> Result<RulesetCreated, String> {
+pub(crate) fn allow(rules: &OwnedFd, root: &Root, version: u32) -> Result<(), String> {
     let access = access(root.right, root.kind, version);
-    allow_access(rules, &root.path, access)
+    allow_access(rules, &root.path, OFlags::NOFOLLOW, access)
 }
 
-/// Allows a device, or a directory of terminals, to be used.
-pub(crate) fn allow_device(
-    rules: RulesetCreated,
-    path: &Path,
-    version: u32,
-) -> Result<RulesetCreated, String> {
+/// Allows a device to be used.
+pub(crate) fn allow_device(rules: &OwnedFd, path: &Path, version: u32) -> Result<(), String> {
     let mut access = AccessFs::ReadFile | AccessFs::WriteFile;
     if version >= 5 {
         access |= AccessFs::IoctlDev;
     }
-    allow_access(rules, path, access)
+    // It may be a link (`/dev/ptmx`), and nobody else's.
+    allow_access(rules, path, OFlags::empty(), access)
 }
 
 fn allow_access(
-    rules: RulesetCreated,
+    rules: &OwnedFd,
     path: &Path,
+    follow: OFlags,
     access: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, String> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(descriptor) = openat(CWD, path, flags, Mode::empty()) else { return Ok(rules) };
+) -> Result<(), String> {
     if access.is_empty() {
-        return Ok(rules);
+        return Ok(());
     }
-    let rule = PathBeneath::new(descriptor.as_fd(), access);
-    rules.add_rule(rule).map_err(|error| format!("{}: {error}", path.display()))
+    let flags = OFlags::PATH | OFlags::CLOEXEC | follow;
+    let Ok(place) = openat(CWD, path, flags, Mode::empty()) else { return Ok(()) };
+    add(rules, &place, access.bits()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The rules as a descriptor, which outlives a fork.
-pub(crate) fn finish(rules: RulesetCreated) -> Result<OwnedFd, String> {
-    Option::<OwnedFd>::from(rules).ok_or_else(|| "Landlock makes no rules".to_owned())
-}
-
-/// Adds a place to rules that are finished, between fork and exec: no allocation, no error in words.
+/// Adds a place to rules, also between fork and exec: no allocation, no error in words.
 pub(crate) fn add(rules: &OwnedFd, place: &OwnedFd, rights: u64) -> io::Result<()> {
     /// `struct landlock_path_beneath_attr`.
     #[repr(C, packed)]

@@ -32,7 +32,11 @@ pub fn filter(lane: HostLane, environment: &[(OsString, OsString)]) -> Variables
     let mut variables = Variables { kept: Vec::new(), dropped: Vec::new() };
     let set: Vec<_> =
         data::SET.iter().filter(|(_, _, lanes)| lanes.contains(&lane.name())).collect();
-    for (name, value) in environment {
+    for (index, (name, value)) in environment.iter().enumerate() {
+        // The last of a name counts; a program would take the first.
+        if environment[index + 1..].iter().any(|(later, _)| later == name) {
+            continue;
+        }
         // A caller's choice of a value that we set anyway is no loss worth a word.
         if set.iter().any(|(ours, _, _)| name.as_bytes() == ours.as_bytes()) {
             continue;
@@ -49,7 +53,11 @@ pub fn filter(lane: HostLane, environment: &[(OsString, OsString)]) -> Variables
 fn verdict(name: &OsStr) -> Option<Why> {
     let any =
         |patterns: &[&str]| patterns.iter().any(|pattern| name_fits(pattern, name.as_bytes()));
-    if any(data::KEEP) {
+    // Where a name ends is for the program to say, and it would see another one.
+    let odd = name.is_empty() || name.as_bytes().iter().any(|byte| [b'=', 0].contains(byte));
+    if odd {
+        Some(Why::Steers)
+    } else if any(data::KEEP) {
         None
     } else if any(data::DROP) {
         Some(Why::Steers)
@@ -109,6 +117,23 @@ mod tests {
         ] {
             let left = filtered(HostLane::ReadOnly, &[name]);
             assert_eq!(left.dropped, [(OsString::from(name), Why::Secret)], "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_a_name_counts_and_is_the_only_one() {
+        let all = [("A", "1"), ("B", "2"), ("A", "3"), ("LD_X", "4"), ("LD_X", "5")];
+        let all: Vec<_> = all.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let left = filter(HostLane::Workspace, &all);
+        assert_eq!(left.kept[..2], [("B".into(), "2".into()), ("A".into(), "3".into())]);
+        assert_eq!(left.dropped, [("LD_X".into(), Why::Steers)]);
+    }
+
+    #[test]
+    fn a_name_that_a_program_would_see_as_another_is_dropped() {
+        for name in ["ENV=x", "BASH_ENV=", "A=B", "", "A\0B"] {
+            let left = filtered(HostLane::Workspace, &[name]);
+            assert_eq!(left.dropped, [(OsString::from(name), Why::Steers)], "{name:?}");
         }
     }
 

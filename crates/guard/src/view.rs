@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -24,10 +24,20 @@ use crate::repository::{Held, Hold};
 const READ_ONLY: u64 = 1;
 const NO_SETUID: u64 = 2;
 
+/// What covers directories and files in the private file system.
+const EMPTY: &CStr = c"empty";
+const VOID: &CStr = c"void";
+
 /// Where a mount comes from.
 #[derive(Debug)]
 enum Source {
-    /// A directory or file of the private file system.
+    /// An empty directory.
+    Empty,
+    /// An empty file.
+    Void,
+    /// The same, in place of somebody's socket, which may be gone at any time: then it needs no cover.
+    NoSocket,
+    /// A directory of the private file system.
     Own(CString),
     /// The same, and it stays writable.
     OwnWritable(CString),
@@ -67,8 +77,8 @@ impl View {
         stage: &Path,
     ) -> io::Result<Self> {
         let status = rustix::fs::stat(workspace)?;
-        let mut directories = vec![PathBuf::from("empty")];
-        let mut files = vec![PathBuf::from("void")];
+        let mut directories = Vec::new();
+        let mut files = Vec::new();
         let mut open_to_all = Vec::new();
         let mut own: BTreeMap<usize, PathBuf> = BTreeMap::new();
         let is_parent = |index| mounts.iter().any(|mount| mount.within == Some(index));
@@ -96,7 +106,6 @@ impl View {
             let source = match &mount.what {
                 What::Private => {
                     let name = name("private");
-                    directories.push(name.clone());
                     open_to_all.push(text(&name)?);
                     own.insert(index, name.clone());
                     Source::OwnWritable(text(&name)?)
@@ -109,8 +118,9 @@ impl View {
                     own.insert(index, name.clone());
                     Source::Own(text(&name)?)
                 }
-                What::Cover(Kind::Directory) => Source::Own(c"empty".to_owned()),
-                What::Cover(_) => Source::Own(c"void".to_owned()),
+                What::Cover(Kind::Directory) => Source::Empty,
+                What::Cover(Kind::Other) => Source::NoSocket,
+                What::Cover(_) => Source::Void,
                 What::Kept(_) => Source::Kept,
                 What::Workspace => Source::Workspace,
             };
@@ -158,26 +168,33 @@ impl View {
             trees.push(match source {
                 Source::Kept => Some(copy(CWD, at).map_err(step("copy a mount"))?),
                 Source::Workspace => workspace.take(),
-                Source::Own(_) | Source::OwnWritable(_) => None,
+                _ => None,
             });
         }
         let private = self.private().map_err(step("make a private file system"))?;
+        let found = |name| exact(&private, name).map_err(step("find a private directory"));
+        let (empty, void) = (found(EMPTY)?, found(VOID)?);
         for ((_, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
-            let (name, attributes) = match source {
-                Source::Own(name) => (name, READ_ONLY | NO_SETUID),
-                Source::OwnWritable(name) => (name, NO_SETUID),
+            let own = match source {
+                Source::Empty => copy_of(&empty),
+                Source::Void | Source::NoSocket => copy_of(&void),
+                Source::Own(name) | Source::OwnWritable(name) => copy(&private, name),
                 Source::Kept | Source::Workspace => continue,
             };
-            let own = copy(&private, name).map_err(step("copy a private mount"))?;
-            // A private file system has no devices, whatever is made there.
-            const NO_DEVICES: u64 = 4;
-            set(&own, attributes | NO_DEVICES, libc::MS_PRIVATE)
-                .map_err(step("change a private mount"))?;
+            let own = own.map_err(step("copy a private mount"))?;
+            if matches!(source, Source::OwnWritable(_)) {
+                allow_writing(&own).map_err(step("change a private mount"))?;
+            }
             *tree = Some(own);
         }
-        for ((at, _), tree) in self.mounts.iter().zip(trees.iter_mut()) {
+        for ((at, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
             let Some(tree) = tree.take() else { continue };
-            let target = exact(CWD, at).map_err(step("find where to mount"))?;
+            let target = match (exact(CWD, at), source) {
+                (Err(error), Source::NoSocket) if error.kind() == io::ErrorKind::NotFound => {
+                    continue;
+                }
+                (target, _) => target.map_err(step("find where to mount"))?,
+            };
             attach(&tree, &target).map_err(step("mount"))?;
         }
         self.hold().map_err(step("hold the repository in place"))?;
@@ -195,20 +212,28 @@ impl View {
         let private = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         let stage = exact(CWD, &self.stage)?;
         attach(&private, &stage)?;
-        let all = Mode::from_raw_mode(0o755);
-        for directory in &self.directories {
-            mkdirat(&private, directory, all)?;
-        }
-        for file in &self.files {
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            openat(&private, file, flags, Mode::from_raw_mode(0o444))?;
-        }
-        for directory in &self.open_to_all {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory = openat(&private, directory, flags, Mode::empty())?;
-            fchmod(&directory, Mode::from_raw_mode(0o1777))?;
-        }
+        // What is made here has the modes that are said here.
+        let umask = rustix::process::umask(Mode::empty());
+        let filled = self.fill(&private);
+        rustix::process::umask(umask);
+        filled?;
+        // Copies of it are as it is. It has no devices, whatever is made in it.
+        set(&private, READ_ONLY, libc::MS_PRIVATE)?;
         Ok(private)
+    }
+
+    fn fill(&self, private: &OwnedFd) -> io::Result<()> {
+        for directory in &self.open_to_all {
+            mkdirat(private, directory, Mode::from_raw_mode(0o1777))?;
+        }
+        for directory in [EMPTY].into_iter().chain(self.directories.iter().map(CString::as_c_str)) {
+            mkdirat(private, directory, Mode::from_raw_mode(0o755))?;
+        }
+        for file in [VOID].into_iter().chain(self.files.iter().map(CString::as_c_str)) {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(private, file, flags, Mode::from_raw_mode(0o444))?;
+        }
+        Ok(())
     }
 
     /// Holds parts of the workspace. They are found beneath it without following links: its content
@@ -280,25 +305,28 @@ fn attach(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
 }
 
 fn set(tree: &OwnedFd, attributes: u64, propagation: libc::c_ulong) -> io::Result<()> {
-    set_at(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, attributes, propagation)
+    let attributes = [attributes, 0, propagation, 0];
+    set_at(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, attributes)
+}
+
+fn allow_writing(tree: &OwnedFd) -> io::Result<()> {
+    set_at(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, [0, READ_ONLY, 0, 0])
 }
 
 fn set_path(path: &CStr, attributes: u64, propagation: libc::c_ulong) -> io::Result<()> {
-    set_at(libc::AT_FDCWD, path, 0, attributes, propagation)
+    set_at(libc::AT_FDCWD, path, 0, [attributes, 0, propagation, 0])
 }
 
-/// `mount_setattr(2)` on a mount and all beneath it.
+/// `mount_setattr(2)` on a mount and all beneath it. Attributes are `struct mount_attr`: set, clear,
+/// propagation, user namespace.
 fn set_at(
     directory: libc::c_int,
     path: &CStr,
     flags: libc::c_int,
-    attributes: u64,
-    propagation: libc::c_ulong,
+    attributes: [u64; 4],
 ) -> io::Result<()> {
     /// `AT_RECURSIVE` (`linux/fcntl.h`).
     const RECURSIVE: libc::c_int = 0x8000;
-    // `struct mount_attr`: set, clear, propagation, user namespace.
-    let attributes = [attributes, 0, propagation, 0];
     // SAFETY: the kernel reads the path and the attributes, which live until it returns.
     let result = unsafe {
         libc::syscall(

@@ -1,30 +1,32 @@
 //! The operations, each handed to the module that does it.
 
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::thread::available_parallelism;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use stigmer_core::file::{
     DeleteFile, DeleteSummary, EditFile, EditSummary, FileContent, FileStat, ListDirectory,
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
 use stigmer_core::process::{
-    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, SignalRequest, StartProcess,
-    StartedProcess, TerminalSize,
+    Execute, Executed, ExitStatus, OutputEvent, ProcessInfo, ReadOutput, SignalRequest,
+    StartProcess, StartedProcess, TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
 use stigmer_core::{
     ByteStream, ByteString, Capabilities, Capability, ChangeStream, ErrorCode, FilePath,
-    OutputStream, ProcessId, Result, ToolError, ToolExecutor,
+    OutputStream, ProcessId, Result, ToolError, ToolExecutor, WithoutLanes,
 };
 use tokio::sync::Semaphore;
 
 use crate::files::WriteLocks;
-use crate::process::{ProcessOptions, Processes};
+use crate::process::{Confined, Confinement, ProcessOptions, Processes};
 use crate::search::{Stop, StopOnDrop};
-use crate::{Resolver, Root, files, search, transfer, watch};
+use crate::{Held, Resolver, Root, files, search, transfer, watch};
 
 /// How many searches run at once however few processors there are, so that a short one need not wait
 /// for a few long ones.
@@ -71,6 +73,8 @@ pub struct HostExecutor {
     processes: Processes,
     locks: Arc<WriteLocks>,
     capabilities: Capabilities,
+    /// Whether its records were written by what is shut in.
+    planted: bool,
 }
 
 impl HostExecutor {
@@ -79,12 +83,27 @@ impl HostExecutor {
     /// # Errors
     /// `not_found`, `not_a_directory` or `permission_denied` for the root or the state directory.
     pub fn open(options: HostOptions) -> Result<Self> {
+        let root = Root::open(&options.root, options.resolver)?;
+        Ok(Self::with(root, options))
+    }
+
+    /// Opens a workspace of which no operation on files changes what is held.
+    ///
+    /// # Errors
+    /// As [`HostExecutor::open`].
+    pub fn open_holding(options: HostOptions, held: Held) -> Result<Self> {
+        let root = Root::open(&options.root, options.resolver)?.holding(held);
+        Ok(Self::with(root, options))
+    }
+
+    fn with(root: Root, options: HostOptions) -> Self {
+        let root = Arc::new(root);
         let capabilities = Self::can();
-        let root = Arc::new(Root::open(&options.root, options.resolver)?);
         let locks = Arc::new(WriteLocks::new(&options.state));
         let workspace = FilePath::from(root.path());
+        let planted = options.processes.records.is_some();
         let processes = Processes::new(&options.state, workspace, options.processes);
-        Ok(Self { root, locks, processes, capabilities })
+        Self { root, locks, processes, capabilities, planted }
     }
 
     /// What every one of these can do.
@@ -110,6 +129,27 @@ impl HostExecutor {
     /// it may have been deleted and made anew, or moved.
     pub fn is_at(&self, path: &Path) -> bool {
         self.root.is_at(path)
+    }
+
+    /// The directory that a path beneath the root leads to, without links.
+    ///
+    /// # Errors
+    /// What every operation says of a path: that it is none, leads out or to nothing, or to no directory.
+    pub fn directory(&self, path: &FilePath) -> Result<PathBuf> {
+        let relative = self.root.relative(path)?;
+        let opened = self.root.open_directory(&relative)?;
+        let name = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        std::fs::read_link(name).map_err(|error| ToolError::from_io("name", path, &error))
+    }
+
+    /// Whether there is a record of a command, of this workspace if that is the scope. Nobody is asked.
+    pub fn knows(&self, id: &ProcessId) -> bool {
+        self.processes.knows(id)
+    }
+
+    /// What records tell, without what they may not tell.
+    fn believed<T: WithoutLanes>(&self, told: T) -> T {
+        if self.planted { told.without_lanes() } else { told }
     }
 
     /// Runs blocking file work off the asynchronous threads.
@@ -140,6 +180,32 @@ impl HostExecutor {
             search(root, &stop)
         })
         .await
+    }
+}
+
+impl HostExecutor {
+    /// Starts a command in a lane of auto mode. Does not return while it may yet be discarded.
+    ///
+    /// # Errors
+    /// As `start_process`.
+    pub async fn start_confined(
+        &self,
+        request: StartProcess,
+        confinement: &Confinement,
+    ) -> Result<Confined<StartedProcess>> {
+        self.processes.start_confined(&self.root, request, confinement).await
+    }
+
+    /// Runs a command in a lane of auto mode to its end.
+    ///
+    /// # Errors
+    /// As `execute`.
+    pub async fn execute_confined(
+        &self,
+        request: Execute,
+        confinement: &Confinement,
+    ) -> Result<Confined<Executed>> {
+        self.processes.execute_confined(&self.root, request, confinement).await
     }
 }
 
@@ -198,7 +264,11 @@ impl ToolExecutor for HostExecutor {
         self.processes.start(&self.root, request).await
     }
     async fn process_output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
-        self.processes.output(id, request).await
+        let stream = self.processes.output(id, request).await?;
+        if !self.planted {
+            return Ok(stream);
+        }
+        Ok(Box::pin(stream.map(|event| event.map(OutputEvent::without_lanes))))
     }
     async fn write_stdin(&self, id: &ProcessId, bytes: ByteString) -> Result<()> {
         self.processes.write_stdin(id, &bytes).await
@@ -207,19 +277,19 @@ impl ToolExecutor for HostExecutor {
         self.processes.close_stdin(id).await
     }
     async fn signal(&self, id: &ProcessId, request: SignalRequest) -> Result<Option<ExitStatus>> {
-        self.processes.signal(id, request).await
+        self.processes.signal(id, request).await.map(|told| self.believed(told))
     }
     async fn resize(&self, id: &ProcessId, size: TerminalSize) -> Result<()> {
         self.processes.resize(id, size).await
     }
     async fn wait(&self, id: &ProcessId) -> Result<ExitStatus> {
-        self.processes.wait(id).await
+        self.processes.wait(id).await.map(|told| self.believed(told))
     }
     async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
-        self.processes.info(id).await
+        self.processes.info(id).await.map(|told| self.believed(told))
     }
     async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
-        self.processes.list().await
+        self.processes.list().await.map(|told| self.believed(told))
     }
     async fn execute(&self, request: Execute) -> Result<Executed> {
         self.processes.execute(&self.root, request).await

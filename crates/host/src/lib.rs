@@ -18,8 +18,8 @@ mod transfer;
 mod watch;
 
 pub use executor::{HostExecutor, HostOptions};
-pub use process::{ProcessOptions, ProcessScope};
-pub use root::{Resolver, Root};
+pub use process::{Confined, Confinement, ProcessOptions, ProcessScope};
+pub use root::{Held, Resolver, Root};
 pub use session::new_session;
 pub use state::make_directory as make_state_directory;
 pub use supervisor::{Launcher, Reserve};

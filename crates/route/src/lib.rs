@@ -25,6 +25,7 @@
 //! assert_eq!(verdict.token, "out.txt");
 //! ```
 
+mod environments;
 mod judge;
 mod languages;
 mod path;
@@ -33,9 +34,21 @@ mod rules;
 mod shell;
 mod verdict;
 
+pub use environments::{Environment, environments};
 pub use judge::decide;
 pub use policy::{BadPolicy, Policy};
 pub use verdict::{Facts, Verdict};
+
+/// What a test of the cost of decisions needs to see: what was counted, and the most that there may
+/// be. Not for other use.
+#[doc(hidden)]
+pub fn work(
+    command: &stigmer_core::process::Command,
+    facts: &Facts,
+    policy: &Policy,
+) -> [(usize, usize); 6] {
+    judge::work(command, facts, policy)
+}
 
 /// What a test against bash itself needs to see of how words are read. Not for other use.
 #[doc(hidden)]

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use stigmer_core::Lane;
 
+/// Bytes of a toolchain's name; the longest of ours has six.
+const MOST_TOOLCHAIN: usize = 32;
+
 /// What a tool does with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -20,6 +23,8 @@ pub(crate) enum Kind {
     List,
     /// Writes the file or beneath the directory.
     Write,
+    /// Edits the file in its place, if it is there.
+    Edit,
     /// Works in the directory; what it writes is beneath.
     Within,
     /// Works in another repository, whose configuration may name programs.
@@ -38,6 +43,8 @@ pub(crate) enum Kind {
     Command,
     /// A command up to `;` or `+`, as `find -exec` has it.
     Exec,
+    /// The same in the directory of what is found, as `find -execdir` has it.
+    ExecThere,
     /// `NAME=value` before a command.
     Assign,
     /// A program in sed's language.
@@ -99,8 +106,8 @@ pub(crate) struct Accepted {
     pub(crate) arguments: Option<Arguments>,
     /// All that follows is positional.
     pub(crate) last: bool,
-    /// What the positional arguments name is written.
-    pub(crate) writes: bool,
+    /// What the positional arguments name is written, or edited.
+    pub(crate) changes: Option<Kind>,
 }
 
 /// What is known of a tool or of one of its subcommands.
@@ -144,6 +151,18 @@ pub(crate) struct Tool {
     pub(crate) appends: bool,
     /// Words that are neither options nor arguments: parentheses of an expression.
     pub(crate) operators: Vec<String>,
+    /// The subcommand that is meant where none is given.
+    pub(crate) default: Option<String>,
+    /// The shell does it by itself, without a program.
+    pub(crate) builtin: bool,
+    /// Words each of which alone only makes it tell something of itself.
+    pub(crate) tells: Vec<String>,
+    /// First words with which it changes nothing.
+    pub(crate) looks: Vec<String>,
+    /// The toolchain that it is part of.
+    pub(crate) toolchain: Option<String>,
+    /// The toolchain whose state it changes.
+    pub(crate) installs: Option<String>,
 }
 
 /// What a word that begins with `-` turned out to be.
@@ -155,6 +174,11 @@ pub(crate) enum Found<'a> {
 }
 
 impl Tool {
+    /// Whether it starts another command that it is given, or is one of several.
+    pub(crate) fn leads_on(&self) -> bool {
+        self.subcommands || self.arguments.0.iter().any(|(kind, _)| *kind == Kind::Command)
+    }
+
     /// The option of one letter.
     pub(crate) fn short(&self, letter: char) -> Found<'_> {
         self.short.get(&letter).map_or(Found::Unknown, |index| Found::One(&self.accepted[*index]))
@@ -202,6 +226,12 @@ pub(crate) struct Written {
     repository: bool,
     appends: bool,
     operators: Vec<String>,
+    default: Option<String>,
+    builtin: bool,
+    tells: String,
+    looks: String,
+    toolchain: Option<String>,
+    installs: Option<String>,
     /// Other tools or sets of options (`%name`) whose options are added.
     with: Vec<String>,
 }
@@ -234,7 +264,16 @@ pub(crate) fn compile(
         repository: written.repository,
         appends: written.appends,
         operators: written.operators.clone(),
+        default: written.default.clone(),
+        builtin: written.builtin,
+        tells: written.tells.split_whitespace().map(str::to_owned).collect(),
+        looks: written.looks.split_whitespace().map(str::to_owned).collect(),
+        toolchain: toolchain(written.toolchain.as_deref())?,
+        installs: toolchain(written.installs.as_deref())?,
     };
+    if tool.default.is_some() && !tool.subcommands {
+        return Err("default names a subcommand, and there are none".to_owned());
+    }
     tool.add(written)?;
     for other in &written.with {
         let other = find(other).ok_or_else(|| format!("{other} is not known"))?;
@@ -252,7 +291,7 @@ impl Tool {
             drops: false,
             arguments: None,
             last: false,
-            writes: false,
+            changes: None,
         };
         if !written.flags.is_empty() || !written.long.is_empty() {
             let index = self.accepted.len();
@@ -316,13 +355,24 @@ fn attribute(text: &str, into: &mut Accepted) -> Result<(), String> {
         "workspace" | "sandbox" => into.lane = lane_named(text)?,
         "drop" => into.drops = true,
         "last" => into.last = true,
-        "writes" => into.writes = true,
+        "writes" => into.changes = Some(Kind::Write),
+        "edits" => into.changes = Some(Kind::Edit),
         _ => match text.strip_prefix("args:") {
             Some(list) => into.arguments = Some(arguments(list, ',')?),
             None => return Err(format!("{text} says nothing of an option")),
         },
     }
     Ok(())
+}
+
+/// The name of a toolchain is a word that may stand in a list and in a file's name.
+fn toolchain(name: Option<&str>) -> Result<Option<String>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > MOST_TOOLCHAIN || !name.bytes().all(plain) {
+        return Err(format!("{name} is no toolchain's name: small letters, digits, -"));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 fn lane_named(name: &str) -> Result<Lane, String> {
@@ -357,6 +407,7 @@ fn kind(name: &str) -> Result<Kind, String> {
         "read" => Kind::Read,
         "list" => Kind::List,
         "write" => Kind::Write,
+        "edit" => Kind::Edit,
         "within" => Kind::Within,
         "repository" => Kind::Repository,
         "change" => Kind::Change,
@@ -366,6 +417,7 @@ fn kind(name: &str) -> Result<Kind, String> {
         "script" => Kind::Script,
         "command" => Kind::Command,
         "exec" => Kind::Exec,
+        "exec-there" => Kind::ExecThere,
         "assign" => Kind::Assign,
         "sed" => Kind::Sed,
         "awk" => Kind::Awk,
@@ -416,6 +468,9 @@ mod tests {
             ("args = 'read* write*'", "repeat"),
             ("with = ['%none']", "%none"),
             ("flag = 'a'", "flag"),
+            ("toolchain = 'My Python'", "My Python"),
+            ("installs = ''", "toolchain"),
+            ("default = 'install'", "default"),
         ] {
             let error = compiled(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

@@ -41,6 +41,20 @@ pub struct Verdict {
     pub token: String,
     /// Why, in plain words.
     pub reason: String,
+    /// Programs that the command executes itself, as it names them, each once and in the order in
+    /// which they are found: wrappers (`env`, `xargs`) and what they run both, what the shell does
+    /// by itself (`cd`, `echo`) not. Never all that runs: a program may start others, and a name that
+    /// is only known later is not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
+    /// Toolchains that the command uses (`python`, `node`), as the rules name them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub toolchains: Vec<String>,
+    /// Toolchains whose state the command changes: `pip install` that of `python`. For a command in
+    /// the sandbox this list and the two above are filled from all of its parts; of a text that cannot be
+    /// parsed nothing is known, and they may be empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub installs: Vec<String>,
 }
 
 /// How strict a lane is: of several parts of a command the strictest decides.

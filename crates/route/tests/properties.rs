@@ -1,8 +1,6 @@
 //! What holds for every command.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 use serde::Deserialize;
 use stigmer_core::Lane;
@@ -161,6 +159,17 @@ proptest! {
 }
 
 #[test]
+fn a_shell_in_between_loosens_nothing() {
+    for labelled in labelled() {
+        if labelled.command.contains('\'') {
+            continue;
+        }
+        let inner = format!("sh -c '{}'", labelled.command);
+        assert!(strictness(lane(&inner)) >= strictness(lane(&labelled.command)), "{inner}");
+    }
+}
+
+#[test]
 fn a_user_extends_and_replaces() {
     let policy =
         Policy::embedded().with_user("[frobnicate]\nflags = 'x'\n[ls]\nlane = 'sandbox'").unwrap();
@@ -170,8 +179,6 @@ fn a_user_extends_and_replaces() {
     assert_eq!(lane("frobnicate -x"), Lane::Sandbox, "ours stay as they are");
 }
 
-/// Counted by the processor's work on a build without optimisation, on a busy machine; the budget
-/// of ten milliseconds is the release build's.
 /// The grammar's scanner read beyond a table for such letters, and crashed.
 #[test]
 fn letters_of_all_scripts_are_parts_of_words() {
@@ -184,71 +191,5 @@ fn letters_of_all_scripts_are_parts_of_words() {
     assert_eq!(lane("cat größe > ä"), Lane::HostWorkspace);
     for line in ["ü=1 ls", "größe.txt", "echo $(größe)"] {
         assert_eq!(lane(line), Lane::Sandbox, "{line}");
-    }
-}
-
-#[test]
-fn hostile_text_is_decided_soon() {
-    let long = |unit: &str| unit.repeat(100_000 / unit.len());
-    let nested = |open: &str, close: &str, depth: usize| {
-        format!("{}ls{}", open.repeat(depth), close.repeat(depth))
-    };
-    for line in [
-        long("a"),
-        long("("),
-        long("$("),
-        long("`"),
-        long("\""),
-        long("'"),
-        long("${"),
-        long("$(("),
-        long("{a,b}"),
-        long("ls;"),
-        long("ls|"),
-        long("ls\n"),
-        long("<<A "),
-        long("cat <<A\nA\n"),
-        long("[[ "),
-        long("if "),
-        long("for i in 1;do "),
-        long("case x in "),
-        long("\\"),
-        long("*"),
-        long("a=b "),
-        long(">x "),
-        long("é"),
-        long("(("),
-        " {".repeat(4_000),
-        nested("$(", ")", 3_000),
-        nested("(", ")", 3_000),
-        nested("\"$(", ")\"", 1_000),
-        nested("if true; then ", "; fi", 300),
-        nested("for i in 1 2; do ", "; done", 12),
-        nested("! ", "", 3_000),
-        nested("sh -c 'ls' ; ", "", 600),
-        nested("ls $(ls) ;", "", 700),
-        nested("[[ a == b ]] && ", "", 400),
-        nested("x=$x$x; ", "", 900),
-        format!("cat <<'A'\n{}\nA\nls", "x\n".repeat(40_000)),
-        format!("echo {}", "{a,b}".repeat(12)),
-        "{{{{".repeat(1_000),
-        "echo ${x:-".repeat(600),
-        format!("x=1; {}", "y=$x;x=$y;".repeat(700)),
-        "find . -exec ".repeat(500),
-        "xargs ".repeat(1_000),
-        "sh -c \"sh -c 'sh -c ls'\";".repeat(300),
-        format!("sed '{}'", "s/a/b/;".repeat(10_000)),
-    ] {
-        let best = (0..3)
-            .map(|_| {
-                let begin = Instant::now();
-                lane(&line);
-                begin.elapsed()
-            })
-            .min()
-            .unwrap();
-        let most =
-            if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::from_millis(10) };
-        assert!(best <= most, "{best:?}: {:.40}", line);
     }
 }

@@ -19,6 +19,7 @@ from stigmer._sync.client import Client
 from stigmer._sync.process import Process
 from stigmer._sync.workspace import Workspace
 from stigmer.backends import (
+    AutoBackend,
     DockerBackend,
     ExecutionResult,
     FilesystemBackend,
@@ -36,6 +37,7 @@ __all__ = [
     "AsyncProcess",
     "AsyncSkills",
     "AsyncWorkspace",
+    "AutoBackend",
     "Client",
     "Config",
     "DockerBackend",

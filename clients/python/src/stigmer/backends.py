@@ -15,6 +15,7 @@ from stigmer.errors import BadConfigurationError, NotAvailableError, StigmerErro
 from stigmer.types.workspaces import ExecutionMode
 
 __all__ = [
+    "AutoBackend",
     "DockerBackend",
     "ExecutionResult",
     "FilesystemBackend",
@@ -191,6 +192,38 @@ class DockerBackend(FilesystemBackend):
         self.workspace.remove()
 
 
+class AutoBackend(FilesystemBackend):
+    """Runs each command in a lane of its own: confined on this machine, or in a container.
+
+    What reads, builds or tests runs here with the tools that are here, and may change the directory
+    at most; what installs, needs the network or is not known runs in the directory's container. A
+    result of the backend does not tell which; one of ``workspace.execute`` has it as ``routing``.
+
+    Args:
+        root_dir: The directory; it is made if it is missing.
+        image: The container's image; else STIGMER_SANDBOX_IMAGE, else the server's setting.
+        settings: More of what the container is made like (``sandbox_memory`` …).
+        client: A client to use; else one of its own.
+    """
+
+    _mode = "auto"
+
+    def __init__(
+        self,
+        root_dir: StrPath = ".",
+        *,
+        image: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        said = {**(settings or {}), **({"sandbox_image": image} if image else {})}
+        super().__init__(root_dir, client=client, settings=said)
+
+    def remove(self) -> None:
+        """Remove the container, with what its commands wrote. The directory stays."""
+        self.workspace.remove()
+
+
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "filesystem": ("root_dir",),
     "docker": ("root_dir", "image", "settings"),
@@ -205,7 +238,7 @@ def create_sandbox_backend(config: Mapping[str, Any]) -> FilesystemBackend:
 
     Args:
         config: ``type`` is ``filesystem``, ``docker``, ``auto`` or ``daytona``. ``root_dir`` is the
-            directory; ``image`` and ``settings`` are those of `DockerBackend`.
+            directory; ``image`` and ``settings`` are those of `DockerBackend` and `AutoBackend`.
 
     Raises:
         BadConfigurationError: The type, or a key, is unknown; the message lists the valid ones.
@@ -235,13 +268,10 @@ def create_sandbox_backend(config: Mapping[str, Any]) -> FilesystemBackend:
     root = "." if root is None else root
     if kind == "filesystem":
         return FilesystemBackend(root)
-    if kind == "docker":
-        return DockerBackend(
-            root,
-            image=given.get("image"),
-            settings=given.get("settings"),
-        )
+    if kind in ("docker", "auto"):
+        backend = DockerBackend if kind == "docker" else AutoBackend
+        return backend(root, image=given.get("image"), settings=given.get("settings"))
     raise NotAvailableError(
         f"type: {kind} is not available in this version",
-        hint="filesystem runs commands on this machine, docker in a container",
+        hint="filesystem runs commands on this machine, docker in a container, auto chooses",
     )

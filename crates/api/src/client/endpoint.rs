@@ -168,6 +168,16 @@ impl Endpoint {
         }
     }
 
+    /// Whether the server may say how auto mode treated a command: a daemon does, and it is reached at
+    /// its socket or over TCP. In all other ways one reaches what is in a place, which could claim a
+    /// lane of the host.
+    pub(super) fn may_tell_of_lanes(&self) -> bool {
+        match self {
+            Self::Unix(_) | Self::Tcp { .. } => true,
+            Self::Vsock { .. } | Self::Stream(_) | Self::Dialled(_) => false,
+        }
+    }
+
     /// How long to wait between tries: a server on this machine is back soon.
     pub(super) fn backoff(&self) -> Backoff {
         match self {

@@ -80,6 +80,7 @@ methods! {
     PLACES = "Workspaces/Places", PlacesRequest => PlaceList;
     STOP = "Workspaces/Stop", PlaceRequest => PlaceStatus;
     REMOVE = "Workspaces/Remove", PlaceRequest => PlaceStatus;
+    RESET_AFFINITY = "Workspaces/ResetAffinity", PlaceRequest => PlaceStatus;
 }
 
 #[cfg(test)]

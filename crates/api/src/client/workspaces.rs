@@ -8,7 +8,8 @@ use stigmer_core::{ErrorCode, Result, ToolError};
 use super::Client;
 use super::call::Messages;
 use super::methods::{
-    FORGET, GET_WORKSPACE, LIST_WORKSPACES, OPEN, PLACES, PREPARE, REMOVE, STATUS, STOP,
+    FORGET, GET_WORKSPACE, LIST_WORKSPACES, OPEN, PLACES, PREPARE, REMOVE, RESET_AFFINITY, STATUS,
+    STOP,
 };
 use crate::provider::{Preparing, PreparingStream};
 use crate::{convert, wire};
@@ -103,6 +104,15 @@ impl Client {
     /// As [`Client::place_status`].
     pub async fn remove_place(&self, workspace: &str) -> Result<PlaceStatus> {
         convert::reply(self.call(REMOVE)?.send(&place(workspace)).await?)
+    }
+
+    /// Forgets which toolchains' state lives in the place of a workspace, for auto mode. What is
+    /// installed there stays.
+    ///
+    /// # Errors
+    /// As [`Client::place_status`].
+    pub async fn reset_affinity(&self, workspace: &str) -> Result<PlaceStatus> {
+        convert::reply(self.call(RESET_AFFINITY)?.send(&place(workspace)).await?)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod errors;
 mod files;
 mod output;
 mod processes;
+mod routing;
 mod search;
 mod server;
 mod skills;

@@ -7,7 +7,7 @@ use stigmer_core::process::{
 use stigmer_core::{Lane, Place, ProcessId};
 
 use super::bytes::{bytes, field, list};
-use super::{Fault, each, known, known_or_none, optional, pairs, process_id, required};
+use super::{Fault, each, known, optional, pairs, process_id, required};
 use crate::wire;
 use crate::wire::signal_request::Action;
 
@@ -18,8 +18,9 @@ pairs! {
     ProcessState = wire::ProcessState { Running Exited Lost }
 }
 
-fn lane_number(lane: Option<Lane>) -> i32 {
-    lane.map(wire::Lane::from).unwrap_or_default().into()
+/// What the wire has as a message, and the words have on the heap.
+fn boxed<A, B: From<A>>(value: Option<Box<A>>) -> Option<B> {
+    value.map(|value| (*value).into())
 }
 
 impl From<StartedProcess> for wire::StartedProcess {
@@ -27,8 +28,8 @@ impl From<StartedProcess> for wire::StartedProcess {
         Self {
             id: reply.id.into(),
             place: wire::Place::from(reply.place).into(),
-            lane: lane_number(reply.lane),
             executable: reply.executable.map(Into::into),
+            routing: boxed(reply.routing),
         }
     }
 }
@@ -38,8 +39,8 @@ impl TryFrom<wire::StartedProcess> for StartedProcess {
         Ok(Self {
             id: process_id("id", &reply.id)?,
             place: known::<wire::Place, _>("place", reply.place)?,
-            lane: known_or_none::<wire::Lane, _>("lane", reply.lane)?,
             executable: reply.executable.map(Into::into),
+            routing: optional("routing", reply.routing)?.map(Box::new),
         })
     }
 }
@@ -66,8 +67,8 @@ impl From<Executed> for wire::Executed {
             stderr: Some(reply.stderr.into()),
             truncated: reply.truncated,
             place: wire::Place::from(reply.place).into(),
-            lane: lane_number(reply.lane),
             executable: reply.executable.map(Into::into),
+            routing: boxed(reply.routing),
         }
     }
 }
@@ -81,8 +82,8 @@ impl TryFrom<wire::Executed> for Executed {
             stderr: required("stderr", reply.stderr)?,
             truncated: reply.truncated,
             place: known::<wire::Place, _>("place", reply.place)?,
-            lane: known_or_none::<wire::Lane, _>("lane", reply.lane)?,
             executable: reply.executable.map(Into::into),
+            routing: optional("routing", reply.routing)?.map(Box::new),
         })
     }
 }
@@ -112,6 +113,7 @@ impl From<ExitStatus> for wire::ExitStatus {
             memory_limit: exit.memory_limit,
             cause: exit.cause,
             survivors: list(exit.survivors),
+            denied: boxed(exit.denied),
         }
     }
 }
@@ -128,6 +130,7 @@ impl TryFrom<wire::ExitStatus> for ExitStatus {
             memory_limit: exit.memory_limit,
             cause: exit.cause,
             survivors: list(exit.survivors),
+            denied: exit.denied.map(|denied| Box::new(denied.into())),
         })
     }
 }
@@ -147,6 +150,7 @@ impl From<ProcessInfo> for wire::ProcessInfo {
             terminal: info.terminal,
             detached: info.detached,
             output_bytes: info.output_bytes,
+            routing: boxed(info.routing),
         }
     }
 }
@@ -166,6 +170,7 @@ impl TryFrom<wire::ProcessInfo> for ProcessInfo {
             terminal: info.terminal,
             detached: info.detached,
             output_bytes: info.output_bytes,
+            routing: optional("routing", info.routing)?.map(Box::new),
         })
     }
 }

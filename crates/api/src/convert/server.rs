@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use stigmer_core::event::{Event, EventKind};
-use stigmer_core::{ByteString, FilePath, Place};
+use stigmer_core::{ByteString, FilePath, Lane, Place};
 
 use super::bytes::{bytes, field};
 use super::workspaces::workspace_id;
@@ -57,6 +57,11 @@ impl From<Event> for wire::Event {
             EventKind::ProcessEnded { id, exit, traceparent: _ } => {
                 Kind::ProcessEnded(wire::ProcessEnded { id: id.into(), exit: Some(exit.into()) })
             }
+            EventKind::CommandRouted { id, lane, rule, reason, fell_over } => {
+                let lane = wire::Lane::from(lane).into();
+                let id = id.into();
+                Kind::CommandRouted(wire::CommandRouted { id, lane, rule, reason, fell_over })
+            }
             EventKind::WorkspaceOpened { id } => {
                 Kind::WorkspaceOpened(wire::WorkspaceOpened { id: id.into() })
             }
@@ -91,6 +96,13 @@ impl TryFrom<wire::Event> for Event {
                 id: process_id("process_ended.id", &ended.id)?,
                 exit: required("process_ended.exit", ended.exit)?,
                 traceparent: None,
+            },
+            Kind::CommandRouted(routed) => EventKind::CommandRouted {
+                id: process_id("command_routed.id", &routed.id)?,
+                lane: known::<wire::Lane, Lane>("command_routed.lane", routed.lane)?,
+                rule: routed.rule,
+                reason: routed.reason,
+                fell_over: routed.fell_over,
             },
             Kind::WorkspaceOpened(opened) => {
                 EventKind::WorkspaceOpened { id: workspace_id("workspace_opened.id", &opened.id)? }

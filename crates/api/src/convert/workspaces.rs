@@ -121,6 +121,7 @@ impl From<PlaceStatus> for wire::PlaceStatus {
             image: status.image,
             created_ms: status.created_ms,
             notes: status.notes,
+            affinity: status.affinity,
         }
     }
 }
@@ -136,6 +137,7 @@ impl TryFrom<wire::PlaceStatus> for PlaceStatus {
             image: status.image,
             created_ms: status.created_ms,
             notes: status.notes,
+            affinity: status.affinity,
         })
     }
 }

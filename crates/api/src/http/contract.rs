@@ -139,7 +139,7 @@ pub(crate) fn contract() -> &'static Contract {
             clippy::expect_used,
             reason = "the build made the descriptors, and a test reads them"
         )]
-        Contract::compile(crate::DESCRIPTORS).expect("the contract fits the JSON mapping")
+        Contract::compile(crate::DOCUMENTED).expect("the contract fits the JSON mapping")
     });
     &CONTRACT
 }
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_contract_fits_the_mapping_and_every_word_of_it_is_explained() {
-        let contract = Contract::compile(crate::DESCRIPTORS).unwrap();
+        let contract = Contract::compile(crate::DOCUMENTED).unwrap();
         assert!(contract.operations.len() > 20 && contract.services.len() == 7);
         for message in &contract.messages {
             assert!(!message.comment.is_empty(), "{}", message.name);

@@ -87,6 +87,7 @@ mod tests {
             ("/stigmer.v1.Workspaces/Places", Repeat::Reads),
             ("/stigmer.v1.Workspaces/Prepare", Repeat::IfUnseen),
             ("/stigmer.v1.Workspaces/Remove", Repeat::Idempotent),
+            ("/stigmer.v1.Workspaces/ResetAffinity", Repeat::Idempotent),
             ("/stigmer.v1.Workspaces/Status", Repeat::Reads),
             ("/stigmer.v1.Workspaces/Stop", Repeat::Idempotent),
         ];

@@ -52,6 +52,7 @@ const WAITING: &[&str] = &[
     "stigmer.v1.Processes/WriteStdin",
     "stigmer.v1.Workspaces/Places",
     "stigmer.v1.Workspaces/Remove",
+    "stigmer.v1.Workspaces/ResetAffinity",
     "stigmer.v1.Workspaces/Status",
     "stigmer.v1.Workspaces/Stop",
 ];

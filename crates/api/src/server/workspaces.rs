@@ -84,4 +84,12 @@ impl Workspaces for Api {
         let (asked, message) = Asked::take(request);
         asked.answer(self.provider.remove_place(&message.workspace).await.map(Into::into))
     }
+
+    async fn reset_affinity(
+        &self,
+        request: Request<wire::PlaceRequest>,
+    ) -> Answer<wire::PlaceStatus> {
+        let (asked, message) = Asked::take(request);
+        asked.answer(self.provider.reset_affinity(&message.workspace).await.map(Into::into))
+    }
 }

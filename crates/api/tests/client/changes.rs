@@ -9,6 +9,7 @@ use futures_util::stream::iter;
 use libtest_mimic::Trial;
 use stigmer_api::client::RemoteExecutor;
 use stigmer_core::file::{MakeDirectory, ReadFile, WriteFile};
+use stigmer_core::manager::PlaceState;
 use stigmer_core::process::{SignalRequest, StartProcess, Stdin};
 use stigmer_core::transfer::{Download, TransferFormat, Upload, Watch};
 use stigmer_core::workspace::OpenWorkspace;
@@ -23,6 +24,7 @@ pub(crate) fn trials(launcher: &Arc<Launcher>) -> Vec<Trial> {
         trial(launcher, "a_change_whose_answer_was_cut_has_an_unknown_fate", changes),
         trial(launcher, "a_change_that_was_never_sent_is_unavailable", never_sent),
         trial(launcher, "reading_is_repeated_wherever_it_is_cut", reads),
+        trial(launcher, "forgetting_an_affinity_is_repeated", resets),
         trial(launcher, "input_is_never_sent_twice", steers),
         trial(launcher, "a_download_that_is_cut_ends_with_an_error", downloads),
         trial(launcher, "an_upload_arrives_whole_or_not_at_all", uploads),
@@ -89,6 +91,13 @@ async fn reads(place: Place) {
     let missing = place.remote.stat_file("missing".into()).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::NotFound);
     assert!(missing.hint.is_some() && missing.details.contains_key("path"), "{missing:?}");
+}
+
+async fn resets(place: Place) {
+    place.proxy.cut(Way::ToClient, 0);
+    let status = place.client.reset_affinity("/w").await.unwrap();
+    assert_eq!((status.root, status.state), ("/w".into(), PlaceState::Ready));
+    assert_eq!(place.proxy.cuts(), 1);
 }
 
 async fn steers(place: Place) {

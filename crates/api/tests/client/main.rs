@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod changes;
+mod lanes;
 mod once;
 mod proxy;
 mod resumed;
@@ -32,6 +33,7 @@ fn main() {
     trials.extend(once::trials(&launcher));
     trials.extend(changes::trials(&launcher));
     trials.extend(transport::trials());
+    trials.extend(lanes::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 

@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use stigmer_api::convert::errors;
 use stigmer_api::{EventStream, Provider, RequestContext, ServerInfo, ServerKind};
+use stigmer_core::manager::{PlaceState, PlaceStatus};
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
 use stigmer_core::{
     ErrorCode, ExecutionMode, FilePath, Result, ToolError, ToolExecutor, WorkspaceId,
@@ -182,6 +183,20 @@ impl Provider for OneWorkspace {
 
     async fn forget(&self, _: &str, _: &RequestContext) -> Result<bool> {
         nothing()
+    }
+
+    async fn reset_affinity(&self, workspace: &str) -> Result<PlaceStatus> {
+        Ok(PlaceStatus {
+            workspace: WorkspaceId::from_number(1),
+            root: workspace.into(),
+            state: PlaceState::Ready,
+            reason: None,
+            name: None,
+            image: None,
+            created_ms: None,
+            notes: Vec::new(),
+            affinity: Vec::new(),
+        })
     }
 
     async fn events(&self, _: Option<u64>, _: bool) -> Result<EventStream> {

@@ -58,6 +58,7 @@ impl Attach {
         match session.follow(executor, &self.id, options, sink).await? {
             End::Exit { exit, .. } => {
                 output.lost(&self.id, &exit);
+                output.refused(&self.id, &exit);
                 output.survivors(&exit);
                 Ok(u8::try_from(exit.code).unwrap_or(u8::MAX))
             }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use stigmer_core::process::Command;
 use stigmer_core::{ByteString, ExecutionMode, FilePath, Result, ToolError};
-use stigmer_engine::{Configuration, Router, Verdict, Workspace};
+use stigmer_engine::{Configuration, Explanation, Router, Verdict, Workspace};
 
 use crate::arguments::{Globals, bytes};
 use crate::context;
@@ -20,7 +20,9 @@ const LONGEST_LINE: u64 = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Nothing is run. One argument is a command line for the shell; several are a program and its arguments.
-A lane is `host, read-only`, `host, workspace` or `sandbox`; what no rule knows is for the sandbox.
+A lane is `host, read-only`, `host, workspace` or `sandbox`; what no rule knows is for the sandbox. `off`
+says why a lane cannot be had on this machine, `tools` where programs may be executed beside the system's
+and the workspace's, `drops` which of your variables the command would not have.
 
 Rules of your own are in rules.toml in stigmer's home; a project's, in .stigmer/rules.toml, can only
 send more to the sandbox.
@@ -47,13 +49,25 @@ pub(crate) struct Explain {
     command: Vec<OsString>,
 }
 
-/// A verdict, and in a batch what it is of.
+/// A verdict with what the command would find in its lane, and in a batch what it is of.
 #[derive(Serialize)]
 struct Explained<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a ByteString>,
     #[serde(flatten)]
     verdict: Verdict,
+    tool_roots: Vec<ByteString>,
+    dropped_variables: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane_off: Option<String>,
+}
+
+impl<'a> Explained<'a> {
+    fn new(command: Option<&'a ByteString>, explanation: Explanation) -> Self {
+        let Explanation { verdict, tool_roots, dropped_variables, lane_off } = explanation;
+        let tool_roots = tool_roots.into_iter().map(ByteString::from).collect();
+        Self { command, verdict, tool_roots, dropped_variables, lane_off }
+    }
 }
 
 impl Explain {
@@ -70,11 +84,12 @@ impl Explain {
             return Err(error.with_hint("leave it out").into());
         }
         let router = self.router(globals)?;
+        let environment = context::surroundings().environment;
         if self.lines {
             each_line(std::io::stdin().lock(), |line| {
                 let command = Command::Shell(line.clone());
-                let explained = Explained { command: Some(line), verdict: router.decide(&command) };
-                say(&explained, output)
+                let explanation = router.explain(&command, &environment);
+                say(&Explained::new(Some(line), explanation), output)
             })?;
             return Ok(0);
         }
@@ -83,7 +98,7 @@ impl Explain {
             Ok([line]) => Command::Shell(line),
             Err(words) => Command::Argv(words),
         };
-        say(&Explained { command: None, verdict: router.decide(&command) }, output)?;
+        say(&Explained::new(None, router.explain(&command, &environment)), output)?;
         Ok(0)
     }
 
@@ -113,7 +128,7 @@ fn say(explained: &Explained<'_>, output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(explained);
     }
-    let Verdict { lane, rule, token, reason } = &explained.verdict;
+    let Verdict { lane, rule, token, reason, .. } = &explained.verdict;
     match explained.command {
         // A line a command, for people and for `cut`.
         Some(_) => output.line(format_args!("{lane}\t{rule}\t{token}\t{reason}")),
@@ -121,7 +136,17 @@ fn say(explained: &Explained<'_>, output: &mut Output) -> Result<(), Failure> {
             output.line(format_args!("lane    {lane}"))?;
             output.line(format_args!("rule    {rule}"))?;
             output.line(format_args!("token   {token}"))?;
-            output.line(format_args!("reason  {reason}"))
+            output.line(format_args!("reason  {reason}"))?;
+            if let Some(why) = &explained.lane_off {
+                output.line(format_args!("off     {why}; it goes to the sandbox"))?;
+            }
+            for root in &explained.tool_roots {
+                output.line(format_args!("tools   {root}"))?;
+            }
+            for name in &explained.dropped_variables {
+                output.line(format_args!("drops   {name}"))?;
+            }
+            Ok(())
         }
     }
 }

@@ -144,7 +144,7 @@ impl Workspaces for There {
         let info = connection::in_time(self.client.workspace(workspace)).await?;
         let mode = info.mode;
         let settings = match mode {
-            ExecutionMode::Sandbox => self.configuration.said_of_places(),
+            ExecutionMode::Sandbox | ExecutionMode::Auto => self.configuration.said_of_places(),
             _ => Vec::new(),
         };
         let request = OpenWorkspace { path: info.root, mode: Some(mode), settings };
@@ -153,7 +153,12 @@ impl Workspaces for There {
             let preparing = self.client.prepare(request.clone(), Preparation::Open).await?;
             places::follow(preparing, &|_| ()).await?;
         }
-        let request = OpenWorkspace { settings: Vec::new(), ..request };
+        // What auto mode's sandbox is made like counts when a command needs it.
+        let settings = match mode {
+            ExecutionMode::Auto => request.settings,
+            _ => Vec::new(),
+        };
+        let request = OpenWorkspace { settings, ..request };
         let opened = RemoteExecutor::open(self.client.clone(), request);
         Ok(Arc::new(connection::in_time(opened).await?))
     }

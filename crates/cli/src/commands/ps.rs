@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use stigmer_core::Lane;
 use stigmer_core::process::{EndReason, ProcessInfo, ProcessState};
 
 use crate::context::Context;
@@ -12,7 +13,7 @@ use crate::output::{Failure, Output, size};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Lists what runs, in every workspace. `exited+2` has ended and left two processes behind; kill ends
-those, too.
+those, too. What auto mode runs has its lane, too.
 
 Examples:
   stigmer ps
@@ -42,17 +43,24 @@ impl Ps {
             }
             return Ok(0);
         }
+        let has_lanes = list.iter().any(|info| info.routing.is_some());
+        let column = |lane: &str| if has_lanes { format!("{lane:<9}  ") } else { String::new() };
         output.line(format_args!(
-            "{:<10}  {:<13}  {:>8}  {:>9}  COMMAND",
-            "ID", "STATE", "STARTED", "OUTPUT"
+            "{:<10}  {:<13}  {:>8}  {:>9}  {}COMMAND",
+            "ID",
+            "STATE",
+            "STARTED",
+            "OUTPUT",
+            column("LANE")
         ))?;
         for info in &list {
             output.line(format_args!(
-                "{:<10}  {:<13}  {:>8}  {:>9}  {}",
+                "{:<10}  {:<13}  {:>8}  {:>9}  {}{}",
                 info.id,
                 state(info),
                 age(info.started_ms),
                 size(info.output_bytes),
+                column(lane(info)),
                 one_line(&info.command.display())
             ))?;
         }
@@ -73,6 +81,16 @@ fn state(info: &ProcessInfo) -> String {
     match info.background {
         0 => state,
         count => format!("{state}+{count}"),
+    }
+}
+
+/// The lane of a command of auto mode, in a word.
+fn lane(info: &ProcessInfo) -> &'static str {
+    match info.routing.as_ref().map(|routing| routing.lane) {
+        Some(Lane::HostReadOnly) => "read-only",
+        Some(Lane::HostWorkspace) => "workspace",
+        Some(Lane::Sandbox) => "sandbox",
+        None => "-",
     }
 }
 

@@ -38,6 +38,7 @@ Examples:
   stigmer run --timeout 10m --env CI=true 'npm ci && npm test'
   stigmer run --detach 'python3 -m http.server 8000'
   stigmer run --json 'git status --short'
+  stigmer run --mode auto 'make test'
   git diff | stigmer run 'wc -l'")]
 pub(crate) struct Run {
     /// Where to run it [default: the workspace]
@@ -84,6 +85,7 @@ impl Run {
                 output.json(&started)?;
             } else {
                 output.line(&started.id)?;
+                output.routed(started.routing.as_deref());
             }
             return Ok(0);
         }
@@ -227,5 +229,7 @@ fn remark(
         EndReason::Lost => output.lost(id, exit),
         EndReason::Exited | EndReason::Signalled => {}
     }
+    output.routed(started.routing.as_deref());
+    output.refused(id, exit);
     output.survivors(exit);
 }

@@ -41,6 +41,7 @@ impl Wait {
             output.json(&exit)?;
         }
         output.lost(&self.id, &exit);
+        output.refused(&self.id, &exit);
         output.survivors(&exit);
         Ok(u8::try_from(exit.code).unwrap_or(u8::MAX))
     }

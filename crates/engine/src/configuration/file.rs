@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use stigmer_core::{ByteString, ErrorCode, Result, ToolError};
 use toml_edit::Document;
 
-use super::parse::containers;
 use super::variables::Key;
 
 /// The file's name in stigmer's home.
@@ -183,7 +182,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Entry>> {
             Some(toml_edit::Value::Integer(value)) => value.value().to_string(),
             Some(toml_edit::Value::Float(value)) => value.value().to_string(),
             Some(toml_edit::Value::Boolean(value)) => value.value().to_string(),
-            Some(toml_edit::Value::Array(items)) if key.setting().kind.is_list() => {
+            Some(toml_edit::Value::Array(items)) if key.setting().kind.joined(&[]).is_some() => {
                 let item = |item: &toml_edit::Value| match item {
                     toml_edit::Value::String(text) => Some(text.value().clone()),
                     // A port is a number.
@@ -195,7 +194,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Entry>> {
                     return Err(bad(format!("{}: {name} {what}", at(path, line)))
                         .with_hint(format!("valid values are {}", key.setting().kind.valid())));
                 };
-                containers::join(&items)
+                key.setting().kind.joined(&items).unwrap_or_default()
             }
             _ => {
                 return Err(bad(format!(
@@ -372,10 +371,10 @@ mod tests {
     fn a_list_may_be_an_array() {
         let (_directory, path) = scratch(
             "sandbox_ports = [8080, \"9090:90\"]\nsandbox_volumes = [\"/a,b:/c\"]\n\
-             sandbox_credentials = \"aws,kube\"\n",
+             sandbox_credentials = \"aws,kube\"\ntool_roots = [\"/a\", \"/b,c\"]\n",
         );
         let texts: Vec<String> = read(&path).unwrap().into_iter().map(|e| e.text).collect();
-        assert_eq!(texts, ["8080,9090:90", "/a\\,b:/c", "aws,kube"]);
+        assert_eq!(texts, ["8080,9090:90", "/a\\,b:/c", "aws,kube", "/a:/b,c"]);
         std::fs::write(&path, "sandbox_ports = [[1]]\n").unwrap();
         assert!(read(&path).unwrap_err().message.contains("item"));
     }

@@ -245,6 +245,14 @@ impl Configuration {
         }
     }
 
+    /// Further directories of tools for auto mode's lanes on the host.
+    pub fn tool_roots(&self) -> &[PathBuf] {
+        match self.value(Key::ToolRoots) {
+            Some(Value::Paths(paths)) => paths,
+            _ => &[],
+        }
+    }
+
     /// How long a command may run; `None` is without end.
     pub fn timeout(&self) -> Option<Duration> {
         match self.value(Key::Timeout) {

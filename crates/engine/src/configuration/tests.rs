@@ -98,6 +98,23 @@ fn the_first_of_two_variables_counts() {
 }
 
 #[test]
+fn tool_roots_come_from_the_file_and_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(load(home.path(), &[]).unwrap().tool_roots().is_empty());
+    write_file(home.path(), "tool_roots = [\"/opt/a\", \"/opt/b\"]\n");
+    let roots = load(home.path(), &[]).unwrap();
+    assert_eq!(roots.tool_roots(), [Path::new("/opt/a"), Path::new("/opt/b")]);
+    let roots = load(home.path(), &[("STIGMER_TOOL_ROOTS", "/srv/t")]).unwrap();
+    assert_eq!(roots.tool_roots(), [Path::new("/srv/t")]);
+    assert_eq!(roots.get(Key::ToolRoots).unwrap().value.to_string(), "/srv/t");
+    for bad in ["tools", "/a:b", "/"] {
+        let error = load(home.path(), &[("STIGMER_TOOL_ROOTS", bad)]).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BadConfiguration, "{bad}");
+        assert!(error.hint.unwrap().contains("/opt/a:/srv/tools"));
+    }
+}
+
+#[test]
 fn stigmer_home_wins_and_must_be_absolute() {
     let home = tempfile::tempdir().unwrap();
     let configuration = load(home.path(), &[("STIGMER_HOME", "/x/y")]).unwrap();

@@ -142,6 +142,9 @@ settings! {
     Sidecar "sidecar" "STIGMER_SIDECAR"
         Kind::AbsolutePath, None,
         "The static program that runs in sandbox containers; unset is beside stigmer itself";
+    ToolRoots "tool_roots" "STIGMER_TOOL_ROOTS"
+        Kind::Directories, None,
+        "Further directories of tools that commands may execute in auto mode's lanes on the host";
     Mode "mode" "MODE"
         Kind::Choice(&["local", "cloud"]), None,
         "Whether work is done on this machine or in Daytona's cloud; unset is local";
@@ -344,7 +347,8 @@ mod tests {
             STIGMER_SANDBOX_VOLUMES STIGMER_SANDBOX_ENVIRONMENT STIGMER_SANDBOX_PORTS \
             STIGMER_SANDBOX_HOST_GATEWAY STIGMER_SANDBOX_CREDENTIALS STIGMER_SANDBOX_CA_BUNDLE \
             STIGMER_SANDBOX_PROXY STIGMER_SANDBOX_RUNTIME STIGMER_SANDBOX_POOL \
-            STIGMER_SANDBOX_ENGINE STIGMER_SIDECAR STIGMER_SERVER_IDLE_LIMIT";
+            STIGMER_SANDBOX_ENGINE STIGMER_SIDECAR STIGMER_SERVER_IDLE_LIMIT \
+            STIGMER_TOOL_ROOTS";
         let mut count = 0;
         for variable in documented.split_whitespace() {
             assert!(Key::of_variable(variable).is_some(), "{variable}");

@@ -1,27 +1,19 @@
 //! What the kernel can do.
 
 use std::fs;
-use std::io;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::{PidfdFlags, getpid};
+use stigmer_core::Enforced;
+use stigmer_guard::{HostLane, Probe};
 
-use super::{Check, NeededFor, Tried, try_program};
-
-/// The Landlock ABI that the read-only lane needs: with 3 comes the right to truncate.
-const LANDLOCK_NEEDED: i64 = 3;
+use super::{Check, NeededFor};
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![
-        subreaper(),
-        children(),
-        pidfd(),
-        openat2(),
-        landlock(),
-        seccomp(),
-        user_namespaces(),
-        cgroups(),
-    ]
+    let mut checks = vec![subreaper(), children(), pidfd(), openat2()];
+    checks.extend(lanes(&Probe::take()));
+    checks.push(cgroups());
+    checks
 }
 
 fn subreaper() -> Check {
@@ -90,53 +82,44 @@ fn openat2() -> Check {
     }
 }
 
-/// The Landlock ABI, by asking for the version only.
-fn landlock_abi() -> io::Result<i64> {
-    const CREATE_RULESET_VERSION: libc::c_uint = 1;
-    // SAFETY: with a null attribute of size 0 and the version flag the call reads no memory and
-    // makes no descriptor; it returns a number.
-    let abi = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<libc::c_void>(),
-            0_usize,
-            CREATE_RULESET_VERSION,
-        )
-    };
-    if abi < 0 { Err(io::Error::last_os_error()) } else { Ok(abi) }
-}
-
-fn landlock() -> Check {
-    let name = "landlock";
-    let fix = "a kernel of 6.2 or newer with landlock in `cat /sys/kernel/security/lsm` is needed; \
-               boot with `lsm=landlock,…` if it is built in and not listed";
-    match landlock_abi() {
-        Ok(abi) if abi >= LANDLOCK_NEEDED => Check::ok(name, NeededFor::Auto, format!("ABI {abi}")),
-        Ok(abi) => {
-            let found = format!("ABI {abi}, {LANDLOCK_NEEDED} is needed");
-            Check::missing(name, NeededFor::Auto, found, fix)
-        }
-        Err(error) => Check::missing(name, NeededFor::Auto, error.to_string(), fix),
-    }
-}
-
-fn seccomp() -> Check {
-    const GET_ACTION_AVAILABLE: libc::c_uint = 2;
-    let name = "seccomp";
-    let action: u32 = libc::SECCOMP_RET_USER_NOTIF;
-    // SAFETY: the operation reads the four bytes that the pointer is to and changes nothing.
-    let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAILABLE, 0, std::ptr::from_ref(&action))
-    };
-    if result == 0 {
-        return Check::ok(name, NeededFor::Auto, "filters with notification");
-    }
-    Check::missing(
-        name,
-        NeededFor::Auto,
-        format!("seccomp(SECCOMP_RET_USER_NOTIF): {}", io::Error::last_os_error()),
-        "a kernel of 5.0 or newer with CONFIG_SECCOMP_FILTER is needed: `uname -r` shows yours",
+/// Both lanes of auto mode on the host, as the guard itself judges them: a list of its own could differ.
+fn lanes(probe: &Probe) -> [Check; 2] {
+    [(HostLane::ReadOnly, "read-only lane"), (HostLane::Workspace, "workspace lane")].map(
+        |(lane, name)| match probe.level(lane) {
+            Ok(level) => Check::ok(name, NeededFor::Auto, enforced(level)),
+            Err(refusal) => {
+                Check::missing(name, NeededFor::Auto, refusal.to_string(), lane_fix(probe))
+            }
+        },
     )
+}
+
+fn enforced(level: Enforced) -> String {
+    let Enforced { landlock, namespaces, scoped_signals } = level;
+    let mut found = format!("Landlock {landlock}, seccomp");
+    if namespaces {
+        found.push_str(", namespaces");
+    }
+    if !scoped_signals {
+        found.push_str(
+            "; before Landlock 6 (Linux 6.12) a command that only reads sends no signals",
+        );
+    }
+    found
+}
+
+/// What to do about the first thing that a lane lacks. Its commands go to the sandbox meanwhile.
+fn lane_fix(probe: &Probe) -> &'static str {
+    if probe.level(HostLane::ReadOnly).is_ok() {
+        return namespaces_fix();
+    }
+    if probe.notifications {
+        "a kernel of 6.2 or newer with landlock in `cat /sys/kernel/security/lsm` is needed; boot with \
+         `lsm=landlock,…` if it is built in and not listed"
+    } else {
+        "a kernel of 5.5 or newer with CONFIG_SECCOMP_FILTER is needed: `uname -r` shows yours; in a \
+         container, run it with `--security-opt seccomp=unconfined`"
+    }
 }
 
 /// A switch of the kernel: `Some(true)` if the file says 1.
@@ -144,43 +127,17 @@ fn switch(path: &str) -> Option<bool> {
     fs::read_to_string(path).ok().map(|text| text.trim() == "1")
 }
 
-fn user_namespaces() -> Check {
-    let name = "user namespaces";
-    // In a child: a process of several threads cannot enter one, and must not stay in one.
-    let reason = match try_program("unshare", &["--user", "--map-root-user", "true"]) {
-        Tried::Worked(_) if rustix::process::geteuid().is_root() => {
-            return Check::ok(name, NeededFor::Auto, "one works, for root");
-        }
-        Tried::Worked(_) => return Check::ok(name, NeededFor::Auto, "an unprivileged one works"),
-        Tried::Failed(said) => said,
-        Tried::NotThere => {
-            let most = fs::read_to_string("/proc/sys/user/max_user_namespaces");
-            return match most.ok().and_then(|text| text.trim().parse::<u64>().ok()) {
-                Some(most) if most > 0 => Check::warning(
-                    name,
-                    NeededFor::Auto,
-                    "the kernel has them; not tried, for lack of unshare",
-                    "install util-linux to try them: `apt-get install util-linux`",
-                ),
-                _ => Check::missing(
-                    name,
-                    NeededFor::Auto,
-                    "the kernel allows none",
-                    "`sysctl -w user.max_user_namespaces=15000`",
-                ),
-            };
-        }
-    };
-    let fix = if switch("/proc/sys/kernel/unprivileged_userns_clone") == Some(false) {
-        "they are switched off: `sysctl -w kernel.unprivileged_userns_clone=1`"
+fn namespaces_fix() -> &'static str {
+    if switch("/proc/sys/kernel/unprivileged_userns_clone") == Some(false) {
+        "unprivileged user namespaces are switched off: `sysctl -w kernel.unprivileged_userns_clone=1`"
     } else if switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(true) {
-        "AppArmor restricts them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or \
-         give stigmer a profile with the `userns` rule"
+        "AppArmor restricts user namespaces: \
+         `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give stigmer a profile with the \
+         `userns` rule"
     } else {
-        "allow them: `sysctl -w user.max_user_namespaces=15000`; in a container, run it with \
+        "allow user namespaces: `sysctl -w user.max_user_namespaces=15000`; in a container, run it with \
          `--security-opt seccomp=unconfined`"
-    };
-    Check::missing(name, NeededFor::Auto, reason, fix)
+    }
 }
 
 fn cgroups() -> Check {
@@ -218,6 +175,28 @@ fn cgroups() -> Check {
 mod tests {
     use super::*;
     use crate::doctor::Status;
+
+    const ALL: Probe = Probe { landlock: 7, notifications: true, namespaces: None };
+
+    fn statuses(probe: &Probe) -> [Status; 2] {
+        lanes(probe).map(|check| check.status)
+    }
+
+    #[test]
+    fn a_lane_is_there_when_the_guard_says_so_and_else_there_is_a_way_out() {
+        assert_eq!(statuses(&ALL), [Status::Ok; 2]);
+        for probe in [Probe { landlock: 0, ..ALL }, Probe { notifications: false, ..ALL }] {
+            assert_eq!(statuses(&probe), [Status::Missing; 2]);
+            assert!(lanes(&probe).iter().all(|check| check.found.contains("is off")));
+        }
+        let probe = Probe { namespaces: Some("not permitted".into()), ..ALL };
+        assert_eq!(statuses(&probe), [Status::Ok, Status::Missing]);
+        let [_, workspace] = lanes(&probe);
+        assert!(workspace.found.contains("not permitted"), "{workspace:?}");
+        assert!(workspace.fix.unwrap().contains("user"));
+        let [old, _] = lanes(&Probe { landlock: 3, ..ALL });
+        assert!(old.found.contains("sends no signals"), "{old:?}");
+    }
 
     #[test]
     fn the_subreaper_is_left_as_it_was() {

@@ -123,10 +123,12 @@ pub fn mode_works(mode: ExecutionMode, checks: &[Check]) -> bool {
     match mode {
         ExecutionMode::Local => local_mode_works(checks),
         ExecutionMode::Sandbox => local_mode_works(checks) && !lacks(NeededFor::Sandbox),
-        ExecutionMode::Auto
-        | ExecutionMode::Firecracker
-        | ExecutionMode::Kubernetes
-        | ExecutionMode::Cloud => false,
+        // What is for a lane that is off goes to the sandbox; without one only the lanes are left, and
+        // what is not for them is refused.
+        ExecutionMode::Auto => {
+            local_mode_works(checks) && !(lacks(NeededFor::Sandbox) && lacks(NeededFor::Auto))
+        }
+        ExecutionMode::Firecracker | ExecutionMode::Kubernetes | ExecutionMode::Cloud => false,
     }
 }
 
@@ -263,6 +265,10 @@ mod tests {
         assert!(sandbox(&[lack(NeededFor::Auto)]));
         assert!(!sandbox(&[lack(NeededFor::Sandbox)]) && !sandbox(&[lack(NeededFor::Local)]));
         assert!(mode_works(ExecutionMode::Local, &[lack(NeededFor::Sandbox)]));
+        let auto = |checks: &[Check]| mode_works(ExecutionMode::Auto, checks);
+        assert!(auto(&[]) && auto(&[lack(NeededFor::Auto)]) && auto(&[lack(NeededFor::Sandbox)]));
+        assert!(!auto(&[lack(NeededFor::Sandbox), lack(NeededFor::Auto)]));
+        assert!(!auto(&[lack(NeededFor::Local)]));
         assert!(!mode_works(ExecutionMode::Kubernetes, &[]), "this build does not have it");
     }
 

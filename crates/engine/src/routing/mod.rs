@@ -3,17 +3,26 @@
 //! `stigmer-route` decides and looks at nothing; what it is to know is gathered here.
 
 mod repository;
+mod rules;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use stigmer_core::process::Command;
-use stigmer_core::{ErrorCode, Result, ToolError};
-use stigmer_route::{Facts, Policy, Verdict, decide};
+use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError};
+use stigmer_guard::{HostLane, Outlook, Policy as GuardPolicy, Probe, outlook};
+use stigmer_route::{Facts, Verdict};
 
+use crate::auto::{Affinities, Judged, State, following, kept_apart};
 use crate::configuration::Configuration;
+use crate::sandbox::Sandboxes;
+use crate::store::{Store, id_of};
+
+pub(crate) use rules::Rules;
 
 /// The user's rules, in stigmer's home.
 const USER_RULES: &str = "rules.toml";
@@ -25,10 +34,30 @@ const PROJECT_RULES: &str = ".stigmer/rules.toml";
 const MOST_BYTES: u64 = 1 << 20;
 
 /// Says where commands of a workspace belong.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Router {
-    policy: Policy,
+    rules: Rules,
     facts: Facts,
+    state: State,
+    policy: GuardPolicy,
+    probe: OnceLock<Probe>,
+    /// What the two lanes would be like, for the environment that was asked for first.
+    lanes: [OnceLock<Outlook>; 2],
+}
+
+/// Where a command belongs, and what it would find there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The verdict, with what follows from toolchains that live in the sandbox.
+    pub verdict: Verdict,
+    /// Directories whose programs a lane on the host may execute, beside the workspace; none in the
+    /// sandbox, which has programs of its own.
+    pub tool_roots: Vec<PathBuf>,
+    /// Names of the caller's variables that a lane on the host leaves out. The sandbox has none of the
+    /// caller's.
+    pub dropped_variables: Vec<String>,
+    /// Why the lane cannot be had here, so that the command goes to the sandbox instead.
+    pub lane_off: Option<String>,
 }
 
 impl Router {
@@ -38,39 +67,58 @@ impl Router {
     /// `bad_configuration` for rules that cannot be read or are not understood: without them more would
     /// be let on the host than their author wants.
     pub fn read(configuration: &Configuration, root: &Path, cwd: &Path) -> Result<Self> {
-        let mut policy = Policy::embedded().clone();
-        if let Ok(home) = configuration.home() {
-            let path = home.join(USER_RULES);
-            if let Some(text) = rules(&path)? {
-                policy = policy.with_user(&text).map_err(|error| bad(&path, &error))?;
-            }
-        }
-        let path = root.join(PROJECT_RULES);
-        if let Some(text) = rules(&path)? {
-            policy = policy.with_project(&text).map_err(|error| bad(&path, &error))?;
-        }
-        let facts = Facts {
-            root: root.to_owned(),
-            cwd: cwd.to_owned(),
-            home: configuration.around().user_home.clone(),
-            repository_runs_programs: repository::runs_programs(cwd, root),
-        };
-        Ok(Self { policy, facts })
+        let rules = Rules::read(configuration, root)?;
+        let facts = rules.facts(root, cwd, None);
+        let mut policy = GuardPolicy::new(root, Vec::new());
+        policy.cwd = cwd.to_owned();
+        policy.tool_roots = configuration.tool_roots().to_vec();
+        let state = living(configuration, root);
+        let (probe, lanes) = Default::default();
+        Ok(Self { rules, facts, state, policy, probe, lanes })
     }
 
-    /// Where a command belongs, and why.
+    /// Where a command belongs, and why. What lives in the sandbox is left out of it.
     pub fn decide(&self, command: &Command) -> Verdict {
-        decide(command, &self.facts, &self.policy)
+        self.rules.judge(command, &self.facts)
+    }
+
+    /// Where a command belongs with all that is known, and what it would find there. `environment` is the
+    /// caller's; the lanes are looked at once, with the environment that came first.
+    pub fn explain(&self, command: &Command, environment: &[(OsString, OsString)]) -> Explanation {
+        let verdict = self.decide(command);
+        let verdict = match self.state.judge(&verdict, &self.facts.root, &self.facts.cwd) {
+            Judged::AsItIs => verdict,
+            Judged::Follow(toolchain) => following(verdict, &toolchain),
+            Judged::Apart { toolchain, environment } => {
+                kept_apart(verdict, &toolchain, &environment)
+            }
+        };
+        let Some(lane) = HostLane::of(verdict.lane) else {
+            let (tool_roots, dropped_variables) = Default::default();
+            return Explanation { verdict, tool_roots, dropped_variables, lane_off: None };
+        };
+        let told = self.lanes[usize::from(lane == HostLane::Workspace)].get_or_init(|| {
+            let policy = GuardPolicy { environment: environment.to_vec(), ..self.policy.clone() };
+            outlook(lane, &policy, self.probe.get_or_init(Probe::take))
+        });
+        let names = told.dropped.iter().map(|(name, _)| name.to_string_lossy().into_owned());
+        Explanation {
+            verdict,
+            tool_roots: told.tool_roots.clone(),
+            dropped_variables: names.collect(),
+            lane_off: told.refusal.as_ref().map(ToString::to_string),
+        }
     }
 }
 
-/// A file of rules; nothing if there is none.
-fn rules(path: &Path) -> Result<Option<String>> {
-    match read(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(bad(path, &error)),
-    }
+/// What is known of toolchains in the sandbox of a directory.
+fn living(configuration: &Configuration, root: &Path) -> State {
+    let Ok(state) = configuration.state_directory() else { return State::default() };
+    let id = id_of(root, ExecutionMode::Sandbox);
+    Affinities::new(&state).of(&id, || {
+        let record = Store::new(&state).get(&id).ok()??;
+        Sandboxes::new(configuration.clone(), Box::new(crate::docker)).identity(&record)
+    })
 }
 
 fn bad(path: &Path, why: &dyn std::fmt::Display) -> ToolError {

@@ -21,9 +21,10 @@ use stigmer_core::{
 use stigmer_docker::{DockerOptions, Owner};
 use tokio::sync::{Notify, broadcast};
 
-use crate::Configuration;
 use crate::configuration::{kept_note, merged};
 use crate::store::{Record, Store};
+use crate::workspaces::now_ms;
+use crate::{Configuration, Workspace};
 
 pub(crate) use executor::{Sandboxed, capabilities};
 pub use options::LOCAL_IMAGE;
@@ -41,9 +42,11 @@ const MOST_PROGRESS: usize = 256;
 /// How many managers are kept: one for each way in which containers are made.
 const MOST_MANAGERS: usize = 32;
 
+/// What is said to whoever removes a place that is not there.
+pub(crate) const NOTHING_TO_REMOVE: &str = "there was nothing to remove";
+
 /// Makes what gets places, made like this.
-pub(crate) type Factory =
-    Box<dyn Fn(DockerOptions) -> Result<Arc<dyn WorkspaceManager>> + Send + Sync>;
+pub type Factory = Box<dyn Fn(DockerOptions) -> Result<Arc<dyn WorkspaceManager>> + Send + Sync>;
 
 /// All sandboxes of one home.
 pub(crate) struct Sandboxes {
@@ -181,6 +184,26 @@ impl Sandboxes {
         let engine = options::engine(&self.configuration)?;
         let sockets = site::sockets(engine.as_deref(), rustix::process::geteuid().as_raw());
         check_site(root, user, self.configuration.home().ok(), &sockets)
+    }
+
+    /// Makes sure that the sandbox of a directory has a record, and that what was said of its place is
+    /// valid. Says whether the record is new; nothing is made yet.
+    ///
+    /// # Errors
+    /// `invalid_argument` for a directory that may be no sandbox's workspace; `bad_configuration`.
+    pub(crate) fn record(
+        &self,
+        workspace: &Workspace,
+        said: &[(String, String)],
+    ) -> Result<(Record, bool)> {
+        self.check(workspace.root())?;
+        self.configuration.with_workspace(said)?;
+        self.store()?.register(workspace.root(), ExecutionMode::Sandbox, now_ms())
+    }
+
+    /// What tells the place of a workspace from those that it had before; nobody is asked.
+    pub(crate) fn identity(&self, record: &Record) -> Option<String> {
+        self.manager_of(record).ok()?.identity(&site(record))
     }
 
     /// The sandbox of a workspace, made as its settings and what was said last say. Nothing is opened.
@@ -396,7 +419,8 @@ impl Sandboxes {
             name: None,
             image: None,
             created_ms: None,
-            notes: nothing.then(|| "there was nothing to remove".to_owned()).into_iter().collect(),
+            notes: nothing.then(|| NOTHING_TO_REMOVE.to_owned()).into_iter().collect(),
+            affinity: Vec::new(),
         })
     }
 

@@ -71,8 +71,9 @@ fn executor(place: &Path, processes: &Arc<OwnedFd>) -> Result<HostExecutor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::StreamExt as _;
     use std::os::unix::fs::symlink;
-    use stigmer_core::process::ProcessState;
+    use stigmer_core::process::{ExitStatus, OutputEvent, ProcessState, ReadOutput, SignalRequest};
 
     const RECORD: &str = r#"{"stigmer":"0","id":"ID","command":{"shell":"secret"},
         "workspace":"/w","cwd":"/w","started_ms":1,"terminal":false,"detached":true}"#;
@@ -170,6 +171,38 @@ mod tests {
         let list = Records::open(home.path()).unwrap().list().await.unwrap();
         // Seven of them fit into 64 MiB; on a slow machine the time is over before.
         assert!((1..=7).contains(&list.len()), "{}", list.len());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_a_container_does_not_say_that_it_was_in_a_lane_of_the_host() {
+        let home = tempfile::tempdir().unwrap();
+        let processes = home.path().join("shared/state/processes");
+        let id = ProcessId::from_random(1);
+        write(&processes, &id);
+        let routing =
+            r#""routing":{"lane":"host_read_only","rule":"ls","token":"ls","reason":"r"}"#;
+        let record = RECORD.replace("ID", id.as_str()).replacen('{', &format!("{{{routing},"), 1);
+        std::fs::write(processes.join(id.as_str()).join("process.json"), record).unwrap();
+        let exit = r#"{"code":1,"reason":"exited","ended_ms":2,"duration_ms":1,"output_bytes":0,
+            "denied":{"denials":[{"call":"open","errno":13}]}}"#;
+        let read: ExitStatus = serde_json::from_str(exit).unwrap();
+        assert!(read.denied.is_some(), "it is a claim that would be understood");
+        std::fs::write(processes.join(id.as_str()).join("exit.json"), exit).unwrap();
+
+        let records = Records::open(home.path()).unwrap();
+        let mut list = records.list().await.unwrap();
+        let executor = records.executor();
+        let info = executor.process(&id).await.unwrap();
+        assert_eq!(list.pop(), Some(info.clone()));
+        assert_eq!(info.routing, None);
+        let exit = executor.wait(&id).await.unwrap();
+        assert_eq!((exit.code, exit.denied.as_ref()), (1, None));
+        assert_eq!(info.exit.as_ref(), Some(&exit));
+        let cancelled = executor.signal(&id, SignalRequest::Cancel).await.unwrap();
+        assert_eq!(cancelled.as_ref(), Some(&exit));
+        let events = executor.process_output(&id, ReadOutput::default()).await.unwrap();
+        let events: Vec<_> = events.collect().await;
+        assert_eq!(events, [Ok(OutputEvent::Exit(exit))]);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Directories {
             image: Some(self.options.image.clone()),
             created_ms: None,
             notes: Vec::new(),
+            affinity: Vec::new(),
         }
     }
 

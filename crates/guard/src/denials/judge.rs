@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::Denial;
 use super::denial;
 use super::target::{Reach, Target};
 use crate::grants::is_carved;
 use crate::lane::HostLane;
 use crate::look::{Kind, Look, Machine};
 use crate::roots::{Right, Root};
+use stigmer_core::Denial;
 
 /// What a lane lets a command do with which paths. All paths are real paths.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Judge {
     pub(crate) in_place: Vec<PathBuf>,
     /// What has other content for the command than for us.
     pub(crate) private: Vec<PathBuf>,
+    /// Parts of that which are covered and cannot be written.
+    pub(crate) fences: Vec<PathBuf>,
     pub(crate) devices: Vec<PathBuf>,
 }
 
@@ -38,7 +40,7 @@ impl Judge {
                 if ["rename", "unlink"].contains(&call) && self.in_place.contains(&path) {
                     return Some(denial(call, path, libc::EBUSY));
                 }
-                let allowed = self.devices.contains(&real) || self.may_write(&real);
+                let allowed = self.is_device(&path, &real) || self.may_write(&real);
                 let error = if read_only { libc::EACCES } else { libc::EROFS };
                 (!allowed).then(|| denial(call, path, error))
             }
@@ -47,7 +49,7 @@ impl Judge {
                 // The workspace lane may list any directory of its view.
                 let listed = !read_only && Machine.kind(&real) == Some(Kind::Directory);
                 let allowed =
-                    listed || self.devices.contains(&real) || self.may(&real, Right::Read);
+                    listed || self.is_device(&path, &real) || self.may(&real, Right::Read);
                 (!allowed).then(|| denial("read", path, libc::EACCES))
             }
             Target::Execute(path) => {
@@ -72,10 +74,16 @@ impl Judge {
         }
     }
 
+    /// A device by its name, or by where that leads (`/dev/ptmx`).
+    fn is_device(&self, path: &Path, real: &Path) -> bool {
+        self.devices.iter().any(|device| device == path || device == real)
+    }
+
     /// Where a path leads, if that is the same for the command and for us, and is there. What would be
     /// made need not be there, but what it would be made in.
     fn outside(&self, path: &Path, made: bool) -> Option<PathBuf> {
-        let own = |path: &Path| self.private.iter().any(|private| path.starts_with(private));
+        let beneath = |all: &[PathBuf], path: &Path| all.iter().any(|one| path.starts_with(one));
+        let own = |path: &Path| beneath(&self.private, path) && !beneath(&self.fences, path);
         let seen = |path: &Path| !own(path) || self.within_grant(path);
         if !seen(path) || path.starts_with("/proc") && self.lane == HostLane::Workspace && !made {
             return None;
@@ -146,6 +154,7 @@ mod tests {
             carved: BTreeSet::from([root.join("t/key")]),
             held: vec![root.join("w/.git/hooks")],
             in_place: vec![root.join("w/.git")],
+            fences: Vec::new(),
             private: Vec::new(),
             devices: vec!["/dev/null".into()],
         }

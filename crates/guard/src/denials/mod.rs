@@ -14,8 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::process::Pid;
-use serde::{Deserialize, Serialize};
-use stigmer_core::ByteString;
+use stigmer_core::Denial;
 
 pub(crate) use judge::Judge;
 pub(crate) use notification::LARGEST;
@@ -29,20 +28,6 @@ use target::{Target, targets};
 
 /// Denials that are kept one by one; a command that fails in a loop has the same ones over and over.
 const MOST_KEPT: usize = 64;
-
-/// Something that a command tried and was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denial {
-    /// The kind of call: `open`, `read`, `unlink`, `rename`, `chmod`, `connect`, `exec`, `mount` …
-    pub call: String,
-    /// What it was about, if that could be read.
-    pub path: Option<ByteString>,
-    /// The error that it got, or is to have got from the kernel (`errno(3)`).
-    pub errno: i32,
-    /// Whether it is something that programs try in passing: not worth a word, and no reason to run the
-    /// command elsewhere.
-    pub probe: bool,
-}
 
 /// The supervisor's side of a command's filter.
 ///
@@ -67,6 +52,7 @@ impl AsFd for Denials {
 
 impl Denials {
     pub(crate) fn new(lane: HostLane, command: Pid, listener: OwnedFd, judge: Judge) -> Self {
+        notification::wake_at_once(&listener);
         Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0 }
     }
 

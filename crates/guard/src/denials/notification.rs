@@ -15,6 +15,10 @@ const RECEIVE: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
 const IS_VALID: libc::c_ulong = 0x4008_2102;
 
+// `_IOW('!', 4, __u64)` and `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6).
+const SET_FLAGS: libc::c_ulong = 0x4008_2104;
+const SYNCHRONOUS: libc::c_ulong = 1;
+
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
 const CONTINUE: u32 = 1;
 
@@ -44,6 +48,13 @@ struct Response {
 }
 
 const _: () = assert!(size_of::<Response>() >= LARGEST);
+
+/// Has the kernel wake who waits where the other runs, since one of the two always waits: that is several
+/// times as fast. Older kernels do without.
+pub(crate) fn wake_at_once(listener: &OwnedFd) {
+    // SAFETY: takes numbers and touches no memory.
+    let _ = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNCHRONOUS) };
+}
 
 /// What a call is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

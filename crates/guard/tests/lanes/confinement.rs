@@ -105,6 +105,66 @@ fn missing_hooks_cannot_be_made_either() {
 }
 
 #[test]
+fn a_repository_right_beneath_is_held_too() {
+    let fixture = Fixture::new();
+    let inner = fixture.project.join("inner");
+    fs::create_dir_all(inner.join(".git/hooks")).unwrap();
+    fs::write(inner.join(".git/config"), "[core]\n").unwrap();
+    for line in [
+        "echo x > inner/.git/hooks/pre-commit",
+        "echo x >> inner/.git/config",
+        "mv inner/.git inner/g",
+        "rm -rf inner/.git/hooks",
+    ] {
+        let done = fixture.shell(LANE, line);
+        assert_ne!(done.code, 0, "{line}");
+        assert!(!done.calls().is_empty(), "{line} is not named");
+        assert_eq!(fs::read(inner.join(".git/config")).unwrap(), b"[core]\n");
+        assert_eq!(fs::read_dir(inner.join(".git/hooks")).unwrap().count(), 0, "{line}");
+    }
+    let done = fixture.shell(LANE, "echo x > inner/.git/HEAD && echo y > inner/file");
+    assert_eq!(done.code, 0, "{}", done.text);
+}
+
+#[test]
+fn what_a_command_plants_for_others_to_obey_is_told() {
+    let fixture = Fixture::new();
+    fs::write(fixture.project.join("AGENTS.md"), "be kind\n").unwrap();
+    let plan = plan(LANE, &fixture.policy(), &Probe::for_lane(LANE)).unwrap();
+    let line = "mkdir .vscode && echo x > .vscode/tasks.json; echo x > .git/commondir; rm .git/commondir; \
+                echo x > .mcp.json; echo 'be evil' >> AGENTS.md; echo x > harmless";
+    crate::fixture::run(&plan, &["bash", "-c", line], &fixture.base).unwrap();
+    let planted = plan.planted();
+    assert_eq!(planted, [".vscode", ".mcp.json", "AGENTS.md"].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn a_socket_that_is_gone_when_the_lane_is_entered_is_no_obstacle() {
+    let fixture = Fixture::new();
+    let path = fixture.project.join("gone.sock");
+    let _listening = UnixListener::bind(&path).unwrap();
+    let plan = plan(LANE, &fixture.policy(), &Probe::for_lane(LANE)).unwrap();
+    fs::remove_file(&path).unwrap();
+    let done = crate::fixture::run(&plan, &["echo", "here"], &fixture.base).unwrap();
+    assert_eq!(done.text, "here\n");
+}
+
+#[test]
+fn a_lane_that_cannot_be_entered_is_off_and_nothing_runs() {
+    let fixture = Fixture::new();
+    let plan = plan(LANE, &fixture.policy(), &Probe::for_lane(LANE)).unwrap();
+    // Another workspace by the same name.
+    fs::rename(&fixture.project, fixture.home.join("moved")).unwrap();
+    fs::create_dir(&fixture.project).unwrap();
+    let line = ["bash", "-c", "echo x > made"];
+    let (_, refusal) = crate::fixture::run(&plan, &line, &fixture.base).unwrap_err();
+    let refusal = refusal.unwrap();
+    assert!(matches!(refusal, Refusal::NotEntered { lane: LANE, .. }), "{refusal}");
+    assert!(refusal.to_string().contains("workspace lane is off"), "{refusal}");
+    assert!(!fixture.project.join("made").exists());
+}
+
+#[test]
 fn a_git_directory_that_could_be_replaced_turns_the_lane_off() {
     let fixture = Fixture::new();
     fs::rename(fixture.project.join(".git"), fixture.project.join("g")).unwrap();

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use stigmer_guard::{Denial, HostLane, Plan, Policy, Probe, Refusal, plan};
+use stigmer_core::Denial;
+use stigmer_guard::{HostLane, Nest, Plan, Policy, Probe, Refusal, plan};
 
 /// Longer than any of these commands takes.
 const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
@@ -114,7 +115,7 @@ impl Fixture {
     }
 
     pub(crate) fn with(&self, lane: HostLane, policy: &Policy, words: &[&str]) -> Done {
-        let plan = plan(lane, policy, &Probe::take()).unwrap();
+        let plan = plan(lane, policy, &Probe::for_lane(lane)).unwrap();
         run(&plan, words, &self.base).unwrap()
     }
 }
@@ -124,8 +125,17 @@ pub(crate) fn run(
     words: &[&str],
     log: &Path,
 ) -> Result<Done, (io::Error, Option<Refusal>)> {
+    run_in(plan, None, words, log)
+}
+
+pub(crate) fn run_in(
+    plan: &Plan,
+    nest: Option<Nest>,
+    words: &[&str],
+    log: &Path,
+) -> Result<Done, (io::Error, Option<Refusal>)> {
     let (entry, pending) =
-        plan.entry().map_err(|refusal| (io::Error::other("entry"), Some(refusal)))?;
+        plan.entry_in(nest).map_err(|refusal| (io::Error::other("entry"), Some(refusal)))?;
     let text = |text: &[u8]| CString::new(text).unwrap();
     let program =
         ["/usr/local/bin", "/usr/bin", "/bin"].map(|place| Path::new(place).join(words[0]));

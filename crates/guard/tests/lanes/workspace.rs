@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use stigmer_guard::HostLane;
+use stigmer_guard::{HostLane, Nest, Probe, plan};
 
 use crate::fixture::Fixture;
 
@@ -120,6 +120,33 @@ fn exit_codes_signals_and_background_processes_are_as_without_a_lane() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     assert!(late.exists(), "what was left in the background goes on");
+}
+
+#[test]
+fn namespaces_that_were_made_ahead_are_as_those_that_were_not() {
+    let fixture = Fixture::new();
+    let text = "
+import os, socket
+s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()
+socket.create_connection(s.getsockname()); print('connected', os.getuid(), len(os.listdir('/sys/class/net')) > 0)
+print(open('/proc/net/dev').read().count(':'), os.getpid() < 5)
+open('made', 'w')
+try: open(os.environ['HOME'] + '/made', 'w')
+except OSError: print('read-only')
+";
+    let said = fixture.python(LANE, text).text;
+    let namespace = |name| fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+    let before = ["user", "net", "ipc", "mnt", "pid"].map(namespace);
+    let plan = plan(LANE, &fixture.policy(), &Probe::for_lane(LANE)).unwrap();
+    let words = ["python3", "-c", text];
+    let nest = Nest::make().unwrap();
+    let done = crate::fixture::run_in(&plan, Some(nest), &words, &fixture.base).unwrap();
+    assert_eq!((done.text.as_str(), done.code), (said.as_str(), 0), "{:?}", done.denials);
+    assert!(done.denied(&fixture.home.join("made")).contains(&"open"), "{:?}", done.denials);
+    let own = fs::metadata(&fixture.project).unwrap().uid();
+    assert_eq!(fs::metadata(fixture.project.join("made")).unwrap().uid(), own);
+    // Who made them is not in them.
+    assert_eq!(["user", "net", "ipc", "mnt", "pid"].map(namespace), before);
 }
 
 #[test]

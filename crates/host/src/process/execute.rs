@@ -6,15 +6,25 @@ use stigmer_core::process::{
 };
 use stigmer_core::{ByteString, Capture, ErrorCode, ProcessId, Result, ToolError};
 
-use super::Processes;
 use super::output::{Asked, Follower};
 use super::start::Launched;
+use super::{Confined, Confinement, Processes};
 use crate::Root;
 use crate::supervisor::protocol::Watch;
 
 impl Processes {
     /// Starts a command, follows it and waits for its end.
     pub(crate) async fn execute(&self, root: &Root, request: Execute) -> Result<Executed> {
+        self.execute_in(root, request, None).await?.unconfined()
+    }
+
+    /// The same in a lane, if it is to be in one.
+    pub(super) async fn execute_in(
+        &self,
+        root: &Root,
+        request: Execute,
+        confinement: Option<&Confinement>,
+    ) -> Result<Confined<Executed>> {
         let Execute { start, input, capture_bytes } = request;
         if capture_bytes > MAX_CAPTURE_BYTES {
             let reason = format!("{capture_bytes} bytes are over the limit of {MAX_CAPTURE_BYTES}");
@@ -32,7 +42,7 @@ impl Processes {
         }
         let watch = Watch { since: 0, knows_exit: false, hold: true };
         let read = ReadOutput { since: 0, follow: Follow::UntilExit, hold: true };
-        let (started, follower) = match self.launch(root, start, Some(watch)).await? {
+        let (started, follower) = match self.launch(root, start, Some(watch), confinement).await? {
             Launched::Now(started, connection) => {
                 let follower = self.follow_fresh(&started.id, read, connection, Asked::Yes)?;
                 (started, follower)
@@ -40,8 +50,10 @@ impl Processes {
             // What it reads was sent with the first request.
             Launched::Before(started) => {
                 let follower = self.follow(&started.id, read).await?;
-                return capture(started, follower, capture_bytes).await;
+                return capture(started, follower, capture_bytes).await.map(Confined::Ran);
             }
+            Launched::Refused(reason) => return Ok(Confined::Refused(reason)),
+            Launched::Discarded(denied) => return Ok(Confined::Discarded(denied)),
         };
         let id = started.id.clone();
         let capture = capture(started, follower, capture_bytes);
@@ -51,7 +63,7 @@ impl Processes {
         loop {
             tokio::select! {
                 // What the command has not read when it ends, nobody will.
-                result = &mut capture => break result,
+                result = &mut capture => break result.map(Confined::Ran),
                 () = &mut feed, if !fed => fed = true,
             }
         }

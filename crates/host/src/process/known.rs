@@ -48,8 +48,8 @@ impl Processes {
         id: &ProcessId,
         wanted: &Wanted,
     ) -> Result<Option<StartedProcess>> {
-        let started =
-            StartedProcess { id: id.clone(), place: Place::Host, lane: None, executable: None };
+        let mut started =
+            StartedProcess { id: id.clone(), place: Place::Host, routing: None, executable: None };
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let directory = match self.open(id) {
@@ -61,6 +61,7 @@ impl Processes {
                 if !wanted.is(&record, &self.workspace) {
                     return Err(id_is_taken(id));
                 }
+                started.routing = record.routing;
                 if record::read_exit(&directory).is_some() {
                     return Ok(Some(started));
                 }

@@ -152,5 +152,6 @@ fn describe(
         terminal: record.terminal,
         detached: record.detached,
         output_bytes,
+        routing: record.routing,
     }
 }

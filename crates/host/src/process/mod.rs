@@ -3,6 +3,7 @@
 //! The truth is on disk and in each command's supervisor; nothing here has to survive for a command
 //! to go on.
 
+mod confined;
 mod connection;
 mod execute;
 mod fresh;
@@ -23,6 +24,7 @@ use stigmer_core::{ByteString, FilePath, ProcessId, Result, ToolError};
 
 use crate::supervisor::Launcher;
 use crate::supervisor::record::{self, ProcessRecord};
+pub use confined::{Confined, Confinement};
 use fresh::Fresh;
 
 /// Which processes an executor knows.
@@ -108,6 +110,11 @@ impl Processes {
                 Err(ToolError::from_io("open", &path, &error.into()))
             }
         }
+    }
+
+    /// Whether something was started under an id here.
+    pub(crate) fn knows(&self, id: &ProcessId) -> bool {
+        self.find(id).is_ok()
     }
 
     /// A process's directory and what it says was started.

@@ -278,6 +278,7 @@ pub(crate) fn lost(directory: &Arc<OwnedFd>, started_ms: u64) -> ExitStatus {
         memory_limit: None,
         cause: None,
         survivors: Vec::new(),
+        denied: None,
     }
 }
 

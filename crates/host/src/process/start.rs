@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use stigmer_core::limits::MIN_OUTPUT_CAP;
 use stigmer_core::process::{
-    Caller, CallerLimit, Command, Lifetime, StartProcess, StartedProcess, Stdin,
+    Caller, CallerLimit, Command, Lifetime, SignalRequest, StartProcess, StartedProcess, Stdin,
 };
 use stigmer_core::{
-    ByteString, Capability, ErrorCode, FilePath, Place, ProcessId, Result, ToolError,
+    ByteString, Capability, Denied, ErrorCode, FilePath, Place, ProcessId, Result, ToolError,
     is_traceparent,
 };
 
-use super::Processes;
 use super::connection::{Connection, unexpected};
 use super::known::Wanted;
+use super::{Confined, Confinement, Processes};
 use crate::Root;
-use crate::supervisor::protocol::{Launch, Reply, StdinSource, VERSION, Watch};
+use crate::supervisor::protocol::{Confine, Launch, Reply, Request, StdinSource, VERSION, Watch};
 use crate::supervisor::{LAUNCH_LIMIT, limits};
 use crate::{Launcher, journal};
 
@@ -39,21 +39,33 @@ pub(super) enum Launched {
     Now(StartedProcess, Connection),
     /// It had been started before, by the same request.
     Before(StartedProcess),
+    /// Nothing ran: its lane is off, or does not fit.
+    Refused(String),
+    /// It failed because of what it was refused in its lane, and nothing of it is left.
+    Discarded(Denied),
 }
 
 impl Processes {
     /// Starts a command in the workspace beneath `root`.
     pub(crate) async fn start(&self, root: &Root, request: StartProcess) -> Result<StartedProcess> {
         let foreground = request.lifetime != Lifetime::Detached;
-        match self.launch(root, request, None).await? {
+        let launched = self.launch(root, request, None, None).await?;
+        self.kept(launched, foreground).unconfined()
+    }
+
+    /// Keeps the connection over which a command was started, for whoever follows it next.
+    pub(super) fn kept(&self, launched: Launched, foreground: bool) -> Confined<StartedProcess> {
+        match launched {
             Launched::Now(started, connection) => {
                 // Whoever follows a command that waits for nobody needs no connection kept.
                 if foreground {
                     self.fresh.keep(started.id.clone(), connection);
                 }
-                Ok(started)
+                Confined::Ran(started)
             }
-            Launched::Before(started) => Ok(started),
+            Launched::Before(started) => Confined::Ran(started),
+            Launched::Refused(reason) => Confined::Refused(reason),
+            Launched::Discarded(denied) => Confined::Discarded(denied),
         }
     }
 
@@ -63,6 +75,7 @@ impl Processes {
         root: &Root,
         request: StartProcess,
         then: Option<Watch>,
+        confinement: Option<&Confinement>,
     ) -> Result<Launched> {
         let launcher = self.options.launcher.as_ref().ok_or_else(|| {
             ToolError::new(ErrorCode::NotAvailable, "this program cannot start commands")
@@ -83,7 +96,8 @@ impl Processes {
             (id, wanted)
         });
         let id = chosen.as_ref().map_or_else(new_id, |(id, _)| Ok(id.clone()))?;
-        let (launch, inherited) = self.describe(id.clone(), cwd_path, request);
+        let (mut launch, inherited) = self.describe(id.clone(), cwd_path, request);
+        launch.confinement = confinement.map(|wanted| Box::new(Confine::from(wanted)));
         let message = Launcher::message(launch, then).map_err(not_launched)?;
         let mut launches = 0_u32;
         loop {
@@ -107,10 +121,19 @@ impl Processes {
                 Err(error) => return Err(not_launched(error)),
             };
             match answer {
-                (Ok(Some(Reply::Started { executable, .. })), Some(connection)) => {
-                    let started = StartedProcess { id, place: Place::Host, lane: None, executable };
+                (Ok(Some(Reply::Started { executable, routing, .. })), Some(mut connection)) => {
+                    // Whoever does not say that it is confined must not be believed to be.
+                    let confined = routing.as_ref().is_some_and(|to| to.enforced.is_some());
+                    if confinement.is_some() && !confined {
+                        let kill = Request::Signal(SignalRequest::Kill);
+                        let _ = connection.ask_soon(&id, &kill).await;
+                        return Err(not_confined(&id));
+                    }
+                    let started = StartedProcess { id, place: Place::Host, routing, executable };
                     return Ok(Launched::Now(started, connection));
                 }
+                (Ok(Some(Reply::Refused { reason })), _) => return Ok(Launched::Refused(reason)),
+                (Ok(Some(Reply::Discarded(denied))), _) => return Ok(Launched::Discarded(denied)),
                 (Ok(Some(other)), _) => return Err(unexpected(&id, &other)),
                 // Somebody was quicker with the same id.
                 (Err(error), _) if error.code == ErrorCode::Exists && chosen.is_some() => {}
@@ -163,6 +186,7 @@ impl Processes {
             traceparent: request.traceparent,
             journal: self.directory.parent().map(journal::directory),
             oom_score: self.options.oom_score,
+            confinement: None,
         };
         (launch, inherited)
     }
@@ -275,6 +299,15 @@ fn not_launched(error: io::Error) -> ToolError {
         format!("no supervisor could be had for the command: {error}"),
     )
     .with_hint("see `ulimit -u` and `ulimit -n`; a program's reserve must be running")
+}
+
+/// A supervisor that knows nothing of lanes.
+fn not_confined(id: &ProcessId) -> ToolError {
+    ToolError::supervisor_unreachable(
+        id,
+        "it did not confine its command as it was told, and was told to end it",
+    )
+    .with_hint("a supervisor of another version waited in reserve: start the program anew")
 }
 
 fn is_hangup(error: &io::Error) -> bool {

@@ -42,7 +42,13 @@ pub struct Root {
     alias: Option<PathBuf>,
     directory: OwnedFd,
     resolver: Resolver,
+    /// What no operation may change.
+    held: Option<Held>,
 }
+
+/// Says of a path relative to the root, and without links, whether it is held: nothing there is created,
+/// replaced, renamed or deleted, nor given another name.
+pub type Held = fn(&Path) -> bool;
 
 /// A name in a directory that is held open: what is created, replaced, renamed or deleted.
 #[derive(Debug)]
@@ -76,7 +82,13 @@ impl Root {
             None if available => Resolver::Openat2,
             None => Resolver::Walk,
         };
-        Ok(Self { path: canonical, alias, directory, resolver })
+        Ok(Self { path: canonical, alias, directory, resolver, held: None })
+    }
+
+    /// The same, of which a part may not be changed.
+    #[must_use]
+    pub fn holding(self, held: Held) -> Self {
+        Self { held: Some(held), ..self }
     }
 
     /// The root's absolute path, without symbolic links.
@@ -193,6 +205,10 @@ impl Root {
         let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
             return Ok(None);
         };
+        // By its text first, so that no parents are made of what is held.
+        if self.held.is_some_and(|held| held(relative)) {
+            return Err(self.is_held(relative, relative));
+        }
         let directory = match self.try_resolve(parent, Links::Follow) {
             Err(ResolveError::Io(Errno::NOENT)) if make_parents => {
                 let walk = Walk::new(self.base(), self.names()).making_directories();
@@ -204,7 +220,7 @@ impl Root {
         if kind_of(&stat) != FileKind::Directory {
             return Err(ToolError::not_a_directory(&parent.into()));
         }
-        Ok(Some(Spot { directory, name: name.to_owned() }))
+        self.unless_held(relative, Spot { directory, name: name.to_owned() }).map(Some)
     }
 
     /// The spot where a path ends after the links at its end: where a file that replaces what the
@@ -221,7 +237,9 @@ impl Root {
             walk = walk.making_directories();
         }
         match walk.end_of(relative, Links::Follow) {
-            Ok(End::Entry { directory, name, .. }) => Ok(Some(Spot { directory, name })),
+            Ok(End::Entry { directory, name, .. }) => {
+                self.unless_held(relative, Spot { directory, name }).map(Some)
+            }
             Ok(End::Directory(_)) => Ok(None),
             Err(error) => Err(self.resolve_error(relative, error)),
         }
@@ -229,8 +247,51 @@ impl Root {
 
     /// Opens a directory with `O_PATH`, making it and its parents where they are missing.
     pub(crate) fn make_directories(&self, relative: &Path) -> Result<OwnedFd> {
+        if self.held.is_some_and(|held| held(relative)) {
+            return Err(self.is_held(relative, relative));
+        }
         let walk = Walk::new(self.base(), self.names()).making_directories();
-        walk.directory_at(relative).map_err(|error| self.resolve_error(relative, error))
+        let made = walk.directory_at(relative);
+        let made = made.map_err(|error| self.resolve_error(relative, error))?;
+        self.check_held(relative, &made, OsStr::new(""))?;
+        Ok(made)
+    }
+
+    fn unless_held(&self, relative: &Path, spot: Spot) -> Result<Spot> {
+        self.check_held(relative, &spot.directory, &spot.name)?;
+        Ok(spot)
+    }
+
+    /// Refuses a name in a directory that is held, wherever links on the way have led. The directory is
+    /// open already: whoever changes a link now changes nothing.
+    fn check_held(&self, relative: &Path, directory: &OwnedFd, name: &OsStr) -> Result<()> {
+        let Some(held) = self.held else { return Ok(()) };
+        let path = |descriptor: &OwnedFd| std::fs::read_link(proc_path(descriptor));
+        let place = path(&self.directory).and_then(|root| {
+            let directory = path(directory)?;
+            let inner = directory.strip_prefix(root).map_err(std::io::Error::other)?;
+            Ok(if name.is_empty() { inner.to_owned() } else { inner.join(name) })
+        });
+        match place {
+            Ok(place) if held(&place) => Err(self.is_held(relative, &place)),
+            Ok(_) => Ok(()),
+            // Where it is cannot be told, so that it could be anywhere.
+            Err(error) => Err(ToolError::from_io("find again", &relative.into(), &error)),
+        }
+    }
+
+    fn is_held(&self, relative: &Path, place: &Path) -> ToolError {
+        let leads = match relative == place {
+            true => String::new(),
+            false => format!(" leads to {}, which", place.display()),
+        };
+        let message = format!(
+            "{}{leads} cannot be changed in auto mode: other programs run or obey what is there",
+            relative.display()
+        );
+        ToolError::new(ErrorCode::PermissionDenied, message)
+            .with_detail("path", ByteString::from(relative))
+            .with_hint("change it yourself, or with `--mode local`, which is not confined")
     }
 
     /// Whether a link with the text `target`, made in the directory `parent`, would lead out. What

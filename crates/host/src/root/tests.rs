@@ -229,3 +229,83 @@ fn a_link_is_judged_before_it_is_made() {
         assert!(!world.root.link_leads_out(Path::new(""), &beneath));
     }
 }
+
+#[test]
+fn what_is_held_is_not_changed_whatever_leads_there() {
+    use crate::files::{WriteLocks, delete_file, edit_file, make_directory, move_path, write_file};
+    use stigmer_core::file::{DeleteFile, Edit, EditFile, MakeDirectory, MovePath, WriteFile};
+    for world in worlds() {
+        let World { folder, root } = world;
+        let root = root.holding(|path| path == Path::new("h") || path.starts_with("h/k"));
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir_all(at("h/k")).unwrap();
+        std::fs::write(at("h/k/f"), "held").unwrap();
+        for (target, name) in [
+            ("h/k", "into"),
+            ("h", "to"),
+            ("h/k/f", "end"),
+            ("../h/k", "a/up"),
+            ("h/k/new", "made"),
+        ] {
+            symlink(target, at(name)).unwrap();
+        }
+        let locks = WriteLocks::new(&folder.path().join("state"));
+        let write = |path: &str| {
+            let request =
+                WriteFile { path: path.into(), content: "x".into(), ..WriteFile::default() };
+            write_file(&root, &locks, request).map(drop)
+        };
+        let delete = |path: &str| {
+            delete_file(&root, &locks, DeleteFile { path: path.into(), recursive: true }).map(drop)
+        };
+        let movement = |from: &str, to: &str| {
+            let request = MovePath { from: from.into(), to: to.into(), replace: true };
+            move_path(&root, &locks, request)
+        };
+        let make =
+            |path: &str| make_directory(&root, MakeDirectory { path: path.into(), parents: true });
+        let edit = |path: &str| {
+            let edit = Edit { old: "held".into(), new: "x".into(), replace_all: false };
+            let request = EditFile { path: path.into(), edits: vec![edit], ..EditFile::default() };
+            edit_file(&root, &locks, request).map(drop)
+        };
+        let refused = [
+            write("h/k/f"),
+            write("h/k/deep/new"),
+            write("into/f"),
+            write("into/deep/new"),
+            write("to/k/f"),
+            write("a/up/f"),
+            write("end"),
+            write("made"),
+            write("a/../h/k/f"),
+            edit("h/k/f"),
+            edit("end"),
+            delete("h"),
+            delete("h/k"),
+            delete("to/k/f"),
+            movement("h", "gone"),
+            movement("h/k/f", "gone"),
+            movement("a/f", "into/f"),
+            movement("a", "h"),
+            make("h/k/d"),
+            make("into/d"),
+            root.make_directories(Path::new("into")).map(drop),
+            root.make_directories(Path::new("h/k/d/e")).map(drop),
+        ];
+        for (number, result) in refused.into_iter().enumerate() {
+            let error = result.expect_err(&number.to_string());
+            assert_eq!(error.code, ErrorCode::PermissionDenied, "{number}: {error}");
+            assert!(error.hint.is_some());
+        }
+        assert_eq!(std::fs::read_to_string(at("h/k/f")).unwrap(), "held");
+        let inner = std::fs::read_dir(at("h/k")).unwrap().count();
+        assert!(inner <= 2, "nothing but empty directories on the way: {inner}");
+        // All else is changed as ever, links to what is held included.
+        write("h/other").unwrap();
+        write("a/f").unwrap();
+        delete("into").unwrap();
+        movement("to", "b").unwrap();
+        assert_eq!(std::fs::read_to_string(at("h/other")).unwrap(), "x");
+    }
+}

@@ -6,11 +6,12 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use stigmer_core::{ErrorCode, ProcessId, ToolError};
+use stigmer_core::{ErrorCode, ProcessId, Routing, ToolError};
 
 use super::endpoints::listen;
 use super::protocol::Launch;
 use super::record::{self, ExitRecord, ProcessRecord};
+use super::spawn::NotStarted;
 use super::supervise::now_ms;
 use super::{prune, spawn};
 
@@ -34,26 +35,27 @@ pub(super) fn begin(
     cwd: &OwnedFd,
     inherited: spawn::Inherited,
     client: &OwnedFd,
-) -> Result<Begun, ToolError> {
+) -> Result<Begun, NotStarted> {
     wanted_still(client)?;
     let at = |operation: &str, error: std::io::Error| {
         ToolError::from_io(operation, &path.into(), &error)
     };
     match rustix::fs::mkdir(path, Mode::RWXU) {
         Ok(()) => {}
-        Err(Errno::EXIST) => return Err(id_is_taken(&launch.id)),
-        Err(error) => return Err(at("make the process directory", error.into())),
+        Err(Errno::EXIST) => return Err(id_is_taken(&launch.id).into()),
+        Err(error) => return Err(at("make the process directory", error.into()).into()),
     }
     // Before the socket goes, and the directory's name first: nobody takes it for a command whose
     // supervisor died.
-    let undo = |_: &ToolError| prune::remove(&launch.processes, path);
+    let undo = || prune::remove(&launch.processes, path);
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|error| at("open", error.into()))
-        .inspect_err(undo)?;
-    let listener =
-        listen(&directory).map_err(|error| at("listen in", error.into())).inspect_err(undo)?;
-    let record = ProcessRecord {
+        .inspect_err(|_| undo())?;
+    let listener = listen(&directory)
+        .map_err(|error| at("listen in", error.into()))
+        .inspect_err(|_| undo())?;
+    let mut record = ProcessRecord {
         stigmer: env!("CARGO_PKG_VERSION").to_owned(),
         id: launch.id.clone(),
         command: launch.command.clone(),
@@ -63,12 +65,21 @@ pub(super) fn begin(
         terminal: launch.terminal.is_some(),
         detached: launch.client_grace.is_none(),
         traceparent: launch.traceparent.clone(),
+        routing: None,
     };
-    let exit_record = record::write_process(&directory, &record)
-        .map_err(|error| at("write the record of the process in", error))
-        .inspect_err(undo)?;
-    wanted_still(client).inspect_err(undo)?;
-    let spawned = spawn::spawn(launch, cwd, inherited).inspect_err(undo)?;
+    let mut exit_record = None;
+    let write = |routing: Option<&Routing>| {
+        record.routing = routing.cloned().map(Box::new);
+        let written = record::write_process(&directory, &record)
+            .map_err(|error| at("write the record of the process in", error))?;
+        exit_record = Some(written);
+        wanted_still(client)
+    };
+    let spawned = spawn::spawn(launch, cwd, inherited, write).inspect_err(|_| undo())?;
+    let exit_record = exit_record.ok_or_else(|| {
+        undo();
+        ToolError::new(ErrorCode::Io, "a command was started and not recorded")
+    })?;
     Ok(Begun { directory, listener, exit_record, spawned })
 }
 

@@ -8,6 +8,11 @@
 pub(crate) mod begin;
 mod client;
 mod endpoints;
+#[cfg(feature = "lanes")]
+mod lane;
+#[cfg(not(feature = "lanes"))]
+#[path = "no_lane.rs"]
+mod lane;
 mod launcher;
 pub(crate) mod limits;
 pub mod log;

@@ -89,7 +89,7 @@ impl Outputs {
             }
             // Standard output comes first, as most commands write it first. Of an end there is nothing
             // to count, and yet it has to be read.
-            let mut left = self.waiting(index).max(1);
+            let mut left = self.held_by(index).max(1);
             while left > 0 {
                 // What one output had may have taken the room of the other, too.
                 if !log.has_room(held) {
@@ -114,8 +114,13 @@ impl Outputs {
         }
     }
 
+    /// How many bytes all outputs hold that were not read yet.
+    pub(super) fn waiting(&self) -> u64 {
+        (0..self.open.len()).map(|index| self.held_by(index) as u64).sum()
+    }
+
     /// How many bytes an output holds.
-    fn waiting(&self, index: usize) -> usize {
+    fn held_by(&self, index: usize) -> usize {
         let waiting = rustix::io::ioctl_fionread(&self.open[index].descriptor).unwrap_or(0);
         usize::try_from(waiting).unwrap_or(usize::MAX)
     }
@@ -132,7 +137,7 @@ impl Outputs {
             let terminal = self.open[index].kind == OutputKind::Terminal;
             let mut settled = Instant::now() + TERMINAL_SETTLE;
             let mut bound = TERMINAL_BOUND;
-            let mut left = self.waiting(index);
+            let mut left = self.held_by(index);
             while terminal || left > 0 {
                 if overrun == Overrun::Wait && !log.has_room(held) {
                     return false;

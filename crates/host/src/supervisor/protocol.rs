@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use stigmer_core::process::{
     CallerLimit, Command, ExitStatus, ResourceLimits, SignalRequest, Survivor, TerminalSize,
 };
-use stigmer_core::{ByteString, FilePath, ProcessId, ToolError};
+use stigmer_core::{ByteString, Denied, FilePath, ProcessId, Routing, ToolError};
 
 /// The version of this protocol. It grows when a message changes its meaning.
 pub const VERSION: u32 = 1;
@@ -93,6 +93,22 @@ pub struct Launch {
     /// How much likelier than others it is killed when memory runs out, in thousandths of it.
     #[serde(default)]
     pub oom_score: Option<u16>,
+    /// The lane of auto mode that the command is confined to; `None` is not confined.
+    #[serde(default)]
+    pub confinement: Option<Box<Confine>>,
+}
+
+/// How a supervisor confines its command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Confine {
+    /// What is kept with the command; the lane is in it.
+    pub routing: Routing,
+    /// Programs that must be executable in the lane.
+    pub programs: Vec<ByteString>,
+    /// More directories that hold tools.
+    pub tool_roots: Vec<PathBuf>,
+    /// Whether a try that fails on a refused change is to be discarded.
+    pub may_fall_over: bool,
 }
 
 /// What a client asks.
@@ -136,7 +152,17 @@ pub enum Reply {
         version: u32,
         /// The program that was found.
         executable: Option<FilePath>,
+        /// The lane that it is confined to, with what is enforced.
+        #[serde(default)]
+        routing: Option<Box<Routing>>,
     },
+    /// Nothing ran: the lane is off, or does not fit.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The command failed because of what it was refused, and nothing of it is left.
+    Discarded(Denied),
     /// There is more.
     Progress {
         /// The offset after the last byte of output.

@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{FileType, Mode, OFlags, openat, renameat};
 use serde::{Deserialize, Serialize};
 use stigmer_core::process::{Command, ExitStatus};
-use stigmer_core::{FilePath, ProcessId};
+use stigmer_core::{FilePath, ProcessId, Routing};
 
 /// The supervisor's socket.
 pub const CONTROL: &str = "control";
@@ -61,6 +61,9 @@ pub struct ProcessRecord {
     /// The trace that it belongs to: a W3C `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// What auto mode made of it, if it is in a lane on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Box<Routing>>,
 }
 
 /// Writes what is started, and keeps room for how it ends.
@@ -85,6 +88,17 @@ impl ExitRecord {
     /// # Errors
     /// What the file system says.
     pub fn publish(&self, directory: &OwnedFd, exit: &ExitStatus) -> std::io::Result<()> {
+        let published = self.publish_whole(directory, exit);
+        if published.is_err() && exit.denied.is_some() {
+            // What was refused needs more room than was kept; how it ended must not be lost with it.
+            let exit = ExitStatus { denied: None, ..exit.clone() };
+            self.0.set_len(EXIT_LENGTH as u64)?;
+            return self.publish_whole(directory, &exit);
+        }
+        published
+    }
+
+    fn publish_whole(&self, directory: &OwnedFd, exit: &ExitStatus) -> std::io::Result<()> {
         let mut json = serde_json::to_vec(exit)?;
         // Spaces before and behind JSON mean nothing.
         json.resize(json.len().max(EXIT_LENGTH), b' ');

@@ -1,6 +1,6 @@
 //! Starting the command.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,15 +16,16 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use stigmer_core::limits::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
 use stigmer_core::process::{Command as Wanted, OutputKind, TerminalSize};
-use stigmer_core::{ByteString, ErrorCode, ToolError};
+use stigmer_core::{ByteString, ErrorCode, Routing, ToolError};
 
+use super::lane::{Lane, Way};
 use super::limits::{Limit, limits};
 use super::memory;
 use super::protocol::{Launch, StdinSource};
 
 /// A command that runs.
 #[derive(Debug)]
-pub(crate) struct Spawned {
+pub(super) struct Spawned {
     /// The command; `None` if there was nothing that could be executed.
     pub(crate) child: Option<Child>,
     /// What it could not be executed for: a message and an exit code.
@@ -39,6 +40,23 @@ pub(crate) struct Spawned {
     pub(crate) terminal: Option<OwnedFd>,
     /// Its other side.
     pub(crate) terminal_peer: Option<OwnedFd>,
+    /// What it is confined to.
+    pub(super) lane: Option<Lane>,
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub(super) enum NotStarted {
+    /// The lane is off, or does not fit.
+    Refused(String),
+    /// Something failed.
+    Failed(ToolError),
+}
+
+impl From<ToolError> for NotStarted {
+    fn from(error: ToolError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What a command has from whoever started it.
@@ -54,21 +72,26 @@ pub(crate) struct Inherited {
     pub(crate) open_files: Rlimit,
 }
 
-/// Starts the command of a launch in `cwd`.
-pub(crate) fn spawn(
+/// Starts the command of a launch in `cwd`. Before it runs, `record` is told what it is confined to.
+pub(super) fn spawn(
     launch: &Launch,
     cwd: &OwnedFd,
     inherited: Inherited,
-) -> Result<Spawned, ToolError> {
+    record: impl FnOnce(Option<&Routing>) -> Result<(), ToolError>,
+) -> Result<Spawned, NotStarted> {
     // Relative programs and PATH entries count from the command's directory. The supervisor goes
     // back to `/` itself so as not to hold it.
     rustix::process::fchdir(cwd).map_err(|error| failed("enter the working directory", error))?;
-    let spawned = spawn_here(launch, inherited);
+    let spawned = spawn_here(launch, inherited, record);
     let _ = rustix::process::chdir("/");
     spawned
 }
 
-fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolError> {
+fn spawn_here(
+    launch: &Launch,
+    inherited: Inherited,
+    record: impl FnOnce(Option<&Routing>) -> Result<(), ToolError>,
+) -> Result<Spawned, NotStarted> {
     let Inherited { stdin: inherited, umask, mask, open_files } = inherited;
     let umask = launch.umask.map_or(umask, Mode::from_raw_mode);
     let mut spawned = Spawned {
@@ -79,44 +102,77 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
         stdin: None,
         terminal: None,
         terminal_peer: None,
+        lane: None,
     };
-    let Program { executable, name, arguments } = match find(launch) {
-        Ok(program) => program,
-        Err(refusal) => {
-            spawned.refusal = Some(refusal);
+    let found = find(launch);
+    let (stdio, terminal) = match (&found, launch.terminal) {
+        (Err(_), _) => (None, None),
+        (Ok(_), Some(size)) => {
+            let (stdio, name) = terminal_stdio(size, &mut spawned)?;
+            (Some(stdio), Some(name))
+        }
+        (Ok(_), None) => (Some(pipe_stdio(launch.stdin, inherited, &mut spawned)?), None),
+    };
+    if let Some(confine) = &launch.confinement {
+        let program = found.as_ref().ok().map(|program| program.executable.as_path());
+        let lane = Lane::plan(launch, confine, program, terminal).map_err(NotStarted::Refused)?;
+        spawned.lane = Some(lane);
+    }
+    record(spawned.lane.as_ref().map(Lane::routing))?;
+    let (Program { executable, name, arguments }, stdio) = match (found, stdio) {
+        (Ok(program), Some(stdio)) => (program, stdio),
+        (found, _) => {
+            spawned.refusal = found.err();
             return Ok(spawned);
         }
     };
-    let stdio = match launch.terminal {
-        Some(size) => terminal_stdio(size, &mut spawned)?,
-        None => pipe_stdio(launch.stdin, inherited, &mut spawned)?,
+    let build =
+        |executable: &Path, arguments: &[OsString], way: Option<(Way, bool)>| -> io::Result<_> {
+            let mut command = Command::new(executable);
+            command.args(arguments).env_clear();
+            command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
+            command.stdin(stdio[0].try_clone()?).stdout(stdio[1].try_clone()?);
+            command.stderr(stdio[2].try_clone()?);
+            before_exec(
+                &mut command,
+                launch.terminal.is_some(),
+                limits(&launch.limits, &launch.caller_limits, open_files),
+                umask,
+                mask,
+                launch.oom_score,
+                way,
+            );
+            Ok(command)
+        };
+    let mut start = |executable: &Path, name: &OsStr, arguments: &[OsString]| {
+        let Some(lane) = &mut spawned.lane else {
+            let command = build(executable, arguments, None);
+            return Ok(command.and_then(|mut command| command.arg0(name).spawn()));
+        };
+        let (way, pending) = lane.way(executable, name, arguments)?;
+        match build(executable, arguments, Some((way, lane.has_namespaces())))
+            .and_then(|mut command| command.spawn())
+        {
+            Ok(mut child) => match lane.entered(pending) {
+                Ok(()) => Ok(Ok(child)),
+                Err(reason) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    Err(reason)
+                }
+            },
+            // If it did not enter, that is why; else there is nothing that can be executed.
+            Err(error) => lane.entered(pending).map(|()| Err(error)),
+        }
     };
-    let build = |executable: &Path, arguments: &[OsString]| -> io::Result<Command> {
-        let mut command = Command::new(executable);
-        command.args(arguments).env_clear();
-        command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
-        command.stdin(stdio[0].try_clone()?).stdout(stdio[1].try_clone()?);
-        command.stderr(stdio[2].try_clone()?);
-        before_exec(
-            &mut command,
-            launch.terminal.is_some(),
-            limits(&launch.limits, &launch.caller_limits, open_files),
-            umask,
-            mask,
-            launch.oom_score,
-        );
-        Ok(command)
-    };
-    let started = build(&executable, &arguments).and_then(|mut command| {
-        command.arg0(&name);
-        command.spawn()
-    });
+    let started = start(&executable, &name, &arguments).map_err(NotStarted::Refused)?;
     let started = match started {
         // A script without a `#!` line is the shell's (POSIX `execvp`).
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+            let shell = Path::new("/bin/sh");
             let mut all = vec![executable.clone().into_os_string()];
             all.extend(arguments);
-            build(Path::new("/bin/sh"), &all).and_then(|mut command| command.spawn())
+            start(shell, shell.as_os_str(), &all).map_err(NotStarted::Refused)?
         }
         other => other,
     };
@@ -129,7 +185,7 @@ fn spawn_here(launch: &Launch, inherited: Inherited) -> Result<Spawned, ToolErro
                     EXIT_NOT_EXECUTABLE
                 }
                 _ if error.raw_os_error() == Some(libc::ENOEXEC) => EXIT_NOT_EXECUTABLE,
-                _ => return Err(failed("start the command", error)),
+                _ => return Err(failed("start the command", error).into()),
             };
             spawned.refusal = Some((format!("{}: {error}", executable.display()), code));
         }
@@ -237,24 +293,30 @@ fn pipe_stdio(
     Ok([stdin, write_out, write_err])
 }
 
-fn terminal_stdio(size: TerminalSize, spawned: &mut Spawned) -> Result<[OwnedFd; 3], ToolError> {
-    let open = || -> rustix::io::Result<[OwnedFd; 4]> {
+/// The three streams, and the terminal's name.
+fn terminal_stdio(
+    size: TerminalSize,
+    spawned: &mut Spawned,
+) -> Result<([OwnedFd; 3], PathBuf), ToolError> {
+    let open = || -> rustix::io::Result<([OwnedFd; 4], CString)> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&ours)?;
         unlockpt(&ours)?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let theirs = rustix::fs::open(ptsname(&ours, Vec::new())?, flags, Mode::empty())?;
+        let name = ptsname(&ours, Vec::new())?;
+        let theirs = rustix::fs::open(&name, flags, Mode::empty())?;
         tcsetwinsize(&ours, window(size))?;
-        Ok([theirs.try_clone_fd()?, theirs.try_clone_fd()?, theirs, ours])
+        Ok(([theirs.try_clone_fd()?, theirs.try_clone_fd()?, theirs, ours], name))
     };
-    let [stdin, stdout, stderr, ours] = open().map_err(|error| failed("open a terminal", error))?;
+    let ([stdin, stdout, stderr, ours], name) =
+        open().map_err(|error| failed("open a terminal", error))?;
     nonblocking(&ours)?;
     let again = |fd: &OwnedFd| fd.try_clone_fd().map_err(|error| failed("open a terminal", error));
     spawned.outputs.push((OutputKind::Terminal, again(&ours)?));
     spawned.stdin = Some(again(&ours)?);
     spawned.terminal_peer = Some(again(&stdin)?);
     spawned.terminal = Some(ours);
-    Ok([stdin, stdout, stderr])
+    Ok(([stdin, stdout, stderr], PathBuf::from(OsStr::from_bytes(name.as_bytes()))))
 }
 
 /// `try_clone` with the error type of the calls around it.
@@ -290,10 +352,27 @@ fn before_exec(
     umask: Mode,
     mask: libc::sigset_t,
     oom_score: Option<u16>,
+    way: Option<(Way, bool)>,
 ) {
     let oom_score = oom_score.map(|score| score.to_string());
     let supervisor = rustix::process::getpid();
+    let stands_in = way.as_ref().is_some_and(|(_, namespaces)| *namespaces);
     let prepare = move || -> io::Result<()> {
+        if let Some(score) = &oom_score {
+            memory::be_killed_first(score.as_bytes());
+        }
+        // A command whose supervisor dies cannot be followed or ended by anybody: it goes too. Where
+        // another process becomes the command its lane sees to that.
+        if !stands_in {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            if rustix::process::getppid() != Some(supervisor) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+        }
+        // From here on nothing may be opened: the supervisor, who would be asked, waits for the exec.
+        if let Some((way, _)) = &way {
+            way.enter()?;
+        }
         crate::session::new_session()?;
         if terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
@@ -301,18 +380,13 @@ fn before_exec(
         rustix::process::umask(umask);
         // SAFETY: reads the set behind the pointer, which this closure owns.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
-        if let Some(score) = &oom_score {
-            memory::be_killed_first(score.as_bytes());
-        }
         for limit in &limits {
             limit.apply()?;
         }
-        // A command whose supervisor dies cannot be followed or ended by anybody: it goes too.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        if rustix::process::getppid() != Some(supervisor) {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        match &way {
+            Some((way, _)) => Err(way.execute()),
+            None => Ok(()),
         }
-        Ok(())
     };
     // SAFETY: the closure makes system calls only and allocates nothing.
     unsafe { command.pre_exec(prepare) };

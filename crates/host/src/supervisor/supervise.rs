@@ -9,17 +9,19 @@
 //!                          TERM, grace, KILL until nothing is left
 //! ```
 //!
+//! A command that may yet be discarded is on trial before it is *running* ([`trial`]).
+//!
 //! *running*: output goes to the log, clients are served. *ending*: the same, until the last process
 //! of the command is gone or known to be out of reach. *exited*: `exit.json` is there; processes
 //! that the command left behind may still write. *closed*: the supervisor is gone.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod trial;
+mod wait;
+
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
-use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use rustix::process::{Pid, Signal, WaitStatus};
 use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
 use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
@@ -28,6 +30,7 @@ use stigmer_core::{ErrorCode, ToolError};
 use super::begin::{Begun, begin};
 use super::client::{Client, Waiting};
 use super::endpoints::signal_descriptor;
+use super::lane::Lane;
 use super::launcher::raise_open_files;
 use super::log::LogWriter;
 use super::memory::Memory;
@@ -35,6 +38,7 @@ use super::news::News;
 use super::outputs::{Outputs, Overrun};
 use super::protocol::{Launch, Reply, Request, VERSION, Watch};
 use super::record::{CONTROL, ExitRecord};
+use super::spawn::NotStarted;
 use super::{prune, spawn, tree};
 
 /// Control-D.
@@ -49,9 +53,6 @@ const FOR_STEERING: usize = 16;
 /// Descriptors that connections may not take: a supervisor has a dozen of its own, and needs some
 /// more to find and end its command's processes.
 const OWN_DESCRIPTORS: u64 = 18;
-
-/// How often standard input is tried again when its pipe cannot be polled with the others.
-const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// What a supervisor begins with.
 #[derive(Debug)]
@@ -76,12 +77,12 @@ pub(crate) fn supervise(job: Job) {
     memory.begin();
     let mut first = Client::new(socket, received);
     match Supervisor::start(launch, &cwd, stdin, umask, memory, first.socket()) {
-        Ok((mut supervisor, executable)) => {
+        Ok((mut supervisor, started)) => {
             drop(cwd);
-            first.launched = true;
-            first.reply(&Reply::Started { version: VERSION, executable });
             supervisor.clients.push(first);
-            supervisor.news.started();
+            if !supervisor.begins(&started) {
+                return;
+            }
             supervisor.run();
             let processes = supervisor.launch.processes.clone();
             let retention = supervisor.launch.retention;
@@ -90,7 +91,8 @@ pub(crate) fn supervise(job: Job) {
             prune::prune(&processes, retention);
         }
         // A client that is gone is told nothing.
-        Err(error) => first.reply(&Reply::Failed(error)),
+        Err(NotStarted::Failed(error)) => first.reply(&Reply::Failed(error)),
+        Err(NotStarted::Refused(reason)) => first.reply(&Reply::Refused { reason }),
     }
 }
 
@@ -128,6 +130,10 @@ struct Supervisor {
     /// its output.
     launch_holds: bool,
     main: Option<Pid>,
+    /// What it is confined to.
+    lane: Option<Lane>,
+    /// It may yet be discarded.
+    on_trial: bool,
     /// How the command itself ended, while its exit is not yet published.
     main_status: Option<Main>,
     memory: Memory,
@@ -151,7 +157,7 @@ impl Supervisor {
         umask: Mode,
         memory: Memory,
         client: &OwnedFd,
-    ) -> Result<(Self, Option<stigmer_core::FilePath>), ToolError> {
+    ) -> Result<(Self, Reply), NotStarted> {
         let path = launch.processes.join(launch.id.as_str());
         let at = |operation: &str, error: std::io::Error| {
             ToolError::from_io(operation, &path.clone().into(), &error)
@@ -169,7 +175,12 @@ impl Supervisor {
             begin(&launch, &path, cwd, inherited, client)?;
         let log_directory = directory.try_clone().map_err(|error| at("open", error))?;
         let now = Instant::now();
-        let executable = spawned.executable.map(Into::into);
+        let started = Reply::Started {
+            version: VERSION,
+            executable: spawned.executable.map(Into::into),
+            routing: spawned.lane.as_ref().map(|lane| Box::new(lane.routing().clone())),
+        };
+        let on_trial = spawned.child.is_some() && trial::may_be_discarded(&launch);
         let mut supervisor = Self {
             log: LogWriter::new(log_directory, launch.output_cap),
             launch_holds: launch.client_grace.is_some(),
@@ -189,6 +200,8 @@ impl Supervisor {
             started: now,
             unheld_since: now,
             main: spawned.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed())),
+            lane: spawned.lane,
+            on_trial,
             main_status: None,
             memory,
             ending: None,
@@ -204,7 +217,7 @@ impl Supervisor {
             supervisor.log.append(kind, message.as_bytes());
             supervisor.main_status = Some(Main::Exited(code));
         }
-        Ok((supervisor, executable))
+        Ok((supervisor, started))
     }
 
     fn run(&mut self) {
@@ -222,116 +235,6 @@ impl Supervisor {
             self.wait();
         }
         self.close();
-    }
-
-    /// Waits for something to do, and reads and writes what is ready.
-    fn wait(&mut self) {
-        let timeout = Timespec::try_from(self.time_left()).ok();
-        let readable = self.log.has_room(self.slowest_holder());
-        let more = self.clients.len() < self.max_clients;
-        let may_connect = if more { PollFlags::IN } else { PollFlags::empty() };
-        let wants_stdin =
-            self.clients.iter().any(|client| matches!(client.waiting, Some(Waiting::Stdin { .. })));
-        let mut polled =
-            vec![poll_for(&self.signals, PollFlags::IN), poll_for(&self.listener, may_connect)];
-        for client in &self.clients {
-            let mut wanted = PollFlags::empty();
-            wanted.set(PollFlags::IN, client.has_room());
-            wanted.set(PollFlags::OUT, client.has_unsent());
-            polled.push(poll_for(client.socket(), wanted));
-        }
-        let outputs_at = polled.len();
-        if readable {
-            polled.extend(self.outputs.descriptors().map(|output| poll_for(output, PollFlags::IN)));
-        }
-        let stdin_at = polled.len();
-        if let Some(stdin) = self.stdin.as_ref().filter(|_| wants_stdin) {
-            polled.push(poll_for(stdin, PollFlags::OUT));
-        }
-        if poll(&mut polled, timeout.as_ref()).is_err() {
-            return;
-        }
-        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
-        drop(polled);
-
-        if !ready[0].is_empty() {
-            self.take_signals();
-        }
-        if !ready[1].is_empty() {
-            self.accept();
-        }
-        let known = outputs_at - 2;
-        for (client, ready) in self.clients[..known].iter_mut().zip(&ready[2..outputs_at]) {
-            if ready.contains(PollFlags::OUT) {
-                client.send();
-            }
-            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-                client.receive();
-            }
-        }
-        let held = self.slowest_holder();
-        self.outputs.read_ready(&ready[outputs_at..stdin_at], &mut self.log, held);
-        if ready.len() > stdin_at {
-            self.write_stdin();
-        }
-        self.drop_closed_clients();
-    }
-
-    fn time_left(&self) -> Duration {
-        let now = Instant::now();
-        let mut until = now + MAX_WAIT;
-        if let Some(ending) = &self.ending {
-            until = until.min(ending.kill_at);
-        } else if self.exit.is_none() {
-            if let Some(timeout) = self.launch.timeout {
-                until = until.min(self.started.checked_add(timeout).unwrap_or(until));
-            }
-            if let Some(grace) = self.launch.client_grace.filter(|_| !self.is_held()) {
-                until = until.min(self.unheld_since.checked_add(grace).unwrap_or(until));
-            }
-        }
-        until.saturating_duration_since(now)
-    }
-
-    fn write_stdin(&mut self) {
-        let Some(stdin) = &self.stdin else { return };
-        // One client's bytes are taken whole before another's.
-        let next = self.clients.iter_mut().find_map(|client| match &mut client.waiting {
-            Some(Waiting::Stdin { bytes, taken }) => Some((bytes, taken)),
-            _ => None,
-        });
-        let Some((bytes, taken)) = next else { return };
-        match rustix::io::write(stdin, &bytes[*taken..]) {
-            Ok(count) => {
-                *taken += count;
-                self.last_typed = bytes[*taken - 1];
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => self.stdin = None,
-        }
-    }
-
-    fn take_signals(&mut self) {
-        let mut buffer = [0_u8; 16 * size_of::<libc::signalfd_siginfo>()];
-        let Ok(count) = rustix::io::read(&self.signals, &mut buffer) else { return };
-        for info in buffer[..count].chunks_exact(size_of::<libc::signalfd_siginfo>()) {
-            // `ssi_signo` is the first field (`signalfd(2)`).
-            let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
-            if number == libc::SIGTERM.unsigned_abs() {
-                self.end(EndReason::Cancelled, self.launch.termination_grace);
-            }
-        }
-    }
-
-    fn accept(&mut self) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
-        // The directory admits its owner only; this holds where somebody opened it wider.
-        let peer = rustix::net::sockopt::socket_peercred(&socket);
-        let owner = rustix::process::geteuid();
-        if peer.is_ok_and(|peer| peer.uid == owner || peer.uid.is_root()) {
-            self.clients.push(Client::new(socket, Vec::new()));
-        }
     }
 
     fn serve_requests(&mut self) {
@@ -411,10 +314,13 @@ impl Supervisor {
             }
             Request::Status => {
                 let running = self.exit.is_none();
-                let background = if running { 0 } else { tree::descendants().len() };
+                let left = if running { 0 } else { tree::descendants().len() };
+                // The first process of namespaces is none of the command's.
+                let ours = self.lane.as_ref().is_some_and(Lane::has_namespaces);
+                let background = left.saturating_sub(usize::from(ours));
                 Ok(Some(Reply::Status {
                     pid: self
-                        .main
+                        .command()
                         .filter(|_| running && self.main_status.is_none())
                         .map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
                     background: u32::try_from(background).unwrap_or(u32::MAX),
@@ -426,7 +332,7 @@ impl Supervisor {
 
     /// Sends a signal to the command's foreground processes, as a terminal would.
     fn send_signal(&self, number: i32) -> Result<(), ToolError> {
-        let main = self.main.filter(|_| self.main_status.is_none() && self.exit.is_none());
+        let main = self.command().filter(|_| self.main_status.is_none() && self.exit.is_none());
         let main = main.ok_or_else(|| ToolError::process_ended(&self.launch.id))?;
         let group = self
             .terminal
@@ -572,6 +478,7 @@ impl Supervisor {
             memory_limit: if ran_out { self.memory.limit() } else { None },
             cause: None,
             survivors,
+            denied: self.lane.as_ref().and_then(Lane::denied).map(Box::new),
         };
         // If even the room that was kept cannot be written there is nobody to tell: clients that
         // are connected learn it all the same, others will find the process lost.
@@ -646,6 +553,11 @@ impl Supervisor {
         self.outputs.drain(&mut self.log, held, overrun)
     }
 
+    /// The command's process: in namespaces of its own it is not the one that was forked.
+    fn command(&self) -> Option<Pid> {
+        self.lane.as_ref().and_then(Lane::command).or(self.main)
+    }
+
     fn is_held(&self) -> bool {
         self.clients.iter().any(|client| client.held.is_some())
     }
@@ -666,11 +578,6 @@ fn note_main(main: Option<Pid>, status: &mut Option<Main>, reaped: tree::Reaped)
 
 fn is_news(watch: &Watch, end: u64, exited: bool) -> bool {
     watch.since < end || (exited && !watch.knows_exit)
-}
-
-fn poll_for<'a>(descriptor: &'a OwnedFd, flags: PollFlags) -> PollFd<'a> {
-    let descriptor: BorrowedFd<'a> = descriptor.as_fd();
-    PollFd::from_borrowed_fd(descriptor, flags)
 }
 
 pub(super) fn now_ms() -> u64 {

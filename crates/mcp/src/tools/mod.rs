@@ -4,6 +4,7 @@ mod edit;
 mod find;
 mod follow;
 mod grep;
+mod lane;
 mod list;
 mod process;
 mod process_output;

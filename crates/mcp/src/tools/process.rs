@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use stigmer_core::process::{ProcessInfo, ProcessState, SignalRequest};
 use stigmer_core::{ProcessId, Result, ToolError};
 
+use super::lane::{Refused, Routed, refused};
 use super::run::{notes, taken_back};
 use super::{Effect, Operation};
 use crate::answer::Answer;
@@ -130,7 +131,7 @@ background. Returns when nothing of it is left. One that has ended already is a 
         Ok(Killed {
             process: id.to_string(),
             exit_code: exit.as_ref().map(|exit| exit.code),
-            notes: exit.as_ref().map(notes).unwrap_or_default(),
+            notes: exit.as_ref().map(|exit| notes(None, exit)).unwrap_or_default(),
         })
     }
 }
@@ -191,6 +192,12 @@ struct Process {
     output_bytes: u64,
     /// Processes that it left behind and that still run.
     background: u32,
+    /// In auto mode: which lane it runs in, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<Routed>,
+    /// In auto mode: what it was refused there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -212,6 +219,8 @@ impl From<ProcessInfo> for Process {
                 ProcessState::Exited => State::Exited,
                 ProcessState::Lost => State::Lost,
             },
+            routing: info.routing.as_deref().map(Into::into),
+            refused: info.exit.as_ref().and_then(refused),
             exit_code: info.exit.map(|exit| exit.code),
             started_ms: info.started_ms,
             output_bytes: info.output_bytes,

@@ -10,6 +10,7 @@ use stigmer_core::process::{
 };
 use stigmer_core::{OutputStream, Result, ToolError};
 
+use super::lane::{Refused, Routed, refused};
 use super::process::process_id;
 use super::run::{End, end_line, notes, taken_back};
 use super::{Effect, Operation};
@@ -62,6 +63,12 @@ pub(crate) struct Output {
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<End>,
+    /// In auto mode: which lane it runs in, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<Routed>,
+    /// In auto mode: what it was refused there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
     /// What else is to be known of its end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
@@ -209,7 +216,9 @@ impl Gathered {
             running,
             exit_code: exit.map(|exit| exit.code),
             end: exit.map(|exit| exit.reason.into()).or(lost.then_some(End::Lost)),
-            notes: exit.map(notes).unwrap_or_default(),
+            routing: info.routing.as_deref().map(Into::into),
+            refused: exit.and_then(refused),
+            notes: exit.map(|exit| notes(info.routing.as_deref(), exit)).unwrap_or_default(),
         }
     }
 }

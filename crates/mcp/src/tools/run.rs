@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use stigmer_core::process::{
     EndReason, ExitStatus, Lifetime, SignalRequest, StartProcess, StartedProcess, Stdin,
 };
-use stigmer_core::{Capability, Result, ToolError};
+use stigmer_core::{Capability, Result, Routing, ToolError};
 
 use super::follow::{Written, follow};
+use super::lane::{self, Refused, Routed};
 use super::{Effect, Operation};
 use crate::answer::Answer;
 use crate::call::Call;
@@ -92,7 +93,13 @@ pub(crate) struct Ran {
     rest: Option<Rest>,
     /// Where it ran: host, container, vm, pod or cloud.
     place: String,
-    /// What became of its place, or which processes could not be ended.
+    /// In auto mode: which lane it ran in, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<Routed>,
+    /// In auto mode: what it was refused there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
+    /// What became of its place, what it was refused, or which processes could not be ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
 }
@@ -240,6 +247,8 @@ impl Ran {
             truncated: false,
             rest: None,
             place: started.place.to_string(),
+            routing: started.routing.as_deref().map(Into::into),
+            refused: None,
             notes: Vec::new(),
         }
     }
@@ -257,15 +266,18 @@ impl Ran {
             truncated: rest.is_some(),
             rest,
             place: started.place.to_string(),
-            notes: notes(exit),
+            routing: started.routing.as_deref().map(Into::into),
+            refused: lane::refused(exit),
+            notes: notes(started.routing.as_deref(), exit),
             process,
         }
     }
 }
 
 /// What the exit code does not say.
-pub(crate) fn notes(exit: &ExitStatus) -> Vec<String> {
-    let mut notes: Vec<String> = exit.cause.iter().cloned().collect();
+pub(crate) fn notes(routing: Option<&Routing>, exit: &ExitStatus) -> Vec<String> {
+    let mut notes = lane::notes(routing, exit);
+    notes.extend(exit.cause.iter().cloned());
     if let Some(limit) = exit.memory_limit {
         notes.push(format!("it ran out of memory: the limit is {limit} bytes"));
     }
@@ -279,6 +291,8 @@ pub(crate) fn notes(exit: &ExitStatus) -> Vec<String> {
 impl Answer for Ran {
     fn text(&self) -> String {
         let Self { process, place, .. } = self;
+        let lane = self.routing.as_ref().map(|routing| format!("; {}", routing.in_short()));
+        let lane = lane.unwrap_or_default();
         let mut text = self.stdout.clone();
         if !self.stderr.is_empty() {
             end_line(&mut text);
@@ -298,10 +312,10 @@ impl Answer for Ran {
                 };
                 let duration = self.duration_ms.unwrap_or_default();
                 text.push_str(&format!(
-                    "[exit code {code}{how}; {duration} ms on the {place}; process {process}]"
+                    "[exit code {code}{how}; {duration} ms on the {place}{lane}; process {process}]"
                 ));
             }
-            _ => text.push_str(&format!("[process {process} runs in the background]")),
+            _ => text.push_str(&format!("[process {process} runs in the background{lane}]")),
         }
         if let Some(Rest { process, offset }) = &self.rest {
             text.push_str(&format!(

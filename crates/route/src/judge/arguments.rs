@@ -4,10 +4,13 @@ use stigmer_core::Lane;
 
 use crate::rules::{Accepted, Found, Kind, Tool, Value};
 
-use super::Judge;
 use super::positional::Positional;
 use super::state::State;
 use super::word::Word;
+use super::{By, Judge};
+
+/// Options of one letter that may stand in one word: as many as there are letters.
+const MOST_LETTERS: usize = 52;
 
 /// The words of one command, as they are gone through.
 struct Words<'w> {
@@ -34,6 +37,7 @@ impl Judge<'_> {
         tool: &Tool,
         token: &str,
         words: &[Word],
+        by: By,
         state: &mut State,
     ) {
         let mut positional = Positional::new(tool);
@@ -47,7 +51,7 @@ impl Judge<'_> {
             self.cluster(tool, first, &mut words, &mut positional, state);
         }
         while let Some(word) = words.next() {
-            if self.is_decided() {
+            if self.exhausted {
                 return;
             }
             let start = word.start();
@@ -67,7 +71,7 @@ impl Judge<'_> {
                     self.possible_option(tool, word);
                 }
                 if tool.subcommands && positional.is_empty() {
-                    return self.subcommand(tool, word, words.rest(), state);
+                    return self.subcommand(tool, word, words.rest(), by, state);
                 }
                 positional.push(word);
                 if tool.posix {
@@ -80,14 +84,25 @@ impl Judge<'_> {
             self.least(tool, tool.lane, token);
         }
         if positional.is_empty() && positional.arguments == &tool.arguments {
+            if let Some(default) = &tool.default {
+                let name = format!("{} {default}", tool.name);
+                return self.named(&name, token, &[], by, state);
+            }
             self.least(tool, tool.bare, token);
         }
-        self.positional(tool, positional, state);
+        self.positional(tool, positional, by, state);
     }
 
-    fn subcommand(&mut self, tool: &Tool, word: &Word, rest: &[Word], state: &mut State) {
+    fn subcommand(&mut self, tool: &Tool, word: &Word, rest: &[Word], by: By, state: &mut State) {
         match word.exact() {
-            Some(text) => self.named(&format!("{} {text}", tool.name), text, rest, state),
+            Some(text) => {
+                let name = format!("{} {text}", tool.name);
+                // One that is not for the host at all gives the better reason.
+                if tool.lane == Lane::Sandbox && self.policy.tool(&name).is_none() {
+                    self.least(tool, tool.lane, text);
+                }
+                self.named(&name, text, rest, by, state);
+            }
             None => self.sandbox(&tool.name, &word.show(), "what it does is not known"),
         }
     }
@@ -103,7 +118,7 @@ impl Judge<'_> {
             self.workspace(&tool.name, &token, reason);
         } else {
             let reason = "this may turn out to be an option; put -- before it";
-            self.sandbox(&tool.name, &token, reason);
+            self.workspace(&tool.name, &token, reason);
         }
     }
 
@@ -178,7 +193,11 @@ impl Judge<'_> {
         let token = || format!("-{}", word.show());
         let mut more = true;
         let text = word.start();
-        for (at, letter) in text.char_indices() {
+        for (count, (at, letter)) in text.char_indices().enumerate() {
+            if count >= MOST_LETTERS {
+                self.sandbox(&tool.name, &token(), "these are too many options in one word");
+                return more;
+            }
             let Found::One(accepted) = tool.short(letter) else {
                 if tool.any {
                     return more;
@@ -227,7 +246,7 @@ impl Judge<'_> {
         };
         self.raise(accepted.lane, &tool.name, token, reason);
         positional.drops |= accepted.drops;
-        positional.writes |= accepted.writes;
+        positional.changes = positional.changes.take().or(accepted.changes.as_ref());
         if let Some(arguments) = &accepted.arguments {
             positional.arguments = arguments;
         }
@@ -248,6 +267,13 @@ impl Judge<'_> {
                 self.exec(tool, words, state);
                 continue;
             }
+            if *kind == Kind::ExecThere {
+                // Where that is, is only known when it runs.
+                let mut there = state.clone();
+                there.forget_directories();
+                self.exec(tool, words, &mut there);
+                continue;
+            }
             let taken = attached.take();
             let word = match &taken {
                 Some(word) => word,
@@ -265,6 +291,9 @@ impl Judge<'_> {
                 }
             }
             self.value(word, kind, &tool.name, state);
+            if *kind == Kind::Module {
+                self.module(tool, word, words.rest(), state);
+            }
         }
     }
 
@@ -301,7 +330,7 @@ impl Judge<'_> {
                 .iter()
                 .map(|word| super::values::fill(word, "{}", known.then_some(start.as_str())))
                 .collect();
-            self.deeper(|judge| judge.command(&command, &mut state.clone()));
+            self.deeper(|judge| judge.command(&command, By::Program, &mut state.clone()));
         }
     }
 }

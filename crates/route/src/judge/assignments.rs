@@ -3,9 +3,9 @@
 use crate::shell::Refused;
 use crate::shell::word::is_name;
 
-use super::Judge;
 use super::state::State;
 use super::word::{Piece, Word};
+use super::{By, Judge};
 
 const RULE: &str = "shell:assignment";
 
@@ -37,10 +37,17 @@ impl Judge<'_> {
         *state = before;
         let mut expanded: Vec<Word> = Vec::new();
         for raw in words {
-            expanded.extend(self.expand(raw, state)?);
+            match self.expand(raw, state) {
+                Ok(words) => expanded.extend(words),
+                // What else the command says of itself is still worth knowing.
+                Err(refused) => {
+                    self.refuse(refused);
+                    expanded.push(Word::anything(true));
+                }
+            }
         }
         self.first_word(words[0], &expanded);
-        self.command(&expanded, state);
+        self.command(&expanded, By::Shell, state);
         Ok(())
     }
 

@@ -30,12 +30,29 @@ const SHOPT: &[&str] = &[
     "nocasematch",
 ];
 
+/// Commands of the shell's own that are judged here: what they change is followed.
+pub(super) const FOLLOWED: &[&str] = &[
+    "cd", "chdir", "export", "declare", "typeset", "local", "readonly", "unset", "set", "shopt",
+    "read", "test", "[", "eval", "source", ".", "kill", "pushd", "popd",
+];
+
 impl Judge<'_> {
     /// Judges a command of the shell's own; `false` if it is none of them.
     pub(super) fn builtin(&mut self, name: &str, words: &[Word], state: &mut State) -> bool {
         let rest = &words[1..];
         match name {
             "cd" | "chdir" => self.cd(rest, state),
+            "pushd" => match rest {
+                [word] if word.exact().is_some_and(|text| !text.starts_with(['-', '+'])) => {
+                    self.cd(rest, state);
+                }
+                _ => self.sandbox(name, name, "one directory is expected"),
+            },
+            "popd" if rest.is_empty() => {
+                self.moved = true;
+                state.change_directory(None);
+            }
+            "popd" => self.sandbox(name, name, "no argument is expected"),
             "export" | "declare" | "typeset" | "local" | "readonly" => {
                 self.declare(name, rest, state);
             }
@@ -87,6 +104,7 @@ impl Judge<'_> {
             (None, _) => self.facts.home.clone().map(|home| vec![home]),
             (Some(word), None) => match word.exact() {
                 Some("-") | Some("") => None,
+                Some(text) if text.len() > path::MOST_PATH => None,
                 Some(text) if text.starts_with('/') => {
                     Some(vec![path::resolve(std::path::Path::new("/"), text)])
                 }

@@ -8,13 +8,20 @@ use super::state::State;
 use super::word::{Piece, Word};
 use super::{Judge, MOST_EXPANDED};
 
-/// More words from one pair of braces are no convenience any more.
+/// More words from one word's braces are no convenience any more.
 const MOST_WORDS: usize = 64;
+
+/// Nor are more braces in one word.
+const MOST_BRACES: usize = 32;
 
 impl Judge<'_> {
     /// Expands a word. Substitutions in it are judged on the way.
     pub(super) fn expand(&mut self, raw: &str, state: &State) -> Result<Vec<Word>, Refused> {
         let parts = word::parts(raw)?;
+        let braces_open = parts.iter().filter(|part| **part == Part::Brace('{')).count();
+        if braces_open > MOST_BRACES {
+            return Err(Refused::new("shell:braces", cut(raw), "there are too many braces"));
+        }
         let mut words = Vec::new();
         for parts in braces(parts).ok_or_else(|| {
             Refused::new("shell:braces", cut(raw), "these braces are not understood")
@@ -54,14 +61,17 @@ impl Judge<'_> {
         for word in words {
             let shown = word.show();
             self.expanded += shown.len();
-            if self.expanded > MOST_EXPANDED {
-                return self.sandbox("shell:length", "", "there is too much to judge");
+            self.words += 1;
+            if self.expanded > MOST_EXPANDED || self.words > super::MOST_WORDS {
+                return self.exhaust("");
             }
             if self.secret.is_some() {
                 continue;
             }
-            // The separators of lists and options as well.
-            let mut names = shown.split([' ', '\n', '\t', ':', '=', '\'', '"', ';', '(', ')']);
+            // The separators of lists and options as well; all are ASCII, and no part of a letter.
+            let separates = |byte: &u8| b" \n\t:='\";()".contains(byte);
+            let mut names =
+                shown.as_bytes().split(separates).filter_map(|name| str::from_utf8(name).ok());
             let credentials = self.policy.credentials();
             if let Some(found) = names.find(|name| credentials.hold(name)) {
                 self.secret = Some(found.to_owned());
@@ -71,7 +81,8 @@ impl Judge<'_> {
 
     fn resolve(&mut self, parts: Vec<Part>, state: &State) -> Word {
         let mut word = Word { pieces: Vec::new(), many: false };
-        for part in parts {
+        let mut parts = parts.into_iter().peekable();
+        while let Some(part) = parts.next() {
             match part {
                 Part::Text(text) => word.push(Piece::Text(text)),
                 Part::Brace(character) => word.push(Piece::Text(character.to_string())),
@@ -89,6 +100,22 @@ impl Judge<'_> {
                 Part::Variable { name, quoted } => self.variable(&name, quoted, state, &mut word),
                 Part::Derived { quoted, .. } => {
                     word.push(Piece::Any);
+                    word.many |= !quoted;
+                }
+                Part::Beginning { name, quoted } => {
+                    // Nothing may be left of it, and a `/` after it would lead to the top.
+                    let alone = match parts.peek() {
+                        None => true,
+                        Some(Part::Text(text)) => !text.starts_with('/'),
+                        Some(_) => false,
+                    };
+                    word.push(match (quoted && alone, state.get(&name).map(Vec::as_slice)) {
+                        // The beginning of a path that leads nowhere but down does so, too.
+                        (true, Some([Piece::Below, rest @ ..])) if is_plain_name(rest) => {
+                            Piece::Below
+                        }
+                        _ => Piece::Any,
+                    });
                     word.many |= !quoted;
                 }
                 Part::Integer => word.push(Piece::Integer),
@@ -154,6 +181,11 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// Whether what follows the unknown part of a name is text without another directory.
+fn is_plain_name(pieces: &[Piece]) -> bool {
+    pieces.iter().all(|piece| matches!(piece, Piece::Text(text) if !text.contains('/')))
 }
 
 /// Whether a script prints nothing but numbers: `seq 1 5`.
@@ -223,11 +255,14 @@ fn braces(parts: Vec<Part>) -> Option<Vec<Vec<Part>>> {
         return None;
     }
     let after = braces(rest[close + 1..].to_vec())?;
+    if alternatives.len() * after.len() > MOST_WORDS {
+        return None;
+    }
     let mut words = Vec::new();
     for alternative in &alternatives {
         for after in &after {
             words.push([&parts[..open], alternative, after].concat());
         }
     }
-    (words.len() <= MOST_WORDS).then_some(words)
+    Some(words)
 }

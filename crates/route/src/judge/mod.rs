@@ -17,8 +17,10 @@ use stigmer_core::process::Command;
 use stigmer_core::{ByteString, Lane};
 
 use crate::policy::Policy;
+use crate::rules::Tool;
 use crate::shell::Refused;
 use crate::shell::lexer::MOST_NESTING;
+use crate::shell::parser::MOST_PROGRESS;
 use crate::verdict::{Facts, Verdict, strictness};
 
 use state::State;
@@ -40,6 +42,17 @@ const MOST_PARSED_BYTES: usize = 32 * 1024;
 /// How long all words may be together: variables make more of them than was written.
 const MOST_EXPANDED: usize = 256 * 1024;
 
+/// How many words there may be, in all commands together: what is done for one takes a microsecond or
+/// a few. More names of files than this belong in a file, or in a pipe.
+const MOST_WORDS: usize = 1_500;
+
+/// How many programs a verdict names. A command with more is no command any more but a program, and
+/// belongs in the sandbox: those that are not named would not be looked for.
+const MOST_PROGRAMS: usize = 64;
+
+/// How many toolchains a verdict names: all of ours, and some of the user's.
+const MOST_TOOLCHAINS: usize = 32;
+
 /// The longest token in a verdict: enough to find it in the command.
 const MOST_TOKEN: usize = 80;
 
@@ -47,6 +60,23 @@ const MOST_TOKEN: usize = 80;
 ///
 /// Never fails: what is not understood belongs in the sandbox.
 pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
+    judged(command, facts, policy).verdict()
+}
+
+/// What a decision has cost, in things that are counted, each with the most that there may be.
+pub(crate) fn work(command: &Command, facts: &Facts, policy: &Policy) -> [(usize, usize); 6] {
+    let judge = judged(command, facts, policy);
+    [
+        (judge.steps, MOST_STEPS),
+        (judge.parsed, MOST_PARSED),
+        (judge.parsed_bytes, MOST_PARSED_BYTES),
+        (judge.expanded, MOST_EXPANDED),
+        (judge.words, MOST_WORDS),
+        (MOST_PROGRESS - judge.progress, MOST_PROGRESS),
+    ]
+}
+
+fn judged<'a>(command: &Command, facts: &'a Facts, policy: &'a Policy) -> Judge<'a> {
     let mut judge = Judge::new(facts, policy);
     let mut state = State::at(&facts.cwd);
     match command {
@@ -58,10 +88,10 @@ pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
             let total: usize = words.iter().map(|word| word.as_bytes().len()).sum();
             let words: Result<Vec<_>, _> = words.iter().map(text).collect();
             match words {
-                Ok(words) if total <= MOST_BYTES => {
+                Ok(words) if total <= MOST_BYTES && words.len() <= MOST_WORDS => {
                     let words: Vec<_> = words.into_iter().map(Word::exactly).collect();
                     judge.note_words(&words);
-                    judge.command(&words, &mut state);
+                    judge.command(&words, By::Program, &mut state);
                 }
                 Ok(_) => judge.refuse(too_long("")),
                 Err(refused) => judge.refuse(refused),
@@ -69,7 +99,7 @@ pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
         }
     }
     judge.traps();
-    judge.verdict()
+    judge
 }
 
 fn too_long(token: &str) -> Refused {
@@ -85,6 +115,9 @@ fn text(bytes: &ByteString) -> Result<&str, Refused> {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Refused::new("shell:encoding", "", "the command is not UTF-8"))?;
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n')) {
+        return Ok(text);
+    }
     let strange = |character: &char| {
         let blank = matches!(character, ' ' | '\t' | '\n');
         !blank && (character.is_control() || character.is_whitespace())
@@ -99,6 +132,15 @@ fn text(bytes: &ByteString) -> Result<&str, Refused> {
     }
 }
 
+/// Who starts a command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The shell, which does some things by itself.
+    Shell,
+    /// A program, which can only execute another.
+    Program,
+}
+
 /// What has been found so far.
 struct Judge<'a> {
     facts: &'a Facts,
@@ -110,6 +152,9 @@ struct Judge<'a> {
     parsed: usize,
     parsed_bytes: usize,
     expanded: usize,
+    words: usize,
+    /// What the grammar may still report.
+    progress: usize,
     depth: usize,
     /// A file is read whose name is only known when the command runs.
     reads_unknown: bool,
@@ -123,6 +168,11 @@ struct Judge<'a> {
     moved: bool,
     /// Background commands have been started, which `kill` may end.
     background: bool,
+    /// As much has been judged as is bearable: nothing more is looked at.
+    exhausted: bool,
+    programs: Vec<String>,
+    toolchains: Vec<String>,
+    installs: Vec<String>,
 }
 
 impl<'a> Judge<'a> {
@@ -136,6 +186,8 @@ impl<'a> Judge<'a> {
             parsed: 0,
             parsed_bytes: 0,
             expanded: 0,
+            words: 0,
+            progress: MOST_PROGRESS,
             depth: 0,
             reads_unknown: false,
             secret: None,
@@ -143,6 +195,10 @@ impl<'a> Judge<'a> {
             traps: Vec::new(),
             moved: false,
             background: false,
+            exhausted: false,
+            programs: Vec::new(),
+            toolchains: Vec::new(),
+            installs: Vec::new(),
         }
     }
 
@@ -155,6 +211,9 @@ impl<'a> Judge<'a> {
                 rule: rule.to_owned(),
                 token: token.chars().take(MOST_TOKEN).collect(),
                 reason: reason.into(),
+                programs: Vec::new(),
+                toolchains: Vec::new(),
+                installs: Vec::new(),
             });
         }
     }
@@ -177,14 +236,40 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Nothing that is still found could change the verdict.
+    /// There is more than is bearable: what comes after is not looked at.
+    fn exhaust(&mut self, token: &str) {
+        self.exhausted = true;
+        self.sandbox("shell:length", token, "there is too much to judge");
+    }
+
+    /// Remembers a program that is executed.
+    fn executes(&mut self, name: &str) {
+        if self.programs.iter().any(|known| known == name) {
+            return;
+        }
+        if self.programs.len() >= MOST_PROGRAMS {
+            return self.exhaust(name);
+        }
+        self.programs.push(name.to_owned());
+    }
+
+    /// Remembers what a rule says of toolchains. Whoever changes one uses it.
+    fn uses(&mut self, tool: &Tool) {
+        let all = [(&tool.toolchain, &mut self.toolchains), (&tool.installs, &mut self.installs)];
+        for (name, list) in all {
+            note(list, name.as_deref());
+        }
+        note(&mut self.toolchains, tool.installs.as_deref());
+    }
+
+    /// No lane that is still found could change the verdict.
     fn is_decided(&self) -> bool {
         self.worst.as_ref().is_some_and(|verdict| verdict.lane == Lane::Sandbox)
     }
 
     /// Goes one level deeper, if that is bearable.
     fn deeper(&mut self, work: impl FnOnce(&mut Self)) {
-        if self.is_decided() {
+        if self.exhausted {
             return;
         }
         if self.depth >= MOST_NESTING {
@@ -212,12 +297,33 @@ impl<'a> Judge<'a> {
             let reason = "it speaks of a secret and reads files that are only known when it runs";
             self.sandbox("path:credential", &secret, reason);
         }
-        if let Some(worst) = self.worst {
-            return worst;
-        }
-        let (rule, token) = self.accepted.unwrap_or_else(|| ("shell".to_owned(), String::new()));
-        let reason = "all of it only reads".to_owned();
-        Verdict { lane: Lane::HostReadOnly, rule, token, reason }
+        let mut verdict = self.worst.unwrap_or_else(|| {
+            let accepted = self.accepted;
+            let (rule, token) = accepted.unwrap_or_else(|| ("shell".to_owned(), String::new()));
+            Verdict {
+                lane: Lane::HostReadOnly,
+                rule,
+                token,
+                reason: "all of it only reads".to_owned(),
+                programs: Vec::new(),
+                toolchains: Vec::new(),
+                installs: Vec::new(),
+            }
+        });
+        verdict.programs = self.programs;
+        verdict.toolchains = self.toolchains;
+        verdict.installs = self.installs;
+        verdict
+    }
+}
+
+/// Adds a toolchain to a list that has each once.
+fn note(list: &mut Vec<String>, name: Option<&str>) {
+    if let Some(name) = name
+        && list.len() < MOST_TOOLCHAINS
+        && !list.iter().any(|known| known == name)
+    {
+        list.push(name.to_owned());
     }
 }
 
@@ -227,7 +333,7 @@ pub(crate) fn static_words(line: &str) -> Option<Vec<String>> {
     let policy = Policy::default();
     let mut judge = Judge::new(&facts, &policy);
     let state = State::at(&facts.cwd);
-    let parsed = crate::shell::parser::parse(line).ok()?;
+    let parsed = crate::shell::parser::parse(line, &mut judge.progress).ok()?;
     let mut words = Vec::new();
     for token in &parsed.lexed.tokens {
         match token.kind {

@@ -2,10 +2,10 @@
 
 use crate::rules::{Arguments, Kind, Times, Tool};
 
-use super::Judge;
 use super::assignments::split;
 use super::state::State;
 use super::word::Word;
+use super::{By, Judge};
 
 /// What the rule for xargs lets stand for a word from standard input.
 const MARKS: &[&str] = &["{}", "%", "@", "FILE"];
@@ -16,13 +16,13 @@ pub(super) struct Positional<'w> {
     pub(super) arguments: &'w Arguments,
     /// The first that is expected has been given as an option.
     pub(super) drops: bool,
-    /// They are written.
-    pub(super) writes: bool,
+    /// They are written, or edited.
+    pub(super) changes: Option<&'w Kind>,
 }
 
 impl<'w> Positional<'w> {
     pub(super) fn new(tool: &'w Tool) -> Self {
-        Self { words: Vec::new(), arguments: &tool.arguments, drops: false, writes: false }
+        Self { words: Vec::new(), arguments: &tool.arguments, drops: false, changes: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,14 +39,20 @@ impl<'w> Positional<'w> {
 }
 
 impl Judge<'_> {
-    pub(super) fn positional(&mut self, tool: &Tool, given: Positional<'_>, state: &mut State) {
-        if self.is_decided() {
-            return;
-        }
+    pub(super) fn positional(
+        &mut self,
+        tool: &Tool,
+        given: Positional<'_>,
+        by: By,
+        state: &mut State,
+    ) {
         let drop = usize::from(given.drops && !given.arguments.0.is_empty());
         let items = &given.arguments.0[drop..];
         if items.iter().any(|(kind, _)| *kind == Kind::Command) {
-            return self.wrapped(tool, items, &given.words, state);
+            return self.wrapped(tool, items, &given.words, by, state);
+        }
+        if self.is_decided() {
+            return;
         }
         if tool.any && items.is_empty() {
             return;
@@ -68,13 +74,13 @@ impl Judge<'_> {
             }
             for (kind, _) in possible {
                 self.value(word, kind, &tool.name, state);
-                if given.writes && matches!(kind, Kind::List | Kind::Read) {
-                    self.value(word, &Kind::Write, &tool.name, state);
+                if let (Some(change), Kind::List | Kind::Read) = (given.changes, kind) {
+                    self.value(word, change, &tool.name, state);
                 }
             }
         }
-        if given.writes && given.words.is_empty() {
-            self.value(&Word::exactly("."), &Kind::Write, &tool.name, state);
+        if let (Some(change), true) = (given.changes, given.words.is_empty()) {
+            self.value(&Word::exactly("."), change, &tool.name, state);
         }
     }
 
@@ -84,6 +90,7 @@ impl Judge<'_> {
         tool: &Tool,
         items: &[(Kind, Times)],
         words: &[&Word],
+        by: By,
         state: &mut State,
     ) {
         let mut at = 0;
@@ -106,10 +113,10 @@ impl Judge<'_> {
                 }
                 // These are the shell's own: a `cd` behind them moves the shell.
                 if matches!(tool.name.as_str(), "command" | "builtin" | "time") {
-                    return self.deeper(|judge| judge.command(&command, state));
+                    return self.deeper(|judge| judge.command(&command, by, state));
                 }
                 let mut inner = state.clone();
-                return self.deeper(|judge| judge.command(&command, &mut inner));
+                return self.deeper(|judge| judge.command(&command, By::Program, &mut inner));
             }
             while let Some(word) = words.get(at) {
                 if *kind == Kind::Assign {

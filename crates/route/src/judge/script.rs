@@ -30,11 +30,13 @@ type Walked = Result<(), Refused>;
 impl Judge<'_> {
     /// Judges a text of the shell.
     pub(super) fn script(&mut self, text: &str, state: &mut State) {
+        if self.exhausted {
+            return;
+        }
         self.parsed += 1;
         self.parsed_bytes += text.len().min(parser::MOST_BYTES);
         if self.parsed > MOST_PARSED || self.parsed_bytes > MOST_PARSED_BYTES {
-            self.sandbox("shell:length", cut(text), "there is too much to judge");
-            return;
+            return self.exhaust(cut(text));
         }
         self.deeper(|judge| {
             if let Err(refused) = judge.parse_and_walk(text, state) {
@@ -44,7 +46,7 @@ impl Judge<'_> {
     }
 
     fn parse_and_walk(&mut self, text: &str, state: &mut State) -> Walked {
-        let parsed = parser::parse(text)?;
+        let parsed = parser::parse(text, &mut self.progress)?;
         let used = vec![false; parsed.lexed.tokens.len()];
         let mut source = Source { text, lexed: &parsed.lexed, used, levels: 0 };
         for body in &parsed.lexed.expanded {
@@ -81,12 +83,19 @@ impl Judge<'_> {
                 source.sign(*child)?;
             } else if children.get(index + 1).is_some_and(|next| next.kind() == "&") {
                 self.background = true;
-                self.statement(*child, source, &mut state.clone())?;
+                self.one(*child, source, &mut state.clone());
             } else {
-                self.statement(*child, source, state)?;
+                self.one(*child, source, state);
             }
         }
         Ok(())
+    }
+
+    /// A statement among others, which are still looked at if this one is not understood.
+    fn one(&mut self, node: Node<'_>, source: &mut Source<'_>, state: &mut State) {
+        if let Err(refused) = self.statement(node, source, state) {
+            self.refuse(refused);
+        }
     }
 
     fn statement(&mut self, node: Node<'_>, source: &mut Source<'_>, state: &mut State) -> Walked {
@@ -95,6 +104,7 @@ impl Judge<'_> {
         }
         source.levels += 1;
         if source.levels > MOST_LEVELS {
+            source.levels -= 1;
             return Err(Refused::new("shell:nesting", "", "nested too deeply"));
         }
         let walked = self.statement_inside(node, source, state);
@@ -173,11 +183,14 @@ impl Judge<'_> {
                 taken.directories = directories;
             }
             taken.succeeded = None;
-            if let [(member, end)] = members[..] {
-                self.member(member, end, source, &mut taken)?;
-            } else {
-                for (member, end) in members {
-                    self.member(member, end, source, &mut taken.clone())?;
+            let alone = members.len() == 1;
+            for (member, end) in members {
+                let walked = match alone {
+                    true => self.member(member, end, source, &mut taken),
+                    false => self.member(member, end, source, &mut taken.clone()),
+                };
+                if let Err(refused) = walked {
+                    self.refuse(refused);
                 }
             }
             if negated {
@@ -397,9 +410,9 @@ impl Judge<'_> {
     pub(super) fn count(&mut self) -> bool {
         self.steps += 1;
         if self.steps > MOST_STEPS {
-            self.sandbox("shell:length", "", "there is too much to judge");
+            self.exhaust("");
         }
-        !self.is_decided()
+        !self.exhausted
     }
 }
 

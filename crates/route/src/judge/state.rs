@@ -83,11 +83,16 @@ impl State {
         self.variables.remove(name);
     }
 
+    /// Where something runs in a directory that is not known.
+    pub(super) fn forget_directories(&mut self) {
+        self.directories.clear();
+        self.succeeded = None;
+    }
+
     /// After something that may have changed everything.
     pub(super) fn forget_all(&mut self) {
         self.variables.clear();
-        self.directories.clear();
-        self.succeeded = None;
+        self.forget_directories();
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Vec<Piece>> {

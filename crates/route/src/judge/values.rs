@@ -35,6 +35,12 @@ impl Judge<'_> {
             Kind::Read => self.read_path(word, rule, state, true),
             Kind::List => self.read_path(word, rule, state, false),
             Kind::Write => self.write_path(word, rule, state),
+            // Names of files to edit mostly come from a search: the lane says which can be.
+            Kind::Edit if matches!(places(word, state), Where::Unknown) => {
+                self.workspace(rule, &token, "it edits files whose names show when it runs");
+                self.reads_unknown = true;
+            }
+            Kind::Edit => self.write_path(word, rule, state),
             Kind::Within => self.write_path(word, rule, state),
             Kind::Archive => {
                 let given = word.exact() == Some("-") || self.is_inside(word, state);
@@ -131,7 +137,7 @@ impl Judge<'_> {
                     self.sandbox(rule, &token, "no rule knows this value");
                 }
             }
-            Kind::Command | Kind::Exec | Kind::Assign | Kind::Refuse => {
+            Kind::Command | Kind::Exec | Kind::ExecThere | Kind::Assign | Kind::Refuse => {
                 self.sandbox(rule, &token, "this is not accepted here");
             }
         }
@@ -191,6 +197,9 @@ impl Judge<'_> {
         let token = word.show();
         if word.exact() == Some("-") {
             return;
+        }
+        if token.len() > path::MOST_PATH {
+            return self.sandbox(rule, &token, "no path is as long");
         }
         let mut shown = vec![token.clone()];
         if contents && word.pieces.contains(&Piece::Below) {
@@ -303,9 +312,10 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether a path is the directory that the facts speak of.
     fn is_here(&self, word: &Word, state: &State) -> bool {
         let exact = word.exact().is_some();
-        let here = |place: &PathBuf| *place == self.facts.root || *place == self.facts.cwd;
+        let here = |place: &PathBuf| *place == self.facts.cwd;
         matches!(places(word, state), Where::Known(places) if exact && places.iter().all(here))
     }
 }
@@ -336,6 +346,9 @@ fn places(word: &Word, state: &State) -> Where {
             directory.to_owned()
         }
     };
+    if known.len() > path::MOST_PATH {
+        return Where::Unknown;
+    }
     if known.starts_with('/') {
         return Where::Known(vec![path::resolve(Path::new("/"), &known)]);
     }

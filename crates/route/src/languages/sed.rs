@@ -12,6 +12,9 @@ pub(crate) struct Effects {
     pub(crate) writes: Vec<String>,
 }
 
+/// How many files a program may name; each is judged.
+const MOST_FILES: usize = 16;
+
 const NOT_UNDERSTOOD: &str = "this program for sed is not understood";
 const RUNS: &str = "this program for sed runs commands";
 
@@ -200,7 +203,8 @@ impl Reader<'_> {
             self.at += 1;
         }
         let name = String::from_utf8_lossy(&self.bytes[start..self.at]).into_owned();
-        if name.is_empty() { Err(NOT_UNDERSTOOD) } else { Ok(name) }
+        let files = self.effects.reads.len() + self.effects.writes.len();
+        if name.is_empty() || files >= MOST_FILES { Err(NOT_UNDERSTOOD) } else { Ok(name) }
     }
 
     /// Text of `a`, `i` and `c`: to the end of the line, or of the last line that is continued.

@@ -12,6 +12,10 @@ use super::heredoc::{self, Pending};
 /// How deep substitutions and quotes may nest. Deeper is hostile, and would use up the stack.
 pub(crate) const MOST_NESTING: usize = 32;
 
+/// Unquoted brackets in one word. No pattern needs more, and the grammar's scanner looks for the end
+/// of each through the rest of the text.
+const MOST_BRACKETS: usize = 32;
+
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -165,7 +169,13 @@ fn redirect_length(rest: &[u8]) -> usize {
 fn word_end(text: &str, mut at: usize) -> Result<usize, Refused> {
     let bytes = text.as_bytes();
     let start = at;
+    let mut brackets = 0;
     while at < bytes.len() {
+        brackets += usize::from(bytes[at] == b'[');
+        if brackets > MOST_BRACKETS {
+            let reason = "there are too many brackets in one word";
+            return Err(Refused::new("shell:pattern", cut(&text[start..]), reason));
+        }
         match bytes[at] {
             b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b')' => break,
             b'(' => break,
@@ -245,6 +255,10 @@ fn step(text: &str, at: usize, quoted: bool, depth: usize) -> Result<usize, Refu
             Some(b'(') if bytes.get(at + 2) == Some(&b'(') => arithmetic_end(text, at + 3),
             Some(b'(') => parenthesis_end(text, at + 2, depth + 1),
             Some(b'{') => brace_end(text, at + 2, depth + 1),
+            Some(b'[') => {
+                let reason = "the old form of arithmetic is not followed";
+                Err(Refused::new("shell:expansion", cut(&text[at..]), reason))
+            }
             _ => Ok(at + 1),
         },
         _ => Ok(at + text[at..].chars().next().map_or(1, char::len_utf8)),

@@ -16,10 +16,10 @@ pub(crate) const MOST_BYTES: usize = 8 * 1024;
 /// microseconds for each that makes no sense to it.
 const MOST_TOKENS: usize = 1_000;
 
-/// How often the grammar may report progress before it is stopped. It reports once in a hundred
-/// steps; a step takes about a microsecond. Counted rather than timed, so that the answer does not
-/// depend on the machine's load.
-const MOST_PROGRESS: usize = 400;
+/// How often the grammar may report progress in all texts of a decision before it is stopped. It
+/// reports once in a hundred steps; a step takes up to half a microsecond. Counted rather than timed,
+/// so that the answer does not depend on the machine's load. A script of a hundred lines takes 60.
+pub(crate) const MOST_PROGRESS: usize = 150;
 
 thread_local! {
     /// Making a parser costs more than parsing an everyday line.
@@ -34,20 +34,38 @@ pub(crate) struct Parsed {
     pub(crate) lexed: Lexed,
 }
 
-/// Parses a line.
-pub(crate) fn parse(text: &str) -> Result<Parsed, Refused> {
+/// Parses a line. `progress` is what the grammar may still report.
+pub(crate) fn parse(text: &str, progress: &mut usize) -> Result<Parsed, Refused> {
     let mut lexed = lexer::lex(text, &[])?;
     let hidden: usize = lexed.blanks.iter().map(ExactSizeIterator::len).sum();
     if text.len() - hidden > MOST_BYTES || lexed.tokens.len() > MOST_TOKENS {
         return Err(Refused::new("shell:length", lexer::cut(text), "the command is too long"));
     }
+    adjacent(text, &lexed)?;
     let shown = mask(text, &lexed);
-    let tree = tree(&shown)?;
+    let tree = tree(&shown, progress)?;
     let special = special_spans(&tree);
     if !special.is_empty() {
         lexed = lexer::lex(text, &special)?;
     }
     Ok(Parsed { tree, lexed })
+}
+
+/// Whether commands are missing between operators: the grammar takes long to find out.
+fn adjacent(text: &str, lexed: &Lexed) -> Result<(), Refused> {
+    let of = |index: usize| match lexed.tokens.get(index) {
+        Some(token) if token.kind == lexer::Kind::Control => &text[token.span.clone()],
+        _ => "",
+    };
+    let joins = |sign: &str| matches!(sign, "|" | "|&" | "&&" | "||");
+    let ends = |sign: &str| joins(sign) || matches!(sign, ";" | "&" | ")" | ";;" | ";&" | ";;&");
+    match (0..lexed.tokens.len()).find(|index| joins(of(*index)) && ends(of(index + 1))) {
+        None => Ok(()),
+        Some(index) => {
+            let reason = "a command is missing between operators";
+            Err(Refused::new("shell:syntax", of(index), reason))
+        }
+    }
 }
 
 /// The text as the grammar gets to see it: of the same length, without here-documents, and in ASCII:
@@ -57,12 +75,20 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Refused> {
 fn mask(text: &str, lexed: &Lexed) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for blank in &lexed.blanks {
-        for byte in &mut bytes[blank.clone()] {
-            // Ends of lines stay: they end commands.
-            *byte = if *byte == b'\n' { b'\n' } else { b' ' };
-        }
+        // The end of the line before a body stays, and ends the command.
+        bytes[blank.clone()].fill(b' ');
     }
-    for token in &lexed.tokens {
+    let mut array = false;
+    for (index, token) in lexed.tokens.iter().enumerate() {
+        // In `name=(a b)` an end of line is a blank.
+        match &text[token.span.clone()] {
+            "(" => array = text[..token.span.start].ends_with('='),
+            ")" => array = false,
+            _ => {}
+        }
+        if !array && ends_command(text, lexed, index) {
+            bytes[token.span.start] = b';';
+        }
         if bytes[token.span.clone()].windows(2).any(|pair| pair == b"<<")
             && token.kind == lexer::Kind::Word
         {
@@ -75,7 +101,25 @@ fn mask(text: &str, lexed: &Lexed) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-fn tree(text: &str) -> Result<Tree, Refused> {
+/// Whether an end of line is nothing but the end of a command, as `;` is. The grammar takes some for
+/// blanks, after pipelines with redirections.
+fn ends_command(text: &str, lexed: &Lexed, index: usize) -> bool {
+    const OPEN: &[&str] = &[
+        "if", "then", "else", "elif", "do", "while", "until", "for", "case", "in", "{", "!",
+        "time", "function", "select", "coproc",
+    ];
+    let of = |index: usize| lexed.tokens.get(index).filter(|token| token.kind == lexer::Kind::Word);
+    let newline = &lexed.tokens[index];
+    let (Some(before), Some(_)) = (index.checked_sub(1).and_then(of), of(index + 1)) else {
+        return false;
+    };
+    let between = &text[before.span.end..newline.span.start];
+    newline.kind == lexer::Kind::Newline
+        && between.bytes().all(|byte| matches!(byte, b' ' | b'\t'))
+        && !OPEN.contains(&&text[before.span.clone()])
+}
+
+fn tree(text: &str, left: &mut usize) -> Result<Tree, Refused> {
     let failed = || Refused::new("shell:syntax", lexer::cut(text), "the grammar gave up on it");
     PARSER.with(|parser| {
         let mut parser = parser.borrow_mut();
@@ -85,10 +129,13 @@ fn tree(text: &str) -> Result<Tree, Refused> {
             *parser = Some(made);
         }
         let parser = parser.as_mut().ok_or_else(failed)?;
-        let mut reports = 0;
-        let mut progress = |_: &tree_sitter::ParseState| {
-            reports += 1;
-            if reports > MOST_PROGRESS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        // Making sense of what is wrong is most of the grammar's work, and the text is refused anyway.
+        let mut progress = |state: &tree_sitter::ParseState| match left.checked_sub(1) {
+            Some(less) if !state.has_error() => {
+                *left = less;
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Break(()),
         };
         let options = ParseOptions::new().progress_callback(&mut progress);
         let bytes = text.as_bytes();

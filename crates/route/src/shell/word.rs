@@ -3,6 +3,9 @@
 use super::Refused;
 use super::lexer::{self, cut};
 
+/// Parts of one word, the body of a here-document being one. A text with more is made by a program.
+const MOST_PARTS: usize = 1_000;
+
 /// A part of a word, before anything is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -18,6 +21,8 @@ pub(crate) enum Part {
     Variable { name: String, quoted: bool },
     /// Something of a variable that is not followed: a default, a part, an element.
     Derived { name: String, quoted: bool },
+    /// A variable's value without an ending that is plain text.
+    Beginning { name: String, quoted: bool },
     /// A whole number that is not known.
     Integer,
     /// What a script prints.
@@ -41,6 +46,7 @@ pub(crate) fn parts(raw: &str) -> Result<Vec<Part>, Refused> {
         }
     }
     while reader.at < raw.len() {
+        reader.bearable()?;
         reader.unquoted()?;
     }
     Ok(reader.parts)
@@ -50,6 +56,7 @@ pub(crate) fn parts(raw: &str) -> Result<Vec<Part>, Refused> {
 pub(crate) fn quoted_parts(raw: &str) -> Result<Vec<Part>, Refused> {
     let mut reader = Reader { text: raw, at: 0, parts: Vec::new() };
     while reader.at < raw.len() {
+        reader.bearable()?;
         reader.quoted(false)?;
     }
     Ok(reader.parts)
@@ -69,6 +76,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn bearable(&self) -> Result<(), Refused> {
+        if self.parts.len() <= MOST_PARTS {
+            return Ok(());
+        }
+        let reason = "there are too many expansions in one word";
+        Err(Refused::new("shell:length", cut(self.text), reason))
+    }
+
     fn next(&self) -> char {
         self.text[self.at..].chars().next().unwrap_or('\0')
     }
@@ -102,6 +117,7 @@ impl Reader<'_> {
                 self.at += 1;
                 self.touch();
                 while self.at < self.text.len() && self.next() != '"' {
+                    self.bearable()?;
                     self.quoted(true)?;
                 }
                 self.at += 1;
@@ -166,9 +182,17 @@ impl Reader<'_> {
                 self.at = (self.at + escaped.len_utf8()).min(self.text.len());
             }
             '$' | '`' => self.expansion(true)?,
+            // All of what follows that is text: bodies of here-documents are long.
             _ => {
-                self.push(next);
-                self.at += next.len_utf8();
+                let rest = &self.text[self.at..];
+                let first = next.len_utf8();
+                let end = rest[first..].find(['\\', '$', '`', '"']);
+                let run = &rest[..end.map_or(rest.len(), |end| first + end)];
+                self.touch();
+                if let Some(Part::Text(text)) = self.parts.last_mut() {
+                    text.push_str(run);
+                }
+                self.at += run.len();
             }
         }
         Ok(())
@@ -267,7 +291,11 @@ impl Reader<'_> {
             offsets.split(':').all(|offset| is_digits(offset.trim().trim_start_matches('-')))
         });
         let code = ["$(", "`", "<(", ">(", "$["].iter().any(|code| rest.contains(code));
-        if (known || substring) && !code {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let ending = rest.strip_prefix("%%").or(rest.strip_prefix('%'));
+        if ending.is_some_and(|ending| ending.bytes().all(plain)) {
+            Ok(Part::Beginning { name, quoted })
+        } else if (known || substring) && !code {
             Ok(Part::Derived { name, quoted })
         } else {
             Err(refuse())

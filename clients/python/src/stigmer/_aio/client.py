@@ -96,10 +96,11 @@ class AsyncClient:
         said, places = mode_and_settings(mode, settings)
         # What is done in it says the settings; here they would be said for whoever comes next.
         info = await self._transport.call(workspaces.open_workspace(root, said, {}))
-        if info.mode != "sandbox" and settings:
-            # They are refused there, and whoever named some wants them obeyed.
-            asked = workspaces.open_workspace(root, said, dict(settings))
-            info = await self._transport.call(asked)
+        # In auto mode they are of a sandbox that only its first use makes. In other modes they are
+        # refused, and whoever named some wants them obeyed.
+        asked = {"auto": places, "sandbox": {}}.get(info.mode, dict(settings or {}))
+        if asked:
+            info = await self._transport.call(workspaces.open_workspace(root, said, asked))
         return AsyncWorkspace(self._transport, info, places, address.is_ours)
 
     async def get_workspace(self, workspace: str) -> WorkspaceInfo:
@@ -129,6 +130,10 @@ class AsyncClient:
     async def remove_place(self, workspace: str) -> PlaceStatus:
         """End the commands of a workspace and remove its place. The directory stays."""
         return await self._transport.call(workspaces.remove(workspace))
+
+    async def reset_affinity(self, workspace: str) -> PlaceStatus:
+        """Forget which toolchains live in the place of a workspace; see `PlaceStatus`."""
+        return await self._transport.call(workspaces.reset_affinity(workspace))
 
     def process(self, id: str) -> AsyncProcess:
         """Return a command by its id, whoever started it."""

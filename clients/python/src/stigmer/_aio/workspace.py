@@ -215,6 +215,13 @@ class AsyncWorkspace(AsyncFiles, AsyncSkills):
         self._place.is_gone()
         return await self._transport.call(workspaces.remove(self._id))
 
+    async def reset_affinity(self) -> PlaceStatus:
+        """Forget which toolchains live in its place; auto mode sends their commands there.
+
+        What is installed there stays.
+        """
+        return await self._transport.call(workspaces.reset_affinity(self._id))
+
     async def forget(self) -> ForgetSummary:
         """Forget it. Its directory and its commands stay."""
         self._place.is_gone()

@@ -59,3 +59,7 @@ def stop(workspace: str) -> Call[types.PlaceStatus]:
 
 def remove(workspace: str) -> Call[types.PlaceStatus]:
     return Call("workspaces/remove", {"workspace": workspace}, types.PlaceStatus, True)
+
+
+def reset_affinity(workspace: str) -> Call[types.PlaceStatus]:
+    return Call("workspaces/reset_affinity", {"workspace": workspace}, types.PlaceStatus, True)

@@ -216,6 +216,13 @@ class Workspace(Files, Skills):
         self._place.is_gone()
         return self._transport.call(workspaces.remove(self._id))
 
+    def reset_affinity(self) -> PlaceStatus:
+        """Forget which toolchains live in its place; auto mode sends their commands there.
+
+        What is installed there stays.
+        """
+        return self._transport.call(workspaces.reset_affinity(self._id))
+
     def forget(self) -> ForgetSummary:
         """Forget it. Its directory and its commands stay."""
         self._place.is_gone()

@@ -7,6 +7,9 @@ from typing import Literal
 
 EndReason = Literal["exited", "signalled", "timed_out", "cancelled", "out_of_memory", "lost"]
 """Why a command can have ended. A newer server may say more."""
+Lane = Literal["host_read_only", "host_workspace", "sandbox"]
+"""Where auto mode runs a command. On the host it may read and change nothing, or change the
+workspace and nothing else; the kernel sees to that."""
 Follow = Literal["no", "until_exit", "until_closed"]
 """How long output is followed: what there is, to the command's end, or until nobody can write."""
 
@@ -21,6 +24,62 @@ class Survivor:
     """Its name."""
     uid: int = 0
     """The user it runs as."""
+
+
+@dataclass(frozen=True)
+class Denial:
+    """Something that a command tried and was refused."""
+
+    call: str = ""
+    """The kind of call: ``open``, ``unlink``, ``connect``, ``exec`` and so on."""
+    path: str | None = None
+    """What it was about, if that could be read. It is what the command said."""
+    errno: int = 0
+    """The error that it got."""
+    probe: bool = False
+    """Whether it is something that programs try in passing."""
+
+
+@dataclass(frozen=True)
+class Denied:
+    """What was refused to a command in a lane on the host."""
+
+    denials: tuple[Denial, ...] = ()
+    """Each once, the first ones."""
+    omitted: int = 0
+    """How many others there were."""
+
+
+@dataclass(frozen=True)
+class Enforced:
+    """What the kernel enforces on a command in a lane on the host."""
+
+    landlock: int = 0
+    """The version of Landlock's interface whose rights are used."""
+    namespaces: bool = False
+    """Whether it runs in namespaces of its own."""
+    scoped_signals: bool = False
+    """Whether its signals are kept to its own processes; if not, the read-only lane sends none."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How auto mode treated a command."""
+
+    lane: str = "unspecified"
+    """The lane that it runs in (`Lane`)."""
+    rule: str = ""
+    """The rule that decided: a tool, or what the machine made of it (``auto:affinity``)."""
+    token: str = ""
+    """The part of the command that the rule speaks of."""
+    reason: str = ""
+    """Why, in plain words."""
+    enforced: Enforced | None = None
+    """What the kernel enforces; missing in the sandbox."""
+    fell_over: Denied | None = None
+    """What was refused to a first try in the read-only lane, which was then discarded."""
+    dropped_variables: tuple[str, ...] = ()
+    """Names of the caller's variables that it does not have."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +104,8 @@ class ExitStatus:
     """The bytes of memory it could have, if it ran out of them and the limit is known."""
     cause: str | None = None
     """What became of its place, if it is lost with that and the reason is known."""
+    denied: Denied | None = None
+    """What it was refused in a lane of auto mode on the host."""
 
     @property
     def timed_out(self) -> bool:
@@ -94,10 +155,15 @@ class Executed:
     """Whether either stream is not whole."""
     place: str = "unspecified"
     """Where it ran: ``host``, ``container``, ``vm``, ``pod``, ``cloud``."""
-    lane: str = "unspecified"
-    """The lane that auto mode chose."""
     executable: str | None = None
     """The program that was found."""
+    routing: Routing | None = None
+    """What auto mode made of it; missing in the other modes."""
+
+    @property
+    def lane(self) -> str | None:
+        """The lane that auto mode chose (`Lane`); none in the other modes."""
+        return self.routing.lane if self.routing else None
 
     @property
     def exit_code(self) -> int:
@@ -113,10 +179,15 @@ class StartedProcess:
     """Its id, for every other operation."""
     place: str = "unspecified"
     """Where it runs."""
-    lane: str = "unspecified"
-    """The lane that auto mode chose."""
     executable: str | None = None
     """The program that was found; missing when none was, or when it had been started before."""
+    routing: Routing | None = None
+    """What auto mode made of it; missing in the other modes."""
+
+    @property
+    def lane(self) -> str | None:
+        """The lane that auto mode chose (`Lane`); none in the other modes."""
+        return self.routing.lane if self.routing else None
 
 
 @dataclass(frozen=True)
@@ -234,6 +305,13 @@ class ProcessInfo:
     """Whether it goes on without a client."""
     output_bytes: int = 0
     """Bytes of output so far."""
+    routing: Routing | None = None
+    """What auto mode made of it; missing in the other modes, and for what runs in a sandbox."""
+
+    @property
+    def lane(self) -> str | None:
+        """The lane that auto mode chose (`Lane`); none in the other modes."""
+        return self.routing.lane if self.routing else None
 
 
 @dataclass(frozen=True)

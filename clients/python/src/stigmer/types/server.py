@@ -48,6 +48,22 @@ class ProcessEnded:
 
 
 @dataclass(frozen=True)
+class CommandRouted:
+    """Auto mode chose a command's lane."""
+
+    id: str = ""
+    """Its id."""
+    lane: str = "unspecified"
+    """The lane that it runs in (`Lane`)."""
+    rule: str = ""
+    """The rule that decided."""
+    reason: str = ""
+    """Why, in plain words."""
+    fell_over: tuple[str, ...] = ()
+    """The kinds of calls that were refused to a first try, which was then discarded."""
+
+
+@dataclass(frozen=True)
 class WorkspaceOpened:
     """A workspace was opened for the first time."""
 
@@ -94,6 +110,8 @@ class Event:
     """A command was started."""
     process_ended: ProcessEnded | None = None
     """A command ended."""
+    command_routed: CommandRouted | None = None
+    """Auto mode chose a command's lane."""
     workspace_opened: WorkspaceOpened | None = None
     """A workspace was opened for the first time."""
     workspace_forgotten: WorkspaceForgotten | None = None

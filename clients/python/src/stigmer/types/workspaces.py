@@ -91,6 +91,8 @@ class PlaceStatus:
     """When it was made, milliseconds since 1970."""
     notes: tuple[str, ...] = ()
     """What whoever relies on it should know."""
+    affinity: tuple[str, ...] = ()
+    """Toolchains whose state lives in it, so that auto mode sends their commands there."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use futures_util::future::try_join;
 use prost::{Message, Name};
 use stigmer_core::file::{
@@ -16,15 +17,15 @@ use stigmer_core::file::{
     Listing, MakeDirectory, MovePath, ReadFile, WriteFile, WriteSummary,
 };
 use stigmer_core::process::{
-    Execute, Executed, ExitStatus, ProcessInfo, ReadOutput, SignalRequest, StartProcess,
-    StartedProcess, TerminalSize,
+    Execute, Executed, ExitStatus, OutputEvent, ProcessInfo, ReadOutput, SignalRequest,
+    StartProcess, StartedProcess, TerminalSize,
 };
 use stigmer_core::search::{FoundFiles, GrepMatches, GrepSearch, SearchFiles};
 use stigmer_core::transfer::{Download, Upload, UploadSummary, Watch};
 use stigmer_core::workspace::{OpenWorkspace, WorkspaceInfo};
 use stigmer_core::{
     ByteStream, ByteString, Capabilities, Capability, ChangeStream, FilePath, OutputStream,
-    ProcessId, Result, ToolExecutor,
+    ProcessId, Result, ToolExecutor, WithoutLanes,
 };
 
 use super::methods::{self, Method};
@@ -84,6 +85,14 @@ impl RemoteExecutor {
     /// The workspace, if it is one.
     pub fn workspace(&self) -> Option<&WorkspaceInfo> {
         self.info.as_ref()
+    }
+
+    /// What a server tells, without what it may not tell.
+    fn believed<T: WithoutLanes>(&self, told: T) -> T {
+        match self.client.endpoint().may_tell_of_lanes() {
+            true => told,
+            false => told.without_lanes(),
+        }
     }
 
     fn descriptors(&self) -> Option<&Path> {
@@ -178,11 +187,15 @@ impl ToolExecutor for RemoteExecutor {
     }
 
     async fn start_process(&self, request: StartProcess) -> Result<StartedProcess> {
-        self.start(request).await
+        self.start(request).await.map(|started| self.believed(started))
     }
 
     async fn process_output(&self, id: &ProcessId, request: ReadOutput) -> Result<OutputStream> {
-        self.output(id, request).await
+        let stream = self.output(id, request).await?;
+        if self.client.endpoint().may_tell_of_lanes() {
+            return Ok(stream);
+        }
+        Ok(Box::pin(stream.map(|event| event.map(OutputEvent::without_lanes))))
     }
 
     async fn write_stdin(&self, id: &ProcessId, bytes: ByteString) -> Result<()> {
@@ -194,7 +207,7 @@ impl ToolExecutor for RemoteExecutor {
     }
 
     async fn signal(&self, id: &ProcessId, request: SignalRequest) -> Result<Option<ExitStatus>> {
-        self.send_signal(id, request).await
+        self.send_signal(id, request).await.map(|exit| self.believed(exit))
     }
 
     async fn resize(&self, id: &ProcessId, size: TerminalSize) -> Result<()> {
@@ -202,18 +215,20 @@ impl ToolExecutor for RemoteExecutor {
     }
 
     async fn wait(&self, id: &ProcessId) -> Result<ExitStatus> {
-        self.wait_for(id).await
+        self.wait_for(id).await.map(|exit| self.believed(exit))
     }
 
     async fn process(&self, id: &ProcessId) -> Result<ProcessInfo> {
-        self.get(id).await
+        self.get(id).await.map(|info| self.believed(info))
     }
 
     async fn list_processes(&self) -> Result<Vec<ProcessInfo>> {
-        self.ask(methods::LIST_PROCESSES, wire::ListProcessesRequest::default()).await
+        let request = wire::ListProcessesRequest::default();
+        let all: Vec<ProcessInfo> = self.ask(methods::LIST_PROCESSES, request).await?;
+        Ok(self.believed(all))
     }
 
     async fn execute(&self, request: Execute) -> Result<Executed> {
-        self.run(request).await
+        self.run(request).await.map(|executed| self.believed(executed))
     }
 }

@@ -112,6 +112,7 @@ mod tests {
             memory_limit: None,
             cause: None,
             survivors: Vec::new(),
+            denied: None,
         })
     }
 

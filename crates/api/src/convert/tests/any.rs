@@ -21,8 +21,8 @@ use stigmer_core::skill::Skill;
 use stigmer_core::transfer::{Change, ChangeKind, TransferFormat, Upload};
 use stigmer_core::workspace::WorkspaceInfo;
 use stigmer_core::{
-    ByteString, Capabilities, Capability, ErrorCode, ExecutionMode, Lane, Place, ProcessId,
-    ToolError, WorkspaceId,
+    ByteString, Capabilities, Capability, Denial, Denied, Enforced, ErrorCode, ExecutionMode, Lane,
+    Place, ProcessId, Routing, ToolError, WorkspaceId,
 };
 
 use crate::Preparing;
@@ -266,16 +266,32 @@ fn place() -> impl Strategy<Value = Place> {
     one(&[Place::Host, Place::Container, Place::Vm, Place::Pod, Place::Cloud])
 }
 
-fn lane() -> impl Strategy<Value = Option<Lane>> {
-    of(one(&[Lane::HostReadOnly, Lane::HostWorkspace, Lane::Sandbox]))
+fn lane() -> impl Strategy<Value = Lane> {
+    one(&[Lane::HostReadOnly, Lane::HostWorkspace, Lane::Sandbox])
+}
+
+fn denied() -> impl Strategy<Value = Denied> {
+    let denial = (text(), of(bytes()), any::<i32>(), any::<bool>());
+    let denial = denial.prop_map(|(call, path, errno, probe)| Denial { call, path, errno, probe });
+    (vec(denial, 0..3), any::<u64>()).prop_map(|(denials, omitted)| Denied { denials, omitted })
+}
+
+fn routing() -> impl Strategy<Value = Option<Box<Routing>>> {
+    let enforced = (any::<u32>(), any::<bool>(), any::<bool>()).prop_map(
+        |(landlock, namespaces, scoped_signals)| Enforced { landlock, namespaces, scoped_signals },
+    );
+    let texts = (text(), text(), text(), vec(text(), 0..3));
+    let routing = (lane(), texts, of(enforced), of(denied())).prop_map(
+        |(lane, (rule, token, reason, dropped_variables), enforced, fell_over)| {
+            Box::new(Routing { lane, rule, token, reason, enforced, fell_over, dropped_variables })
+        },
+    );
+    of(routing)
 }
 
 pub(super) fn started() -> impl Strategy<Value = StartedProcess> {
-    (id(), place(), lane(), of(bytes())).prop_map(|(id, place, lane, executable)| StartedProcess {
-        id,
-        place,
-        lane,
-        executable,
+    (id(), place(), routing(), of(bytes())).prop_map(|(id, place, routing, executable)| {
+        StartedProcess { id, place, routing, executable }
     })
 }
 
@@ -289,13 +305,14 @@ pub(super) fn exit() -> impl Strategy<Value = ExitStatus> {
     });
     let signal = of(any::<i32>());
     let times = (any::<[u64; 3]>(), of(any::<u64>()), of(".{1,8}"));
-    (any::<i32>(), reason, signal, times, vec(survivor, 0..3)).prop_map(
+    (any::<i32>(), reason, signal, times, vec(survivor, 0..3), of(denied())).prop_map(
         |(
             code,
             reason,
             signal,
             ([ended_ms, duration_ms, output_bytes], memory_limit, cause),
             survivors,
+            denied,
         )| ExitStatus {
             code,
             reason,
@@ -306,6 +323,7 @@ pub(super) fn exit() -> impl Strategy<Value = ExitStatus> {
             memory_limit,
             cause,
             survivors,
+            denied: denied.map(Box::new),
         },
     )
 }
@@ -327,7 +345,7 @@ pub(super) fn executed() -> impl Strategy<Value = Executed> {
             stderr,
             truncated,
             place: started.place,
-            lane: started.lane,
+            routing: started.routing,
             executable: started.executable,
         },
     )
@@ -365,10 +383,13 @@ pub(super) fn info() -> impl Strategy<Value = ProcessInfo> {
     let state = one(&[ProcessState::Running, ProcessState::Exited, ProcessState::Lost]);
     (
         (id(), command(), bytes(), bytes(), state, of(exit())),
-        (any::<[u64; 2]>(), of(any::<u32>()), any::<u32>(), any::<[bool; 2]>()),
+        (any::<[u64; 2]>(), of(any::<u32>()), any::<u32>(), any::<[bool; 2]>(), routing()),
     )
         .prop_map(
-            |((id, command, workspace, cwd, state, exit), (numbers, pid, background, is))| {
+            |(
+                (id, command, workspace, cwd, state, exit),
+                (numbers, pid, background, is, routing),
+            )| {
                 ProcessInfo {
                     id,
                     command,
@@ -382,6 +403,7 @@ pub(super) fn info() -> impl Strategy<Value = ProcessInfo> {
                     terminal: is[0],
                     detached: is[1],
                     output_bytes: numbers[1],
+                    routing,
                 }
             },
         )
@@ -425,17 +447,20 @@ pub(super) fn workspace() -> impl Strategy<Value = WorkspaceInfo> {
 pub(super) fn preparing() -> impl Strategy<Value = Preparing> {
     use PlaceState::{Creating, Deleting, Failed, Gone, Ready, Stopped};
     let state = one(&[Creating, Ready, Stopped, Deleting, Gone, Failed]);
-    let texts = (of(text()), of(text()), vec(text(), 0..3));
+    let texts = (of(text()), of(text()), vec(text(), 0..3), vec(text(), 0..3));
     let status = (workspace_id(), bytes(), state, texts, of(any::<u64>()), any::<bool>()).prop_map(
-        |(workspace, root, state, (name, image, notes), created_ms, failed)| PlaceStatus {
-            workspace,
-            root,
-            state,
-            reason: failed.then(|| ToolError::new(ErrorCode::DiskFull, "full").with_hint("h")),
-            name,
-            image,
-            created_ms,
-            notes,
+        |(workspace, root, state, (name, image, notes, affinity), created_ms, failed)| {
+            PlaceStatus {
+                workspace,
+                root,
+                state,
+                reason: failed.then(|| ToolError::new(ErrorCode::DiskFull, "full").with_hint("h")),
+                name,
+                image,
+                created_ms,
+                notes,
+                affinity,
+            }
         },
     );
     let layer = (text(), text(), any::<u64>(), any::<u64>())
@@ -454,6 +479,15 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         (id(), place(), any::<bool>()).prop_map(|(id, place, detached)| {
             EventKind::ProcessStarted { id, place, detached, traceparent: None }
         }),
+        (id(), lane(), text(), text(), vec(text(), 0..3)).prop_map(
+            |(id, lane, rule, reason, fell_over)| EventKind::CommandRouted {
+                id,
+                lane,
+                rule,
+                reason,
+                fell_over
+            }
+        ),
         (id(), exit()).prop_map(|(id, exit)| EventKind::ProcessEnded {
             id,
             exit,

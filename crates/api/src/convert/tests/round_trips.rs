@@ -287,6 +287,7 @@ fn the_end_of_a_command_does_not_move_its_reader() {
         memory_limit: None,
         cause: None,
         survivors: Vec::new(),
+        denied: None,
     };
     assert_eq!(position.event(output(5, "abc")).next, 8);
     // The reader had taken more than was written by the end.

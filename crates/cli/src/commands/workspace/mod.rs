@@ -119,6 +119,9 @@ fn show(status: &PlaceStatus, output: &mut Output) -> Result<u8, Failure> {
     if let Some(image) = &status.image {
         output.line(format_args!("  image      {image}"))?;
     }
+    if !status.affinity.is_empty() {
+        output.line(format_args!("  affinity   {}", status.affinity.join(", ")))?;
+    }
     for note in &status.notes {
         output.line(format_args!("  note       {note}"))?;
     }

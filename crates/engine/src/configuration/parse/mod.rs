@@ -9,7 +9,7 @@ mod names;
 mod units;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -63,6 +63,8 @@ pub enum Kind {
     Path,
     /// A path from `/`.
     AbsolutePath,
+    /// Directories, each a path from `/`, as `PATH` has them.
+    Directories,
     /// A network of containers.
     Network,
     /// A name as the container engine takes it.
@@ -108,6 +110,8 @@ pub enum Value {
     Text(String),
     /// Checked items.
     List(Vec<String>),
+    /// Paths from `/`.
+    Paths(Vec<PathBuf>),
     /// Text that is never shown.
     Secret(Secret),
 }
@@ -128,6 +132,10 @@ impl fmt::Display for Value {
             Self::HostPort(endpoint) => endpoint.fmt(formatter),
             Self::Path(path) => path.display().fmt(formatter),
             Self::List(items) => formatter.write_str(&containers::join(items)),
+            Self::Paths(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+                formatter.write_str(&paths.join(BETWEEN_PATHS))
+            }
             Self::Secret(secret) => secret.fmt(formatter),
         }
     }
@@ -153,9 +161,15 @@ impl Kind {
         matches!(self, Self::Secret | Self::Variables)
     }
 
-    /// Whether a value is a list of items.
-    pub fn is_list(self) -> bool {
-        matches!(self, Self::Volumes | Self::Ports | Self::Credentials | Self::Variables)
+    /// The items of a list as one text; `None` if a value is no list.
+    pub fn joined(self, items: &[String]) -> Option<String> {
+        match self {
+            Self::Volumes | Self::Ports | Self::Credentials | Self::Variables => {
+                Some(containers::join(items))
+            }
+            Self::Directories => Some(items.join(BETWEEN_PATHS)),
+            _ => None,
+        }
     }
 
     /// What the valid values are, as the end of a sentence that begins "valid values are".
@@ -198,6 +212,10 @@ impl Kind {
             }
             Self::Path => "paths".to_owned(),
             Self::AbsolutePath => "paths that begin with /".to_owned(),
+            Self::Directories => {
+                "directories that begin with /, with colons between, such as /opt/a:/srv/tools"
+                    .into()
+            }
             Self::Network => {
                 "bridge, none, host (no isolation of the network), and the name of a network that \
                  exists"
@@ -285,6 +303,9 @@ impl Kind {
                     Err(Unacceptable::new("it does not begin with /"))
                 }
             }),
+            Self::Directories => {
+                text.split(BETWEEN_PATHS).map(directory).collect::<Result<_, _>>().map(Value::Paths)
+            }
             Self::Network => containers::network(text).map(|_| Value::Text(text.to_owned())),
             Self::Name => containers::name(text).map(|()| Value::Text(text.to_owned())),
             Self::Engine => containers::engine(text).map(|()| Value::Text(text.to_owned())),
@@ -324,6 +345,25 @@ fn list<T>(
         }
     }
     Ok(Value::List(items))
+}
+
+/// What stands between two directories, as in `PATH`.
+const BETWEEN_PATHS: &str = ":";
+
+/// A directory by its whole path. Whether it is there is seen when it is used.
+fn directory(text: &str) -> Result<PathBuf, Unacceptable> {
+    let path = path(text)?;
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if !path.is_absolute() || !path.components().all(plain) {
+        return Err(Unacceptable::new(match text {
+            "" => "one of them is empty".to_owned(),
+            _ => format!("{text:?} is not the whole path of a directory"),
+        }));
+    }
+    if path.parent().is_none() {
+        return Err(Unacceptable::new("/ holds everything"));
+    }
+    Ok(path)
 }
 
 fn path(text: &str) -> Result<PathBuf, Unacceptable> {
@@ -378,6 +418,19 @@ mod tests {
         }
         let kind = Kind::Size { least: 1024 };
         assert!(kind.parse("1024").is_ok() && kind.parse("1023").is_err());
+    }
+
+    #[test]
+    fn directories_are_whole_paths_and_none_is_passed_over() {
+        let paths = |text: &str| match Kind::Directories.parse(text) {
+            Ok(Value::Paths(paths)) => Some(paths),
+            _ => None,
+        };
+        assert_eq!(paths("/opt/a:/srv/b c"), Some(vec!["/opt/a".into(), "/srv/b c".into()]));
+        assert_eq!(paths("/opt/a/"), Some(vec!["/opt/a/".into()]));
+        for bad in ["/", "opt", "./a", "~/a", "/a:", ":/a", "/a::/b", "/a:b", "/a/../b", "/a,b:"] {
+            assert_eq!(paths(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! The rules in force for a workspace, and whether their files are as they were.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use stigmer_core::process::Command;
+use stigmer_core::{Result, ToolError};
+use stigmer_route::{Facts, Policy, Verdict, decide};
+
+use super::{PROJECT_RULES, USER_RULES, bad, read, repository};
+use crate::configuration::Configuration;
+
+/// What tells a file from one that was written later. The change time is the kernel's own.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// The rules in force for a workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// Ours, if nobody has added any.
+    policy: Option<Policy>,
+    home: Option<PathBuf>,
+    files: Vec<(PathBuf, Stamp)>,
+}
+
+impl Rules {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `bad_configuration` for rules that cannot be read or are not understood.
+    pub(crate) fn read(configuration: &Configuration, root: &Path) -> Result<Self> {
+        let (mut policy, mut files) = (None, Vec::new());
+        let user = configuration.home().ok().map(|home| home.join(USER_RULES));
+        let project = root.join(PROJECT_RULES);
+        for (path, of_project) in
+            user.map(|path| (path, false)).into_iter().chain([(project, true)])
+        {
+            // Before it is read: what is written meanwhile is read again.
+            files.push((path.clone(), stamp(&path)));
+            let Some(text) = rules(&path)? else { continue };
+            let before = policy.as_ref().unwrap_or(Policy::embedded());
+            let added =
+                if of_project { before.with_project(&text) } else { before.with_user(&text) };
+            policy = Some(added.map_err(|error| bad(&path, &error))?);
+        }
+        Ok(Self { policy, home: configuration.around().user_home.clone(), files })
+    }
+
+    /// Whether the files are those that were read.
+    pub(crate) fn are_current(&self) -> bool {
+        self.files.iter().all(|(path, before)| stamp(path) == *before)
+    }
+
+    /// What is known of a workspace, whose command starts in `cwd`; `home` is what the command says.
+    pub(super) fn facts(&self, root: &Path, cwd: &Path, home: Option<PathBuf>) -> Facts {
+        Facts {
+            root: root.to_owned(),
+            cwd: cwd.to_owned(),
+            // One that is no whole path means nothing that is known.
+            home: home.or_else(|| self.home.clone()).filter(|home| home.is_absolute()),
+            repository_runs_programs: repository::runs_programs(cwd, root),
+        }
+    }
+
+    /// Where a command belongs, and why.
+    pub(crate) fn decide(
+        &self,
+        command: &Command,
+        root: &Path,
+        cwd: &Path,
+        home: Option<PathBuf>,
+    ) -> Verdict {
+        self.judge(command, &self.facts(root, cwd, home))
+    }
+
+    /// The same of facts that are known.
+    pub(super) fn judge(&self, command: &Command, facts: &Facts) -> Verdict {
+        decide(command, facts, self.policy.as_ref().unwrap_or(Policy::embedded()))
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
+}
+
+/// A file of rules; nothing if there is none.
+fn rules(path: &Path) -> std::result::Result<Option<String>, ToolError> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(bad(path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Sources, Surroundings};
+
+    #[test]
+    fn rules_are_current_until_one_of_their_files_comes_changes_or_goes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (home, root) = (scratch.path().join("home"), scratch.path().join("w"));
+        std::fs::create_dir_all(home.join(".stigmer")).unwrap();
+        std::fs::create_dir_all(root.join(".stigmer")).unwrap();
+        let surroundings = Surroundings { environment: Vec::new(), home: Some(home.clone()) };
+        let sources = Sources { surroundings, ..Sources::default() };
+        let configuration = Configuration::load(&sources).unwrap();
+        let read = || Rules::read(&configuration, &root).unwrap();
+        for path in [home.join(".stigmer/rules.toml"), root.join(".stigmer/rules.toml")] {
+            let rules = read();
+            assert!(rules.are_current());
+            std::fs::write(&path, "[ls]\nlane = 'sandbox'\n").unwrap();
+            assert!(!rules.are_current());
+            let rules = read();
+            assert!(rules.are_current());
+            // The same size, and whatever its times are set to.
+            std::fs::write(&path, "[ps]\nlane = 'sandbox'\n").unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+            assert!(!rules.are_current());
+            let rules = read();
+            std::fs::remove_file(&path).unwrap();
+            assert!(!rules.are_current());
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A command's lane: what the supervisor holds of it while anything of the command is left.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
+use stigmer_core::{ByteString, Denied, Routing};
+use stigmer_guard::{Denials, Entry, HostLane, Pending, Plan, Policy, Probe};
+
+use super::protocol::{Confine, Launch};
+
+/// Calls that are answered before the supervisor looks at anything else: a command that asks without
+/// end must not keep it from being ended.
+const MOST_ANSWERS: u32 = 64;
+
+/// A command's lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    plan: Plan,
+    denials: Option<Denials>,
+    /// Somebody is left who may ask.
+    asked: bool,
+    routing: Routing,
+}
+
+impl Lane {
+    /// Works out the lane of a launch that executes `program`. An error says why there is none.
+    pub(super) fn plan(
+        launch: &Launch,
+        confine: &Confine,
+        program: Option<&Path>,
+        terminal: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        let Some(lane) = HostLane::of(confine.routing.lane) else {
+            return Err(format!("{} is no lane on the host", confine.routing.lane));
+        };
+        let own = |text: &ByteString| text.as_os_str().to_owned();
+        let variables = launch.environment.iter().map(|(name, value)| (own(name), own(value)));
+        let mut policy = Policy::new(launch.workspace.as_path(), variables.collect());
+        policy.cwd = launch.cwd.as_path().to_owned();
+        policy.tool_roots.clone_from(&confine.tool_roots);
+        policy.programs = confine.programs.iter().map(own).collect();
+        policy.programs.extend(program.map(OsString::from));
+        policy.terminal = terminal;
+        let plan = stigmer_guard::plan(lane, &policy, &Probe::for_lane(lane));
+        let plan = plan.map_err(|refusal| refusal.to_string())?;
+        let mut routing = confine.routing.clone();
+        routing.enforced = Some(*plan.enforced());
+        let dropped = plan.dropped().iter();
+        routing.dropped_variables =
+            dropped.map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+        Ok(Self { plan, denials: None, asked: false, routing })
+    }
+
+    /// What is kept with the command.
+    pub(super) fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
+    /// Whether it has namespaces of its own, and the process that is forked only stands in for the
+    /// command.
+    pub(super) fn has_namespaces(&self) -> bool {
+        self.plan.enforced().namespaces
+    }
+
+    /// A way in for one process, which is to execute this.
+    pub(super) fn way(
+        &self,
+        program: &Path,
+        name: &OsStr,
+        arguments: &[OsString],
+    ) -> Result<(Way, Pending), String> {
+        let (entry, pending) = self.plan.entry().map_err(|refusal| refusal.to_string())?;
+        let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|error| error.to_string());
+        let arguments = arguments.iter().map(OsString::as_os_str);
+        let arguments = std::iter::once(name).chain(arguments).map(text);
+        let environment = self.plan.environment().iter().map(|(name, value)| {
+            let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            CString::new(pair).map_err(|error| error.to_string())
+        });
+        let way = Way {
+            program: text(program.as_os_str())?,
+            arguments: arguments.collect::<Result<_, _>>()?,
+            environment: environment.collect::<Result<_, _>>()?,
+            entry,
+        };
+        Ok((way, pending))
+    }
+
+    /// What was forked executes its command, or says here why it did not enter.
+    pub(super) fn entered(&mut self, pending: Pending) -> Result<(), String> {
+        self.denials = Some(pending.receive().map_err(|refusal| refusal.to_string())?);
+        self.asked = true;
+        Ok(())
+    }
+
+    /// The command's process, for signals.
+    pub(super) fn command(&self) -> Option<Pid> {
+        self.denials.as_ref().map(Denials::command)
+    }
+
+    /// What to poll.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.denials.as_ref().filter(|_| self.asked).map(AsFd::as_fd)
+    }
+
+    /// Answers what is asked.
+    pub(super) fn answer(&mut self, mut ready: PollFlags) {
+        let Some(denials) = &mut self.denials else { return };
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        for _ in 0..MOST_ANSWERS {
+            if !ready.contains(PollFlags::IN) {
+                // Hung up: nobody is left who could ask.
+                self.asked = !ready.intersects(PollFlags::HUP | PollFlags::ERR);
+                return;
+            }
+            if denials.answer().is_err() {
+                self.asked = false;
+                return;
+            }
+            let mut one = [PollFd::from_borrowed_fd(denials.as_fd(), PollFlags::IN)];
+            if poll(&mut one, Some(&at_once)).is_err() {
+                return;
+            }
+            ready = one[0].revents();
+        }
+    }
+
+    /// What was refused so far, if it is more than everyday probes.
+    pub(super) fn denied(&self) -> Option<Denied> {
+        let denials = self.denials.as_ref()?;
+        let kept = denials.kept().iter().filter(|denial| !denial.probe).cloned();
+        let denied = Denied { denials: kept.collect(), omitted: denials.dropped() };
+        (!denied.denials.is_empty()).then_some(denied)
+    }
+}
+
+/// The way into a lane, and what is executed there.
+#[derive(Debug)]
+pub(super) struct Way {
+    entry: Entry,
+    program: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Way {
+    /// Enters the lane; in the workspace lane it returns in another process than called it.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        self.entry.enter()
+    }
+
+    /// Executes the command; returns only if that fails.
+    pub(super) fn execute(&self) -> io::Error {
+        self.entry.execute(&self.program, &self.arguments, &self.environment)
+    }
+}

@@ -1,0 +1,79 @@
+//! Lanes, in a build that has none: every one is refused.
+
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::PollFlags;
+use rustix::process::Pid;
+use stigmer_core::{Denied, Routing};
+
+use super::protocol::{Confine, Launch};
+
+#[derive(Debug)]
+pub(super) struct Lane(Infallible);
+
+pub(super) type Pending = Infallible;
+
+impl Lane {
+    pub(super) fn plan(
+        _: &Launch,
+        _: &Confine,
+        _: Option<&Path>,
+        _: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        Err("this program was built without lanes".to_owned())
+    }
+
+    pub(super) fn routing(&self) -> &Routing {
+        match self.0 {}
+    }
+
+    pub(super) fn has_namespaces(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn way(
+        &self,
+        _: &Path,
+        _: &OsStr,
+        _: &[OsString],
+    ) -> Result<(Way, Pending), String> {
+        match self.0 {}
+    }
+
+    pub(super) fn entered(&mut self, _: Pending) -> Result<(), String> {
+        match self.0 {}
+    }
+
+    pub(super) fn command(&self) -> Option<Pid> {
+        match self.0 {}
+    }
+
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self.0 {}
+    }
+
+    pub(super) fn answer(&mut self, _: PollFlags) {
+        match self.0 {}
+    }
+
+    pub(super) fn denied(&self) -> Option<Denied> {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Way(Infallible);
+
+impl Way {
+    pub(super) fn enter(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(super) fn execute(&self) -> io::Error {
+        match self.0 {}
+    }
+}
