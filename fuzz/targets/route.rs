@@ -38,8 +38,9 @@ fuzz_target!(|input: Input| {
     more.extend_from_slice(&input.line);
     let more = decide(&Command::Shell(more.into()), &facts, policy);
     assert_ne!(more.lane, Lane::HostReadOnly, "a part does not vanish");
-    // What the text is put into is parsed again, by the same rules.
-    if !input.line.contains(&b'\'') {
+    // What the text is put into is parsed again, by the same rules, unless the shell takes it for an option.
+    let option = matches!(input.line.first(), Some(b'-' | b'+'));
+    if !option && !input.line.contains(&b'\'') {
         let inner = [b"sh -c '".as_slice(), &input.line, b"'"].concat();
         let inner = decide(&Command::Shell(inner.into()), &facts, policy);
         assert!(strictness(inner.lane) >= strictness(verdict.lane), "sh -c loosens nothing");
