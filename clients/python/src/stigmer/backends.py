@@ -164,17 +164,8 @@ class FilesystemBackend:
         self.write(path, content)
 
 
-class DockerBackend(FilesystemBackend):
-    """Runs commands in a container of the directory's own, where it has the same path.
-
-    Args:
-        root_dir: The directory; it is made if it is missing.
-        image: The container's image; else STIGMER_SANDBOX_IMAGE, else the server's setting.
-        settings: More of what the container is made like (``sandbox_memory`` …).
-        client: A client to use; else one of its own.
-    """
-
-    _mode = "sandbox"
+class _ContainerBackend(FilesystemBackend):
+    """A directory that has a container, made as is said here."""
 
     def __init__(
         self,
@@ -192,7 +183,20 @@ class DockerBackend(FilesystemBackend):
         self.workspace.remove()
 
 
-class AutoBackend(FilesystemBackend):
+class DockerBackend(_ContainerBackend):
+    """Runs commands in a container of the directory's own, where it has the same path.
+
+    Args:
+        root_dir: The directory; it is made if it is missing.
+        image: The container's image; else STIGMER_SANDBOX_IMAGE, else the server's setting.
+        settings: More of what the container is made like (``sandbox_memory`` …).
+        client: A client to use; else one of its own.
+    """
+
+    _mode = "sandbox"
+
+
+class AutoBackend(_ContainerBackend):
     """Runs each command in a lane of its own: confined on this machine, or in a container.
 
     What reads, builds or tests runs here with the tools that are here, and may change the directory
@@ -207,21 +211,6 @@ class AutoBackend(FilesystemBackend):
     """
 
     _mode = "auto"
-
-    def __init__(
-        self,
-        root_dir: StrPath = ".",
-        *,
-        image: str | None = None,
-        settings: Mapping[str, str] | None = None,
-        client: Client | None = None,
-    ) -> None:
-        said = {**(settings or {}), **({"sandbox_image": image} if image else {})}
-        super().__init__(root_dir, client=client, settings=said)
-
-    def remove(self) -> None:
-        """Remove the container, with what its commands wrote. The directory stays."""
-        self.workspace.remove()
 
 
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
