@@ -173,10 +173,11 @@ fn harmless_commands_print_in_the_lane_what_they_print_without() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// An output without what is another each time: numbers, and the blanks that align them, the order of
-/// what is found by several threads, and the state of a process.
-fn steady(output: &str) -> Vec<String> {
-    let mut lines = Vec::new();
+/// The letters of an output without what is another each time: numbers, and the blanks that align
+/// them, the state of a process, and the order of what several threads find, or of what several programs
+/// write to standard error at once, who do not even wait for each other's ends of lines.
+fn steady(output: &str) -> Vec<char> {
+    let mut letters = Vec::new();
     for line in output.lines() {
         let mut steady = String::new();
         for letter in line.chars() {
@@ -193,9 +194,9 @@ fn steady(output: &str) -> Vec<String> {
         }
         // Processes come and go while they are listed.
         if !steady.contains("bash -c ps ") {
-            lines.push(steady);
+            letters.extend(steady.chars());
         }
     }
-    lines.sort();
-    lines
+    letters.sort_unstable();
+    letters
 }

@@ -164,26 +164,7 @@ class FilesystemBackend:
         self.write(path, content)
 
 
-class _ContainerBackend(FilesystemBackend):
-    """A directory that has a container, made as is said here."""
-
-    def __init__(
-        self,
-        root_dir: StrPath = ".",
-        *,
-        image: str | None = None,
-        settings: Mapping[str, str] | None = None,
-        client: Client | None = None,
-    ) -> None:
-        said = {**(settings or {}), **({"sandbox_image": image} if image else {})}
-        super().__init__(root_dir, client=client, settings=said)
-
-    def remove(self) -> None:
-        """Remove the container, with what its commands wrote. The directory stays."""
-        self.workspace.remove()
-
-
-class DockerBackend(_ContainerBackend):
+class DockerBackend(FilesystemBackend):
     """Runs commands in a container of the directory's own, where it has the same path.
 
     Args:
@@ -195,8 +176,22 @@ class DockerBackend(_ContainerBackend):
 
     _mode = "sandbox"
 
+    def __init__(
+        self,
+        root_dir: StrPath = ".",
+        *,
+        image: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(root_dir, client=client, settings=_with_image(settings, image))
 
-class AutoBackend(_ContainerBackend):
+    def remove(self) -> None:
+        """Remove the container, with what its commands wrote. The directory stays."""
+        self.workspace.remove()
+
+
+class AutoBackend(FilesystemBackend):
     """Runs each command in a lane of its own: confined on this machine, or in a container.
 
     What reads, builds or tests runs here with the tools that are here, and may change the directory
@@ -211,6 +206,25 @@ class AutoBackend(_ContainerBackend):
     """
 
     _mode = "auto"
+
+    def __init__(
+        self,
+        root_dir: StrPath = ".",
+        *,
+        image: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(root_dir, client=client, settings=_with_image(settings, image))
+
+    def remove(self) -> None:
+        """Remove the container, with what its commands wrote. The directory stays."""
+        self.workspace.remove()
+
+
+def _with_image(settings: Mapping[str, str] | None, image: str | None) -> dict[str, str]:
+    """Return settings of a workspace with the image that its container is made of, if one is named."""
+    return {**(settings or {}), **({"sandbox_image": image} if image else {})}
 
 
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
