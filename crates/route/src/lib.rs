@@ -34,7 +34,7 @@ mod rules;
 mod shell;
 mod verdict;
 
-pub use environments::{Environment, environments};
+pub use environments::{Environment, TEMPORARY, environments};
 pub use judge::decide;
 pub use policy::{BadPolicy, Policy};
 pub use verdict::{Facts, Verdict};

@@ -47,10 +47,12 @@ pub struct Verdict {
     /// is only known later is not among them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<String>,
-    /// Toolchains that the command uses (`python`, `node`), as the rules name them.
+    /// Toolchains that the command uses (`python`, `node`), as the rules name them; and
+    /// [`TEMPORARY`](crate::TEMPORARY) if it names something there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub toolchains: Vec<String>,
-    /// Toolchains whose state the command changes: `pip install` that of `python`. For a command in
+    /// Toolchains whose state the command changes: `pip install` that of `python`, and who writes there that
+    /// of [`TEMPORARY`](crate::TEMPORARY). For a command in
     /// the sandbox this list and the two above are filled from all of its parts; of a text that cannot be
     /// parsed nothing is known, and they may be empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -87,6 +87,11 @@ fn toolchains_are_known_by_their_tools() {
         ("find . -name '*.py' | xargs python -m py_compile", "python"),
         ("python - <<'E'\nprint(1)\nE", "python"),
         ("cargo build && make && go vet ./...", "rust go"),
+        ("tail -n 3 /tmp/log", "/tmp"),
+        ("cd /tmp && cat log", "/tmp"),
+        ("cat < /tmp/log", "/tmp"),
+        ("python3 -V; ls /tmp", "python /tmp"),
+        ("ls /tmpfiles", ""),
     ] {
         let verdict = verdict(line);
         assert_eq!(verdict.toolchains, words(toolchains), "{line}");
@@ -98,6 +103,11 @@ fn toolchains_are_known_by_their_tools() {
 fn what_is_installed_is_known_whatever_decided_the_lane() {
     for (line, installs) in [
         ("pip install requests", "python"),
+        ("make > /tmp/log 2>&1; tail /tmp/log", "/tmp"),
+        ("cat > /tmp/t.py <<'E'\nprint(1)\nE", "/tmp"),
+        ("mkdir -p /tmp/a && cp x /tmp/a", "/tmp"),
+        ("curl -so /tmp/x https://example.org", "/tmp"),
+        ("echo x > /var/log/y", ""),
         ("pip3 install -r requirements.txt", "python"),
         ("python -m pip install 'x>=1'", "python"),
         ("python3 -m pip --quiet install x", "python"),

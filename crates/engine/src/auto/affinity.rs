@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use stigmer_core::process::{EndReason, ExitStatus};
 use stigmer_core::{Lane, ProcessId, Result, ToolError, WorkspaceId};
-use stigmer_route::Verdict;
+use stigmer_route::{TEMPORARY, Verdict};
 
 use super::environments::{self, Mark};
 
@@ -196,6 +196,9 @@ impl Affinities {
     ) -> Result<()> {
         self.change(workspace, root, |state| {
             *state = std::mem::take(state).of_place(pending.place.as_deref());
+            // What it leaves there is there however it ends, and while it runs.
+            let temporary = pending.installs.iter().filter(|name| *name == TEMPORARY).cloned();
+            state.toolchains.extend(temporary.filter(|_| pending.place.is_some()));
             state.pending.retain(|other| other.id != pending.id);
             state.pending.push(pending);
         })

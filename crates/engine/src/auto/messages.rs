@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stigmer_core::{Denied, ErrorCode, Lane, Routing, ToolError};
-use stigmer_route::Verdict;
+use stigmer_route::{TEMPORARY, Verdict};
 
 /// The rule by which a command follows a toolchain to the sandbox.
 pub(crate) const AFFINITY: &str = "auto:affinity";
@@ -21,8 +21,12 @@ pub(crate) fn as_ruled(verdict: &Verdict) -> Routing {
 
 /// The verdict on a command that follows a toolchain.
 pub(crate) fn following(verdict: Verdict, toolchain: &str) -> Verdict {
+    let there = match toolchain {
+        TEMPORARY => format!("what was written to {TEMPORARY}"),
+        _ => format!("what was installed for {toolchain}"),
+    };
     let reason = format!(
-        "what was installed for {toolchain} is in the sandbox; {} would run in the {} lane",
+        "{there} is in the sandbox; {} would run in the {} lane",
         verdict.rule, verdict.lane
     );
     Verdict { lane: Lane::Sandbox, rule: AFFINITY.to_owned(), reason, ..verdict }

@@ -56,6 +56,7 @@ fn main() {
         toolchains::an_environment_in_the_workspace_is_kept_apart,
         toolchains::what_a_command_in_the_sandbox_made_is_its_own,
         toolchains::the_end_of_a_command_in_the_background_is_seen,
+        toolchains::what_was_written_to_the_temporary_directory_is_read_there,
         toolchains::toolchains_live_no_longer_than_their_place,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

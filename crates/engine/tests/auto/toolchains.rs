@@ -125,6 +125,24 @@ pub(crate) async fn the_end_of_a_command_in_the_background_is_seen(world: World)
     }
 }
 
+pub(crate) async fn what_was_written_to_the_temporary_directory_is_read_there(world: World) {
+    let log = format!("/tmp/stigmer-test-{}.log", std::process::id());
+    let read = async || world.run(&format!("head -n 1 {log}")).await;
+    world.is(&read().await, Lane::HostReadOnly, "head");
+    let done = world.run(&format!("echo one > {log}; false")).await;
+    assert_eq!(done.exit.code, 1);
+    world.is(&done, Lane::Sandbox, "shell:redirect");
+    let done = read().await;
+    let routing = world.is(&done, Lane::Sandbox, "auto:affinity");
+    let reason =
+        "what was written to /tmp is in the sandbox; head would run in the host, read-only lane";
+    assert_eq!(routing.reason, reason);
+    assert_eq!(World::text(&done), "one\n");
+    assert_eq!(affinity(&world).await, ["/tmp"]);
+    world.is(&world.run("ls").await, Lane::HostReadOnly, "ls");
+    world.run(&format!("rm {log}")).await;
+}
+
 pub(crate) async fn toolchains_live_no_longer_than_their_place(world: World) {
     world.write("app.py", "print('app')\n");
     world.run("pip install requests").await;

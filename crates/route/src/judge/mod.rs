@@ -16,6 +16,7 @@ mod word;
 use stigmer_core::process::Command;
 use stigmer_core::{ByteString, Lane};
 
+use crate::environments::{TEMPORARY, names_temporary};
 use crate::policy::Policy;
 use crate::rules::Tool;
 use crate::shell::Refused;
@@ -60,7 +61,13 @@ const MOST_TOKEN: usize = 80;
 ///
 /// Never fails: what is not understood belongs in the sandbox.
 pub fn decide(command: &Command, facts: &Facts, policy: &Policy) -> Verdict {
-    judged(command, facts, policy).verdict()
+    let mut verdict = judged(command, facts, policy).verdict();
+    // What a tool that no rule knows does with its arguments is not known; where it does it is.
+    if verdict.lane == Lane::Sandbox && names_temporary(command, &facts.root) {
+        note(&mut verdict.toolchains, Some(TEMPORARY));
+        note(&mut verdict.installs, Some(TEMPORARY));
+    }
+    verdict
 }
 
 /// What a decision has cost, in things that are counted, each with the most that there may be.

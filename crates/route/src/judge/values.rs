@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::environments::TEMPORARY;
 use crate::languages::{awk, sed};
 use crate::path;
 use crate::rules::Kind;
 use crate::shell::word::is_name;
 
-use super::Judge;
 use super::state::State;
 use super::word::{Piece, Word};
+use super::{Judge, note};
 
 /// Where a path leads, as far as its text tells.
 enum Where {
@@ -209,6 +210,7 @@ impl Judge<'_> {
             Where::Unknown => self.reads_unknown = true,
             Where::Known(places) => {
                 for place in &places {
+                    self.uses_temporary(place);
                     if self.above_all(place, contents) && !word.many {
                         let reason = "everything beneath would be read, secrets included";
                         return self.sandbox(rule, &token, reason);
@@ -229,6 +231,14 @@ impl Judge<'_> {
             if !self.is_plain_special(&path) {
                 return self.sandbox("path:special", &token, "a device, or a secret of processes");
             }
+        }
+    }
+
+    /// Remembers that a command reads in everybody's temporary directory, which is another one in the
+    /// sandbox.
+    fn uses_temporary(&mut self, place: &Path) {
+        if place.starts_with(TEMPORARY) && !place.starts_with(&self.facts.root) {
+            note(&mut self.toolchains, Some(TEMPORARY));
         }
     }
 

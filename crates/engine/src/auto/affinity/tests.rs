@@ -243,3 +243,15 @@ fn several_at_once_lose_nothing() {
     });
     assert_eq!(world.living(Some("a")), ["node", "python", "ruby", "rust"]);
 }
+
+#[test]
+fn what_is_written_to_the_temporary_directory_is_there_while_the_command_runs_and_if_it_fails() {
+    let world = World::new();
+    let id = world.begin(1, Some("a"), TEMPORARY);
+    assert_eq!(world.living(Some("a")), [TEMPORARY]);
+    world.end(&id, Some((1, EndReason::Exited)));
+    assert_eq!(world.living(Some("a")), [TEMPORARY]);
+    assert_eq!(world.living(Some("b")), [""; 0], "another sandbox has another one");
+    world.begin(2, None, TEMPORARY);
+    assert_eq!(world.living(None), [""; 0], "nobody knows where it is");
+}
