@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use stigmer_core::{ByteString, Denied, Routing};
-use stigmer_guard::{Denials, Entry, HostLane, Pending, Plan, Policy, Probe};
+use stigmer_guard::{Denials, Entry, HostLane, Nest, Pending, Plan, Policy, Probe};
 
 use super::protocol::{Confine, Launch};
 
@@ -17,10 +17,28 @@ use super::protocol::{Confine, Launch};
 /// end must not keep it from being ended.
 const MOST_ANSWERS: u32 = 64;
 
+/// Whether a command is to have namespaces of its own.
+pub(super) fn has_namespaces(launch: &Launch) -> bool {
+    let lane = launch.confinement.as_ref().and_then(|confine| HostLane::of(confine.routing.lane));
+    lane == Some(HostLane::Workspace)
+}
+
+/// What is made while no command is there: network namespaces take longer than all else.
+#[derive(Debug, Default)]
+pub(super) struct Ahead(Option<Nest>);
+
+impl Ahead {
+    /// Makes it. What cannot be made is tried again when there is a command, and then is an error.
+    pub(super) fn make() -> Self {
+        Self(Nest::make().ok())
+    }
+}
+
 /// A command's lane.
 #[derive(Debug)]
 pub(super) struct Lane {
     plan: Plan,
+    ahead: Ahead,
     denials: Option<Denials>,
     /// Somebody is left who may ask.
     asked: bool,
@@ -34,6 +52,7 @@ impl Lane {
         confine: &Confine,
         program: Option<&Path>,
         terminal: Option<PathBuf>,
+        ahead: Ahead,
     ) -> Result<Self, String> {
         let Some(lane) = HostLane::of(confine.routing.lane) else {
             return Err(format!("{} is no lane on the host", confine.routing.lane));
@@ -53,7 +72,7 @@ impl Lane {
         let dropped = plan.dropped().iter();
         routing.dropped_variables =
             dropped.map(|(name, _)| name.to_string_lossy().into_owned()).collect();
-        Ok(Self { plan, denials: None, asked: false, routing })
+        Ok(Self { plan, ahead, denials: None, asked: false, routing })
     }
 
     /// What is kept with the command.
@@ -69,12 +88,13 @@ impl Lane {
 
     /// A way in for one process, which is to execute this.
     pub(super) fn way(
-        &self,
+        &mut self,
         program: &Path,
         name: &OsStr,
         arguments: &[OsString],
     ) -> Result<(Way, Pending), String> {
-        let (entry, pending) = self.plan.entry().map_err(|refusal| refusal.to_string())?;
+        let (entry, pending) =
+            self.plan.entry_in(self.ahead.0.take()).map_err(|refusal| refusal.to_string())?;
         let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|error| error.to_string());
         let arguments = arguments.iter().map(OsString::as_os_str);
         let arguments = std::iter::once(name).chain(arguments).map(text);

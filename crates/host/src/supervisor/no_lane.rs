@@ -12,6 +12,19 @@ use stigmer_core::{Denied, Routing};
 
 use super::protocol::{Confine, Launch};
 
+pub(super) fn has_namespaces(_: &Launch) -> bool {
+    false
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ahead;
+
+impl Ahead {
+    pub(super) fn make() -> Self {
+        Self
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Lane(Infallible);
 
@@ -23,6 +36,7 @@ impl Lane {
         _: &Confine,
         _: Option<&Path>,
         _: Option<PathBuf>,
+        _: Ahead,
     ) -> Result<Self, String> {
         Err("this program was built without lanes".to_owned())
     }
@@ -36,7 +50,7 @@ impl Lane {
     }
 
     pub(super) fn way(
-        &self,
+        &mut self,
         _: &Path,
         _: &OsStr,
         _: &[OsString],

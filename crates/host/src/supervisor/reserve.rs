@@ -12,10 +12,20 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
 use std::mem::MaybeUninit;
 
+use super::lane::{Ahead, has_namespaces};
 use super::launcher::{MAX_DESCRIPTORS, Reserve};
 use super::memory::Memory;
 use super::protocol::{self, Reply, Request};
 use super::supervise::{Job, supervise};
+
+/// What a supervisor that waited tells whoever forked it: it has taken a job;
+const TAKEN: u8 = 0;
+/// and that is for a lane with namespaces.
+const IN_NAMESPACES: u8 = 1;
+
+/// How many supervisors make namespaces while they wait, after one had to make them for its command: enough
+/// for an agent that reads a while and then builds. Nobody else pays for them.
+const AHEAD: u8 = 16;
 
 /// How soon a fork that failed is tried again: nothing tells when there is room for a process.
 const FORK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -24,7 +34,7 @@ const FORK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// held as long as this process forks new supervisors.
 pub(super) fn serve(reserve: Reserve, jobs: OwnedFd, alive: Option<&OwnedFd>) {
     match reserve {
-        Reserve::One => become_reserve(jobs, None),
+        Reserve::One => become_reserve(jobs, None, false),
         Reserve::Keep(count) => keep_reserves(&jobs, alive, count.max(1)),
     }
 }
@@ -75,7 +85,7 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
     let Ok((taken, takes)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else {
         return;
     };
-    let mut waiting = 0;
+    let (mut waiting, mut ahead) = (0_u8, 0_u8);
     loop {
         while waiting < count {
             let (Ok(jobs), Ok(takes)) = (jobs.try_clone(), takes.try_clone()) else { return };
@@ -85,9 +95,9 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
                 -1 => break,
                 0 => {
                     drop(taken);
-                    return become_reserve(jobs, Some(takes));
+                    return become_reserve(jobs, Some(takes), ahead > 0);
                 }
-                _ => waiting += 1,
+                _ => (waiting, ahead) = (waiting + 1, ahead.saturating_sub(1)),
             }
         }
         // The program's end of the socket closes when it is gone; its reserves see that themselves.
@@ -104,29 +114,40 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
         if take.contains(PollFlags::IN) {
             let mut bytes = [0; 64];
             let count = rustix::io::read(&taken, &mut bytes).unwrap_or(0);
-            waiting = waiting.saturating_sub(u8::try_from(count).unwrap_or(u8::MAX));
+            for byte in &bytes[..count] {
+                match *byte {
+                    IN_NAMESPACES => ahead = AHEAD,
+                    _ => waiting = waiting.saturating_sub(1),
+                }
+            }
         }
     }
 }
 
 /// Waits for a job and becomes its supervisor.
-fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>) {
+fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>, with_namespaces: bool) {
     let mut keep = vec![jobs.as_fd()];
     keep.extend(takes.as_ref().map(AsFd::as_fd));
     detach("stigmer-superv", &keep);
     let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
 
     let memory = Memory::look_up();
+    let ahead = if with_namespaces { Ahead::make() } else { Ahead::default() };
     let mut connection = Vec::new();
     let taken = receive(&jobs, &mut [0], &mut connection);
-    if let Some(takes) = takes {
-        let _ = rustix::io::write(&takes, &[0]);
+    if let Some(takes) = &takes {
+        let _ = rustix::io::write(takes, &[TAKEN]);
     }
     drop(jobs);
     let (Ok(1..), Some(connection)) = (taken, connection.pop()) else { return };
-    if let Some((job, reply_to)) = receive_job(connection, umask, memory) {
+    if let Some((job, reply_to)) = receive_job(connection, umask, memory, ahead) {
         match job {
-            Ok(job) => supervise(job),
+            Ok(job) => {
+                if let Some(takes) = takes.filter(|_| has_namespaces(&job.launch)) {
+                    let _ = rustix::io::write(&takes, &[IN_NAMESPACES]);
+                }
+                supervise(job);
+            }
             Err(error) => {
                 let reply =
                     Reply::Failed(stigmer_core::ToolError::invalid_argument("launch", error));
@@ -143,7 +164,12 @@ fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>) {
 type ReceivedJob = (Result<Job, String>, Option<OwnedFd>);
 
 /// Reads the launch from a job's connection; nothing if the program went away.
-fn receive_job(connection: OwnedFd, umask: Mode, memory: Memory) -> Option<ReceivedJob> {
+fn receive_job(
+    connection: OwnedFd,
+    umask: Mode,
+    memory: Memory,
+    ahead: Ahead,
+) -> Option<ReceivedJob> {
     let mut received = Vec::new();
     let mut descriptors = Vec::new();
     let mut buffer = vec![0; 64 << 10];
@@ -165,7 +191,7 @@ fn receive_job(connection: OwnedFd, umask: Mode, memory: Memory) -> Option<Recei
         };
         let rest = received.split_off(used);
         let stdin = descriptors.next();
-        let job = Job { launch, connection: (connection, rest), cwd, stdin, umask, memory };
+        let job = Job { launch, connection: (connection, rest), cwd, stdin, umask, memory, ahead };
         return Some((Ok(job), None));
     }
 }

@@ -18,7 +18,7 @@ use stigmer_core::limits::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
 use stigmer_core::process::{Command as Wanted, OutputKind, TerminalSize};
 use stigmer_core::{ByteString, ErrorCode, Routing, ToolError};
 
-use super::lane::{Lane, Way};
+use super::lane::{Ahead, Lane, Way};
 use super::limits::{Limit, limits};
 use super::memory;
 use super::protocol::{Launch, StdinSource};
@@ -70,6 +70,8 @@ pub(crate) struct Inherited {
     pub(crate) mask: libc::sigset_t,
     /// The limit of open descriptors.
     pub(crate) open_files: Rlimit,
+    /// What was made for its lane before it was known.
+    pub(super) ahead: Ahead,
 }
 
 /// Starts the command of a launch in `cwd`. Before it runs, `record` is told what it is confined to.
@@ -92,7 +94,7 @@ fn spawn_here(
     inherited: Inherited,
     record: impl FnOnce(Option<&Routing>) -> Result<(), ToolError>,
 ) -> Result<Spawned, NotStarted> {
-    let Inherited { stdin: inherited, umask, mask, open_files } = inherited;
+    let Inherited { stdin: inherited, umask, mask, open_files, ahead } = inherited;
     let umask = launch.umask.map_or(umask, Mode::from_raw_mode);
     let mut spawned = Spawned {
         child: None,
@@ -115,7 +117,8 @@ fn spawn_here(
     };
     if let Some(confine) = &launch.confinement {
         let program = found.as_ref().ok().map(|program| program.executable.as_path());
-        let lane = Lane::plan(launch, confine, program, terminal).map_err(NotStarted::Refused)?;
+        let lane = Lane::plan(launch, confine, program, terminal, ahead);
+        let lane = lane.map_err(NotStarted::Refused)?;
         spawned.lane = Some(lane);
     }
     record(spawned.lane.as_ref().map(Lane::routing))?;

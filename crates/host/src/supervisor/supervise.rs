@@ -30,7 +30,7 @@ use stigmer_core::{ErrorCode, ToolError};
 use super::begin::{Begun, begin};
 use super::client::{Client, Waiting};
 use super::endpoints::signal_descriptor;
-use super::lane::Lane;
+use super::lane::{Ahead, Lane};
 use super::launcher::raise_open_files;
 use super::log::LogWriter;
 use super::memory::Memory;
@@ -69,14 +69,16 @@ pub(crate) struct Job {
     pub(crate) umask: Mode,
     /// What is known of memory.
     pub(crate) memory: Memory,
+    /// What was made for its lane while no job was there.
+    pub(crate) ahead: Ahead,
 }
 
 /// Runs a command to its end, and serves its clients until nobody can write any more.
 pub(crate) fn supervise(job: Job) {
-    let Job { launch, connection: (socket, received), cwd, stdin, umask, mut memory } = job;
+    let Job { launch, connection: (socket, received), cwd, stdin, umask, mut memory, ahead } = job;
     memory.begin();
     let mut first = Client::new(socket, received);
-    match Supervisor::start(launch, &cwd, stdin, umask, memory, first.socket()) {
+    match Supervisor::start(launch, &cwd, (stdin, umask, ahead), memory, first.socket()) {
         Ok((mut supervisor, started)) => {
             drop(cwd);
             supervisor.clients.push(first);
@@ -153,8 +155,7 @@ impl Supervisor {
     fn start(
         launch: Launch,
         cwd: &OwnedFd,
-        stdin: Option<OwnedFd>,
-        umask: Mode,
+        (stdin, umask, ahead): (Option<OwnedFd>, Mode, Ahead),
         memory: Memory,
         client: &OwnedFd,
     ) -> Result<(Self, Reply), NotStarted> {
@@ -170,7 +171,7 @@ impl Supervisor {
         let may_open = open_files.maximum.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS);
         let max_clients = may_open.min(MAX_CLIENTS) as usize;
         let max_clients = max_clients.max(FOR_STEERING + 1);
-        let inherited = spawn::Inherited { stdin, umask, mask, open_files };
+        let inherited = spawn::Inherited { stdin, umask, mask, open_files, ahead };
         let Begun { directory, listener, exit_record, spawned } =
             begin(&launch, &path, cwd, inherited, client)?;
         let log_directory = directory.try_clone().map_err(|error| at("open", error))?;
