@@ -41,7 +41,11 @@ pub fn outlook(lane: HostLane, policy: &Policy, probe: &Probe) -> Outlook {
         }
         Err(error) => drop(refusal.get_or_insert(error)),
     }
-    Outlook { tool_roots, dropped: filter(lane, &policy.environment).dropped, refusal }
+    Outlook {
+        tool_roots,
+        dropped: filter(lane, &policy.environment, &policy.declared).dropped,
+        refusal,
+    }
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     for name in &policy.programs {
         executable(name, &policy, &judge)?;
     }
-    let variables = filter(lane, &policy.environment);
+    let variables = filter(lane, &policy.environment, &policy.declared);
     let mut environment = variables.kept;
     if let Some(scratch) = &scratch {
         environment.retain(|(name, _)| name != "TMPDIR");
@@ -388,7 +388,8 @@ fn environments(workspace: &Path, look: &impl Look) -> Vec<Root> {
 /// Sockets that somebody listens on: those that the kernel knows of in this network namespace, and those
 /// that the caller's variables name: agents of keys, engines, desktops.
 fn sockets(policy: &Policy, look: &impl Look) -> Vec<(PathBuf, Kind)> {
-    let values = policy.environment.iter().map(|(_, value)| value.as_bytes());
+    let values =
+        policy.environment.iter().chain(&policy.declared).map(|(_, value)| value.as_bytes());
     let named = values.filter_map(|value| {
         let value = value.strip_prefix(b"unix:").unwrap_or(value);
         let value = value.strip_prefix(b"path=").unwrap_or(value);
@@ -500,7 +501,7 @@ fn executable(name: &OsStr, policy: &Policy, judge: &Judge) -> Result<(), Refusa
     let found = if name.as_bytes().contains(&b'/') {
         Some(policy.cwd.join(name)).filter(|path| runs(path))
     } else {
-        policy.path().map(|directory| directory.join(name)).find(|path| runs(path))
+        policy.search().map(|directory| directory.join(name)).find(|path| runs(path))
     };
     // What is not there fails as it does everywhere.
     let Some(found) = found else { return Ok(()) };

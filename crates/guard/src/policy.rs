@@ -16,6 +16,9 @@ pub struct Policy {
     pub cwd: PathBuf,
     /// The caller's variables. The last of a name counts. `HOME` and `PATH` are taken from here.
     pub environment: Vec<(OsString, OsString)>,
+    /// Variables that were said for this command. It has them, instead of the caller's of the same name; but
+    /// they may be an agent's word, so that no right follows from them.
+    pub declared: Vec<(OsString, OsString)>,
     /// More directories that hold tools.
     pub tool_roots: Vec<PathBuf>,
     /// The programs that the command is known to call, as it names them.
@@ -45,6 +48,7 @@ impl Policy {
             cwd: workspace.clone(),
             workspace,
             environment,
+            declared: Vec::new(),
             tool_roots: Vec::new(),
             programs: Vec::new(),
             terminal: None,
@@ -65,9 +69,19 @@ impl Policy {
         home.is_absolute().then_some(home)
     }
 
-    /// Where programs are looked up.
+    /// Where the caller's programs are.
     pub(crate) fn path(&self) -> impl Iterator<Item = PathBuf> {
-        let path = self.variable("PATH").unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+        self.entries(self.variable("PATH"))
+    }
+
+    /// Where the command looks programs up.
+    pub(crate) fn search(&self) -> impl Iterator<Item = PathBuf> {
+        let declared = self.declared.iter().rev().find(|(name, _)| name == "PATH");
+        self.entries(declared.map(|(_, value)| value.as_os_str()).or(self.variable("PATH")))
+    }
+
+    fn entries<'a>(&'a self, path: Option<&'a OsStr>) -> impl Iterator<Item = PathBuf> {
+        let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
         path.as_bytes().split(|byte| *byte == b':').map(|entry| match entry {
             // An empty entry is the working directory (POSIX, "Environment Variables").
             b"" => self.cwd.clone(),

@@ -27,14 +27,21 @@ pub struct Variables {
 
 /// Takes away what must not reach a command in a host lane, and sets what it needs there.
 ///
-/// The read-only lane's `TMPDIR` is not set here: it is made for each command.
-pub fn filter(lane: HostLane, environment: &[(OsString, OsString)]) -> Variables {
+/// What was declared for the command takes the place of the caller's variable of the same name. It is no
+/// secret of the caller's, whatever its name. The read-only lane's `TMPDIR` is not set here: it is made for
+/// each command.
+pub fn filter(
+    lane: HostLane,
+    environment: &[(OsString, OsString)],
+    declared: &[(OsString, OsString)],
+) -> Variables {
     let mut variables = Variables { kept: Vec::new(), dropped: Vec::new() };
     let set: Vec<_> =
         data::SET.iter().filter(|(_, _, lanes)| lanes.contains(&lane.name())).collect();
-    for (index, (name, value)) in environment.iter().enumerate() {
+    let all: Vec<_> = environment.iter().chain(declared).collect();
+    for (index, (name, value)) in all.iter().enumerate() {
         // The last of a name counts; a program would take the first.
-        if environment[index + 1..].iter().any(|(later, _)| later == name) {
+        if all[index + 1..].iter().any(|(later, _)| later == name) {
             continue;
         }
         // A caller's choice of a value that we set anyway is no loss worth a word.
@@ -42,6 +49,9 @@ pub fn filter(lane: HostLane, environment: &[(OsString, OsString)]) -> Variables
             continue;
         }
         match verdict(name) {
+            Some(Why::Secret) if index >= environment.len() => {
+                variables.kept.push((name.clone(), value.clone()));
+            }
             Some(why) => variables.dropped.push((name.clone(), why)),
             None => variables.kept.push((name.clone(), value.clone())),
         }
@@ -74,7 +84,7 @@ mod tests {
 
     fn filtered(lane: HostLane, names: &[&str]) -> Variables {
         let all: Vec<_> = names.iter().map(|name| (name.into(), OsString::from("v"))).collect();
-        filter(lane, &all)
+        filter(lane, &all, &[])
     }
 
     #[test]
@@ -124,7 +134,7 @@ mod tests {
     fn the_last_of_a_name_counts_and_is_the_only_one() {
         let all = [("A", "1"), ("B", "2"), ("A", "3"), ("LD_X", "4"), ("LD_X", "5")];
         let all: Vec<_> = all.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let left = filter(HostLane::Workspace, &all);
+        let left = filter(HostLane::Workspace, &all[..3], &all[3..]);
         assert_eq!(left.kept[..2], [("B".into(), "2".into()), ("A".into(), "3".into())]);
         assert_eq!(left.dropped, [("LD_X".into(), Why::Steers)]);
     }

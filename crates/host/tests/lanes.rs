@@ -53,6 +53,8 @@ fn main() {
         the_record_of_a_process_says_its_lane,
         input_is_fed_in_a_lane,
         secrets_and_steering_variables_are_dropped_and_named,
+        what_is_declared_for_a_command_gives_no_right,
+        a_read_only_lane_reaches_no_socket_and_nobody_elses_priority,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -397,4 +399,52 @@ async fn secrets_and_steering_variables_are_dropped_and_named(place: Place) {
         let dropped = executed.routing.unwrap().dropped_variables;
         assert_eq!(dropped, ["MY_TOKEN", "GIT_DIR"]);
     }
+}
+
+/// An agent chooses the variables of its command, and so must not choose what that may read.
+async fn what_is_declared_for_a_command_gives_no_right(place: Place) {
+    std::fs::create_dir(place.home.join(".ssh")).unwrap();
+    std::fs::create_dir(place.home.join("documents")).unwrap();
+    for name in [".ssh/id_rsa", "documents/letter"] {
+        std::fs::write(place.home.join(name), "SECRET\n").unwrap();
+    }
+    let home = place.home.to_str().unwrap();
+    let path = format!("/usr/bin:/bin:{home}/documents");
+    for declared in [
+        &[("HOME", "/nonexistent"), ("GOPATH", home), ("CARGO_HOME", home)][..],
+        &[("PATH", path.as_str())],
+        &[("XDG_RUNTIME_DIR", home), ("HOME", "/")],
+    ] {
+        for how in [reading(), working()] {
+            let line =
+                format!("cat {home}/.ssh/id_rsa {home}/documents/letter; echo $MY_KEY_SECRET");
+            let mut start = place.start(&line);
+            let own = declared.iter().chain(&[("MY_KEY_SECRET", "declared")]);
+            start.variables.extend(own.map(|(name, value)| ((*name).into(), (*value).into())));
+            let executed =
+                place.executor.execute_confined(Execute::new(start), &how).await.unwrap();
+            let output = text(&ran(executed)).1;
+            assert!(
+                !output.contains("SECRET") && output.contains("declared"),
+                "{declared:?}: {output}"
+            );
+        }
+    }
+}
+
+/// A pair of datagram sockets may be sent from to any address: `sendmsg` has it in memory, where no filter
+/// looks. And one number names all of a user's processes.
+async fn a_read_only_lane_reaches_no_socket_and_nobody_elses_priority(place: Place) {
+    let script = "import socket, os\n\
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_SEQPACKET):\n\
+        \x20   try: socket.socketpair(socket.AF_UNIX, kind); print('made')\n\
+        \x20   except OSError as error: print('refused')\n\
+        try: os.setpriority(os.PRIO_USER, 0, os.getpriority(os.PRIO_USER, 0)); print('set')\n\
+        except OSError as error: print('refused')\n\
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0))\n";
+    std::fs::write(place.work.join("try.py"), script).unwrap();
+    let start = place.start("python3 try.py");
+    let executed = place.executor.execute_confined(Execute::new(start), &reading()).await.unwrap();
+    let executed = ran(executed);
+    assert_eq!(text(&executed).1, "refused\nmade\nmade\nrefused\n", "{executed:?}");
 }

@@ -291,10 +291,12 @@ const SHARED: &[c_long] = &[
 const FAMILIES: &[u32] =
     &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32, libc::AF_NETLINK as u32];
 
+/// Changes how others are scheduled: how the first argument says that the second is a process, which is
+/// then the caller's if it is zero (`PRIO_PROCESS`, `IOPRIO_WHO_PROCESS`).
+const PRIORITIES: &[(c_long, u32)] = &[(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
+
 /// Changes how another process is scheduled, if their argument of this number is not zero.
 const SCHEDULING: &[(c_long, u8)] = &[
-    (libc::SYS_setpriority, 1),
-    (libc::SYS_ioprio_set, 1),
     (libc::SYS_sched_setaffinity, 0),
     (libc::SYS_sched_setscheduler, 0),
     (libc::SYS_sched_setparam, 0),
@@ -328,6 +330,7 @@ fn asked(lane: HostLane) -> impl Iterator<Item = Call> {
     let alone = [
         (libc::SYS_bind, "bind", Shape::Address(1, 2)),
         (libc::SYS_listen, "bind", Shape::Nothing),
+        (libc::SYS_socketpair, "socket", Shape::Nothing),
         (libc::SYS_fcntl, "fcntl", Shape::Descriptor(0)),
         (libc::SYS_prlimit64, "prlimit", Shape::Nothing),
     ];
@@ -411,6 +414,13 @@ pub(crate) fn program(lane: HostLane, options: Options) -> Program {
                 let unix = Check::Is(0, libc::AF_UNIX as u32);
                 (vec![(vec![unix, stream], Action::Allow)], Action::Ask)
             }
+            // `sendmsg` has its address in memory, where a filter does not look; what is connected cannot
+            // be sent elsewhere, but datagrams can.
+            libc::SYS_socketpair => {
+                let kind = |kind: libc::c_int| vec![Check::Masked(1, 0xf, kind as u32)];
+                let kinds = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
+                (kinds.map(|one| (kind(one), Action::Allow)).to_vec(), Action::Ask)
+            }
             libc::SYS_socket => (any(0, FAMILIES, Action::Allow), Action::Ask),
             libc::SYS_fcntl => {
                 let mut clauses = any(1, LEASES, Action::Ask);
@@ -431,6 +441,11 @@ pub(crate) fn program(lane: HostLane, options: Options) -> Program {
         rules.push(rule(*number, Vec::new(), Action::Fail(*error)));
     }
     if read_only {
+        for (number, process) in PRIORITIES {
+            let others = [Check::IsNot(0, *process), Check::IsNot(1, 0)];
+            let refused = others.map(|other| (vec![other], Action::Fail(libc::EPERM)));
+            rules.push(rule(*number, refused.to_vec(), Action::Allow));
+        }
         for (number, index) in SCHEDULING {
             let other = (vec![Check::IsNot(*index, 0)], Action::Fail(libc::EPERM));
             rules.push(rule(*number, vec![other], Action::Allow));

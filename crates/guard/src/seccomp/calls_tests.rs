@@ -36,9 +36,7 @@ fn no_number_has_two_rules() {
 
 #[test]
 fn everyday_calls_are_the_kernels() {
-    for number in
-        [libc::SYS_read, libc::SYS_write, libc::SYS_mmap, libc::SYS_wait4, libc::SYS_socketpair]
-    {
+    for number in [libc::SYS_read, libc::SYS_write, libc::SYS_mmap, libc::SYS_wait4] {
         assert_eq!(both(number, &[]), [ALLOWED; 2]);
     }
     assert_eq!(both(libc::SYS_openat, &[0, 0, libc::O_RDONLY as u64]), [ALLOWED; 2]);
@@ -99,9 +97,26 @@ fn the_read_only_lane_has_no_sockets_that_reach_anybody() {
     {
         assert_eq!(socket(domain, libc::SOCK_STREAM), [ASKED; 2]);
     }
+    let pair = |kind: c_int| both(libc::SYS_socketpair, &[libc::AF_UNIX as u64, kind as u64]);
+    for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
+        assert_eq!(pair(kind | flags), [ALLOWED; 2]);
+    }
+    for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+        assert_eq!(pair(kind | flags), [ASKED, ALLOWED]);
+    }
     let answer = |number| find(HostLane::ReadOnly, number).unwrap().answer;
     for number in [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_sendto] {
         assert!(matches!(answer(number), Answer::Refuse(_)));
+    }
+}
+
+#[test]
+fn the_read_only_lane_changes_nobody_elses_priority() {
+    for (number, process) in [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)] {
+        assert_eq!(both(number, &[process, 0]), [ALLOWED; 2]);
+        for others in [[process, 4711], [process + 1, 0], [process + 2, 0]] {
+            assert_ne!(both(number, &others)[0], ALLOWED, "{others:?}");
+        }
     }
 }
 

@@ -47,10 +47,11 @@ impl<T> Confined<T> {
     }
 }
 
-impl From<&Confinement> for Confine {
-    fn from(wanted: &Confinement) -> Self {
-        let Confinement { programs, tool_roots, may_fall_over, routing } = wanted.clone();
-        Self { routing, programs, tool_roots, may_fall_over }
+impl Confinement {
+    /// The same for a supervisor, for a command of which so many variables were declared.
+    pub(super) fn for_supervisor(&self, declared: usize) -> Confine {
+        let Self { programs, tool_roots, may_fall_over, routing } = self.clone();
+        Confine { routing, programs, tool_roots, declared, may_fall_over }
     }
 }
 

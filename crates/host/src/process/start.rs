@@ -17,7 +17,7 @@ use super::connection::{Connection, unexpected};
 use super::known::Wanted;
 use super::{Confined, Confinement, Processes};
 use crate::Root;
-use crate::supervisor::protocol::{Confine, Launch, Reply, Request, StdinSource, VERSION, Watch};
+use crate::supervisor::protocol::{Launch, Reply, Request, StdinSource, VERSION, Watch};
 use crate::supervisor::{LAUNCH_LIMIT, limits};
 use crate::{Launcher, journal};
 
@@ -96,8 +96,9 @@ impl Processes {
             (id, wanted)
         });
         let id = chosen.as_ref().map_or_else(new_id, |(id, _)| Ok(id.clone()))?;
+        let declared = request.variables.len();
         let (mut launch, inherited) = self.describe(id.clone(), cwd_path, request);
-        launch.confinement = confinement.map(|wanted| Box::new(Confine::from(wanted)));
+        launch.confinement = confinement.map(|wanted| Box::new(wanted.for_supervisor(declared)));
         let message = Launcher::message(launch, then).map_err(not_launched)?;
         let mut launches = 0_u32;
         loop {

@@ -58,8 +58,12 @@ impl Lane {
             return Err(format!("{} is no lane on the host", confine.routing.lane));
         };
         let own = |text: &ByteString| text.as_os_str().to_owned();
+        let callers = launch.environment.len().saturating_sub(confine.declared);
         let variables = launch.environment.iter().map(|(name, value)| (own(name), own(value)));
-        let mut policy = Policy::new(launch.workspace.as_path(), variables.collect());
+        let mut environment: Vec<_> = variables.collect();
+        let declared = environment.split_off(callers);
+        let mut policy = Policy::new(launch.workspace.as_path(), environment);
+        policy.declared = declared;
         policy.cwd = launch.cwd.as_path().to_owned();
         policy.tool_roots.clone_from(&confine.tool_roots);
         policy.programs = confine.programs.iter().map(own).collect();

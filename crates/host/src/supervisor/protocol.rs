@@ -107,6 +107,9 @@ pub struct Confine {
     pub programs: Vec<ByteString>,
     /// More directories that hold tools.
     pub tool_roots: Vec<PathBuf>,
+    /// How many of the environment's variables, at its end, were declared for the command and are not its
+    /// caller's.
+    pub declared: usize,
     /// Whether a try that fails on a refused change is to be discarded.
     pub may_fall_over: bool,
 }

@@ -51,6 +51,7 @@ impl Judge<'_> {
         self.arithmetic(text, state);
         if assigns {
             for (_, name) in changed {
+                self.assignment_allowed(&name, None, false);
                 state.set(&name, vec![Piece::Integer]);
             }
         }
