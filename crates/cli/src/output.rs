@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use stigmer_core::limits::EXIT_STIGMER_FAILED;
 use stigmer_core::process::{EndReason, ExitStatus};
-use stigmer_core::{ByteString, ProcessId, Routing, ToolError};
+use stigmer_core::{ByteString, Lane, ProcessId, Routing, ToolError};
 
 /// Exit code when whoever read standard output went away: as a shell shows death by SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
@@ -143,6 +143,13 @@ impl Output {
         }
     }
 
+    /// Says of a command that failed in auto mode's sandbox that it was there.
+    pub(crate) fn failed_elsewhere(&mut self, routing: Option<&Routing>, exit: &ExitStatus) {
+        if let Some(told) = routing.filter(|_| exit.code != 0).and_then(elsewhere) {
+            self.talk(format_args!("stigmer: {}", told.replace(char::is_control, " ")));
+        }
+    }
+
     /// Names what a command was refused in its lane, and what to do if it needs that.
     pub(crate) fn refused(&mut self, id: &ProcessId, exit: &ExitStatus) {
         if let Some(refused) = exit.denied.as_ref().filter(|refused| !refused.is_empty()) {
@@ -243,6 +250,13 @@ fn note(routing: &Routing) -> Option<String> {
     }
 }
 
+/// What explains the failure of a command in the sandbox: it has other programs and files than this machine.
+fn elsewhere(routing: &Routing) -> Option<String> {
+    let Routing { lane, rule, reason, .. } = routing;
+    (*lane == Lane::Sandbox && note(routing).is_none())
+        .then(|| format!("it ran in the sandbox ({rule}): {reason}"))
+}
+
 /// A number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -258,12 +272,15 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stigmer_core::{Denial, Denied, Lane};
+    use stigmer_core::{Denial, Denied};
 
     #[test]
     fn a_lane_is_worth_a_note_if_the_words_of_a_command_do_not_say_it() {
         let routing = |rule: &str| Routing::new(Lane::Sandbox, rule, "pip", "it installs packages");
         assert_eq!(note(&routing("pip install")), None);
+        let told = "it ran in the sandbox (pip install): it installs packages";
+        assert_eq!(elsewhere(&routing("pip install")).as_deref(), Some(told));
+        assert_eq!(elsewhere(&routing("auto:affinity")), None, "it is told already");
         let said = "lane sandbox (auto:affinity): it installs packages";
         assert_eq!(note(&routing("auto:affinity")).as_deref(), Some(said));
         let denial =

@@ -45,6 +45,16 @@ fn a_result_says_which_lane_it_was_and_a_quiet_one_says_nothing_to_people() {
     assert!(table.contains("LANE") && table.contains("read-only"), "{table}");
 }
 
+/// `rg` without a path searches its input, if that may hold something.
+#[test]
+fn a_command_without_input_has_none_and_no_pipe_that_ends() {
+    let Some(place) = place_with("workspace lane") else { return };
+    place.write("input.sh", "stat -L -c %F /proc/self/fd/0\n");
+    let line = "sh input.sh";
+    place.run(&["run", line]).ok().prints("character special file\n");
+    place.run_fed(b"text", &["run", line]).ok().prints("fifo\n");
+}
+
 #[test]
 fn what_a_command_was_refused_is_named_with_the_ways_out() {
     let Some(place) = place_with("workspace lane") else { return };

@@ -53,6 +53,7 @@ fn what_cannot_be_explained_is_said() {
     place.run(&["--mode", "local", "explain", "ls"]).exits(2).says(&["--mode", "auto mode"]);
     place.run(&["--mode", "auto", "explain", "ls"]).ok();
     place.run(&["--sandbox-image", "x", "explain", "ls"]).exits(2).says(&["--sandbox-image"]);
+    place.run(&["explain", "--bogus", "ls"]).exits(2).says(&["--bogus", "no option"]);
     place.run(&["explain", "--cwd", "/", "ls"]).exits(2).says(&["is not in the workspace"]);
     std::fs::create_dir(place.work().join(".stigmer")).unwrap();
     place.write(".stigmer/rules.toml", "[lists]\ndevices = ['/dev/sda']\n");

@@ -1,32 +1,75 @@
 //! The private directory of the read-only lane.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{Mode, mkdir, rmdir};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdir, openat, rmdir};
 
-/// A directory that is gone when this is.
+const PREFIX: &str = "stigmer-lane-";
+
+/// How old a directory is that nobody holds because whoever made it was killed: to make and to hold it
+/// takes a moment.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Entries beside it that are looked at for such ones.
+const MOST_LOOKED_AT: usize = 256;
+
+/// A directory that is gone when this is, held as long by a lock that ends with its process.
 #[derive(Debug)]
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch {
+    path: PathBuf,
+    _held: OwnedFd,
+}
 
 impl Scratch {
     /// Makes one that only the caller may enter. `place` is a real path.
     pub(crate) fn make_in(place: &Path) -> io::Result<Self> {
-        let path = place.join(format!("stigmer-lane-{:016x}", random()?));
+        let path = place.join(format!("{PREFIX}{:016x}", random()?));
         mkdir(&path, Mode::RWXU)?;
-        Ok(Self(path))
+        Ok(Self { _held: hold(&path)?, path })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+}
+
+fn hold(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(CWD, path, flags, Mode::empty())?;
+    flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(directory)
+}
+
+/// Removes what those have left that were killed.
+fn sweep(place: &Path) {
+    let Ok(entries) = std::fs::read_dir(place) else { return };
+    for entry in entries.take(MOST_LOOKED_AT).flatten() {
+        let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let status = entry.metadata().ok().filter(|_| named);
+        let age = status.and_then(|status| status.modified().ok()?.elapsed().ok());
+        if age.is_none_or(|age| age < ABANDONED) {
+            continue;
+        }
+        let path = entry.path();
+        if let Ok(held) = hold(&path)
+            && fstat(&held).is_ok_and(|found| found.st_uid == rustix::process::geteuid().as_raw())
+        {
+            let _ = std::fs::remove_dir_all(&path);
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Most commands leave nothing in it.
-        if rmdir(&self.0).is_err() {
-            let _ = std::fs::remove_dir_all(&self.0);
+        if rmdir(&self.path).is_err() {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+        if let Some(place) = self.path.parent() {
+            sweep(place);
         }
     }
 }
@@ -44,6 +87,26 @@ pub(crate) fn random() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_supervisor_has_left_is_removed_and_what_is_held_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let past = std::time::SystemTime::now() - 2 * ABANDONED;
+        let age = |path: &Path| std::fs::File::open(path).unwrap().set_modified(past).unwrap();
+        let left = place.path().join(format!("{PREFIX}left"));
+        let (new, other) = (place.path().join(format!("{PREFIX}new")), place.path().join("other"));
+        for directory in [&left, &new, &other] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::fs::write(left.join("file"), "").unwrap();
+        let held = Scratch::make_in(place.path()).unwrap();
+        [&left, &other, &held.path].into_iter().for_each(|path| age(path));
+        drop(Scratch::make_in(place.path()).unwrap());
+        assert_eq!(
+            [&left, &new, &other, &held.path].map(|path| path.exists()),
+            [false, true, true, true]
+        );
+    }
 
     #[test]
     fn a_private_directory_is_the_callers_alone_and_goes_with_what_is_in_it() {

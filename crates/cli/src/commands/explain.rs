@@ -78,6 +78,12 @@ impl Explain {
                 .with_hint("leave it out")
                 .into());
         }
+        if let Some(word) =
+            self.command.first().filter(|word| word.as_encoded_bytes().starts_with(b"-"))
+        {
+            let reason = "is no option of this command, and no command begins with it";
+            return Err(ToolError::invalid_argument(&word.to_string_lossy(), reason).into());
+        }
         if globals.sandbox_image.is_some() {
             let reason = "does not change the lane of a command";
             let error = ToolError::invalid_argument("--sandbox-image", reason);

@@ -153,15 +153,14 @@ impl Run {
         }
         start.stdin = if self.detach {
             if self.interactive || self.tty { Stdin::Stream } else { Stdin::Empty }
-        } else if start.terminal.is_some()
-            || self.interactive
-            || !capabilities.has(Capability::InheritStdin)
-        {
+        } else if start.terminal.is_some() || self.interactive {
             Stdin::Stream
-        } else if background {
+        } else if background || has_no_input() {
             Stdin::Empty
-        } else {
+        } else if capabilities.has(Capability::InheritStdin) {
             inherited_stdin()
+        } else {
+            Stdin::Stream
         };
         let unlimited = start.terminal.is_some() || self.detach;
         start.timeout = match self.timeout {
@@ -177,6 +176,21 @@ impl Run {
         };
         start.output_cap = self.output_cap.map(|ByteCount(cap)| cap);
         Ok(start)
+    }
+}
+
+/// Whether our standard input is closed, or the device that has nothing. Programs tell that from a pipe at
+/// its end: `rg` would search the pipe.
+fn has_no_input() -> bool {
+    /// "Linux allocated devices" (`Documentation/admin-guide/devices.txt`).
+    const NULL: (u32, u32) = (1, 3);
+    match rustix::fs::fstat(rustix::stdio::stdin()) {
+        Ok(status) => {
+            let device = (rustix::fs::major(status.st_rdev), rustix::fs::minor(status.st_rdev));
+            let kind = rustix::fs::FileType::from_raw_mode(status.st_mode);
+            kind == rustix::fs::FileType::CharacterDevice && device == NULL
+        }
+        Err(_) => true,
     }
 }
 
@@ -230,6 +244,7 @@ fn remark(
         EndReason::Exited | EndReason::Signalled => {}
     }
     output.routed(started.routing.as_deref());
+    output.failed_elsewhere(started.routing.as_deref(), exit);
     output.refused(id, exit);
     output.survivors(exit);
 }

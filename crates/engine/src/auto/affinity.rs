@@ -39,6 +39,9 @@ pub(crate) struct State {
     /// Toolchains whose state lives there.
     #[serde(default)]
     pub(crate) toolchains: BTreeSet<String>,
+    /// Those that lived in the place before, which nobody has been told of yet.
+    #[serde(skip)]
+    lost: BTreeSet<String>,
     /// Environments in the workspace that commands in a sandbox have made. They outlive it.
     #[serde(default)]
     own: Vec<Mark>,
@@ -79,6 +82,9 @@ pub(crate) enum Judged {
     AsItIs,
     /// It goes to the sandbox, where this toolchain's state lives.
     Follow(String),
+    /// It goes where its rule sends it, without what was installed for this toolchain: that went with its
+    /// sandbox.
+    Lost(String),
     /// It would go to the sandbox for a toolchain's sake, and that has an environment in the workspace.
     Apart {
         /// The toolchain.
@@ -115,17 +121,24 @@ pub(crate) fn judge(
 impl State {
     /// The same, for a command of a workspace at `root` that starts in `cwd`.
     pub(crate) fn judge(&self, verdict: &Verdict, root: &Path, cwd: &Path) -> Judged {
-        judge(verdict, &self.toolchains, |toolchain| {
+        let judged = judge(verdict, &self.toolchains, |toolchain| {
             let all = environments::found(root, cwd, [&toolchain.to_owned()]);
             let foreign = all.into_iter().find(|mark| !self.own.contains(mark));
             foreign.map(|mark| mark.path.as_path().to_owned())
-        })
+        });
+        let lost = || verdict.toolchains.iter().find(|toolchain| self.lost.contains(*toolchain));
+        match (judged, lost()) {
+            (Judged::AsItIs, Some(toolchain)) if verdict.lane != Lane::Sandbox => {
+                Judged::Lost(toolchain.clone())
+            }
+            (judged, _) => judged,
+        }
     }
 
     /// Leaves out what lived in another place.
     fn of_place(mut self, place: Option<&str>) -> Self {
         if self.place.as_deref() != place || place.is_none() {
-            self.toolchains.clear();
+            self.lost.append(&mut self.toolchains);
             self.place = place.map(str::to_owned);
         }
         self
@@ -222,6 +235,19 @@ impl Affinities {
     pub(crate) fn awaits(&self, workspace: &WorkspaceId, id: &ProcessId) -> bool {
         let awaited = |state: State| state.pending.iter().any(|pending| pending.id == *id);
         self.read(workspace).is_some_and(awaited)
+    }
+
+    /// Somebody was told what went with a sandbox, of which `place` is what there is instead.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn told(
+        &self,
+        workspace: &WorkspaceId,
+        root: &Path,
+        place: Option<&str>,
+    ) -> Result<()> {
+        self.change(workspace, root, |state| *state = std::mem::take(state).of_place(place))
     }
 
     /// No toolchain lives in the sandbox any more; environments that it has made stay known as its.

@@ -8,6 +8,9 @@ use stigmer_route::{TEMPORARY, Verdict};
 /// The rule by which a command follows a toolchain to the sandbox.
 pub(crate) const AFFINITY: &str = "auto:affinity";
 
+/// The rule by which a command runs without what was installed for it.
+pub(crate) const LOST: &str = "auto:affinity-lost";
+
 /// The rule by which a command runs nowhere: its toolchain has an environment in the workspace.
 pub(crate) const ENVIRONMENT: &str = "auto:environment";
 
@@ -21,15 +24,26 @@ pub(crate) fn as_ruled(verdict: &Verdict) -> Routing {
 
 /// The verdict on a command that follows a toolchain.
 pub(crate) fn following(verdict: Verdict, toolchain: &str) -> Verdict {
-    let there = match toolchain {
-        TEMPORARY => format!("what was written to {TEMPORARY}"),
-        _ => format!("what was installed for {toolchain}"),
-    };
     let reason = format!(
-        "{there} is in the sandbox; {} would run in the {} lane",
-        verdict.rule, verdict.lane
+        "{} is in the sandbox; {} would run in the {} lane",
+        state_of(toolchain),
+        verdict.rule,
+        verdict.lane
     );
     Verdict { lane: Lane::Sandbox, rule: AFFINITY.to_owned(), reason, ..verdict }
+}
+
+/// The verdict on a command whose toolchain's state is gone.
+pub(crate) fn without(verdict: Verdict, toolchain: &str) -> Verdict {
+    let reason = format!("{} went with its sandbox; {}", state_of(toolchain), verdict.reason);
+    Verdict { rule: LOST.to_owned(), reason, ..verdict }
+}
+
+fn state_of(toolchain: &str) -> String {
+    match toolchain {
+        TEMPORARY => format!("what was written to {TEMPORARY}"),
+        _ => format!("what was installed for {toolchain}"),
+    }
 }
 
 /// The verdict on a command that runs nowhere.

@@ -35,7 +35,7 @@ use crate::{Workspace, audit};
 pub(crate) use affinity::{Affinities, Judged, State};
 pub(crate) use executor::Automatic;
 pub(crate) use host::Confining;
-pub(crate) use messages::{following, kept_apart};
+pub(crate) use messages::{following, kept_apart, without};
 pub use tally::RouteCount;
 use tally::{FallOvers, Tally};
 

@@ -101,6 +101,17 @@ impl AutoWorkspace {
                 let verdict = messages::following(verdict, &toolchain);
                 Ok(Decision { verdict, cwd, follows: true, place })
             }
+            Judged::Lost(toolchain) => {
+                let (this, gone) = (Arc::clone(self), place.clone());
+                // Once is enough; what cannot be written down is told again.
+                let told = tokio::task::spawn_blocking(move || {
+                    let all = this.shared.affinities()?;
+                    all.told(&this.sandbox, this.root.as_path(), gone.as_deref())
+                });
+                let _ = joined(told.await);
+                let verdict = messages::without(verdict, &toolchain);
+                Ok(Decision { verdict, cwd, follows: false, place })
+            }
             Judged::Apart { toolchain, environment } => {
                 let verdict = messages::kept_apart(verdict, &toolchain, &environment);
                 Err(messages::refused_apart(&verdict, &environment))

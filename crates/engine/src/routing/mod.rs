@@ -17,7 +17,7 @@ use stigmer_core::{ErrorCode, ExecutionMode, Result, ToolError};
 use stigmer_guard::{HostLane, Outlook, Policy as GuardPolicy, Probe, outlook};
 use stigmer_route::{Facts, Verdict};
 
-use crate::auto::{Affinities, Judged, State, following, kept_apart};
+use crate::auto::{Affinities, Judged, State, following, kept_apart, without};
 use crate::configuration::Configuration;
 use crate::sandbox::Sandboxes;
 use crate::store::{Store, id_of};
@@ -89,6 +89,7 @@ impl Router {
         let verdict = match self.state.judge(&verdict, &self.facts.root, &self.facts.cwd) {
             Judged::AsItIs => verdict,
             Judged::Follow(toolchain) => following(verdict, &toolchain),
+            Judged::Lost(toolchain) => without(verdict, &toolchain),
             Judged::Apart { toolchain, environment } => {
                 kept_apart(verdict, &toolchain, &environment)
             }

@@ -149,6 +149,14 @@ pub(crate) async fn toolchains_live_no_longer_than_their_place(world: World) {
     world.is(&world.run("python3 app.py").await, Lane::Sandbox, "auto:affinity");
     world.log.places.fetch_add(1, Ordering::SeqCst);
     assert!(affinity(&world).await.is_empty());
+    // Which is said once.
+    world.is(&world.run("ls").await, Lane::HostReadOnly, "ls");
+    let done = world.run("python3 app.py").await;
+    let routing = world.is(&done, Lane::HostWorkspace, "auto:affinity-lost");
+    assert!(
+        routing.reason.starts_with("what was installed for python went with its sandbox"),
+        "{routing:?}"
+    );
     world.is(&world.run("python3 app.py").await, Lane::HostWorkspace, "python3");
     // A workspace that is forgotten has none either.
     world.run("pip install requests").await;
