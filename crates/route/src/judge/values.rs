@@ -50,7 +50,7 @@ impl Judge<'_> {
                 self.read_path(word, rule, state, true);
             }
             Kind::Key => {
-                if !word.exact().is_some_and(|text| text.contains('.')) {
+                if !word.exact().is_some_and(|text| text.contains('.') && !text.contains('=')) {
                     self.sandbox(rule, &token, "this is no setting's name");
                 }
             }
