@@ -35,6 +35,19 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("ls -la /tmp", "files that are nobody's are not read"),
     ("cat /tmp/out.log", "files that are nobody's are not read"),
     ("bash -lc 'ls' ", "a shell's own settings are not read, and it says so"),
+    ("bash -lc 'ls -la'", "a shell's own settings are not read, and it says so"),
+    (
+        "bash -lc 'cd src && cat main.py | head -100'",
+        "a shell's own settings are not read, and it says so",
+    ),
+    (
+        "bash -lc \"rg -n 'foo' src | head -20\"",
+        "a shell's own settings are not read, and it says so",
+    ),
+    (
+        "bash -lc \"sed -n '1,200p' src/app.ts\"",
+        "a shell's own settings are not read, and it says so",
+    ),
     ("ls /tmp | head", "files that are nobody's are not read"),
     ("docker --version", "its settings hold credentials and are not read, and it says so"),
     ("lsof -i :3000", "the descriptors of processes outside of the lane are not seen"),
@@ -49,7 +62,7 @@ const OTHERWISE: &[(&str, &str)] = &[
 /// What would do more if nothing held it, or is denied something, and belongs in the read-only lane all
 /// the same.
 const HELD: &[(&str, &str)] = &[
-    ("java -version", "a virtual machine keeps counters in /tmp, and does without"),
+    ("git describe --tags --always --dirty", "git refreshes its index, and does without"),
     ("docker --version", "reads its settings, which hold credentials, and does without"),
     ("lsof -i :3000", "asks for names of hosts, and does without"),
     ("ss -tlnp", "asks the kernel, which is refused with all sockets, and does without"),

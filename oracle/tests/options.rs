@@ -31,11 +31,8 @@ const VALUES: &[&str] = &["PWNED", "./pwn.sh"];
 /// What a tool may be asked about.
 const ABOUT: &[&str] = &["", " a.txt", " a.tar"];
 
-/// Tools that ask for the names of hosts, which the lane refuses and they do without.
-const ASK_NAMES: &[&str] = &["lsof", "netstat", "ss"];
-
-/// Where names are asked for: DNS, and the names of RPC programs (`ss -r`).
-const NAME_SERVERS: &[&str] = &["htons(53)", "/rpcbind.sock"];
+/// Where the names of hosts are asked for.
+const NAME_SERVER: &str = "htons(53)";
 
 /// Commands that are followed together. An effect of one of them is then looked for one by one.
 const TOGETHER: usize = 60;
@@ -120,10 +117,11 @@ fn among(command: &str) -> String {
     format!("timeout 1 bash -c '{}' </dev/null >/dev/null 2>&1", command.replace('\'', r"'\''"))
 }
 
-/// Whether it is known what a tool does beside reading: one that shows hosts asks for their names.
+/// Whether it is known what a tool does beside reading.
 fn is_known(command: &str, change: &Change) -> bool {
-    let tool = ASK_NAMES.iter().any(|tool| command.contains(&format!("bash -c '{tool} ")));
-    tool && change.what == What::Connected && NAME_SERVERS.iter().any(|at| change.to.contains(at))
+    // `lsof` asks for the names of the hosts that it shows, which the lane refuses and it does without.
+    let asks = change.what == What::Connected && change.to.contains(NAME_SERVER);
+    command.contains("bash -c 'lsof ") && asks
         // `top` makes a directory for its settings, which the lane refuses.
         || command.contains("bash -c 'top ") && change.to.starts_with("/home/ada/.config")
 }

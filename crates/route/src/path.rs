@@ -155,9 +155,12 @@ fn is_glob(character: char) -> bool {
     matches!(character, '*' | '?' | '[' | ']')
 }
 
+/// Files whose names end so hold data and settings, and of a hundred one a secret.
+const EVERYDAY: &[&str] = &["*.json", "*.yml", "*.yaml"];
+
 /// Whether a component may be what a name means. The component may be a pattern itself; then it is
 /// compared by what it begins and ends with, and `*` alone, which is every second pattern, is taken
-/// for what it mostly is.
+/// for what it mostly is, as `*.json` is.
 fn overlaps(found: &str, wanted: &Part) -> bool {
     let (start, end) = (wanted.start.as_str(), wanted.end.as_str());
     if !found.contains(is_glob) {
@@ -168,6 +171,9 @@ fn overlaps(found: &str, wanted: &Part) -> bool {
         } else {
             found == start
         };
+    }
+    if !wanted.star && EVERYDAY.contains(&found) {
+        return false;
     }
     let found_start = found.split(is_glob).next().unwrap_or("");
     let found_end = found.rsplit(is_glob).next().unwrap_or("");
@@ -193,8 +199,15 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name_and_through_patterns() {
-        let names =
-            Names::new(&[".ssh", ".config/gcloud", "*.pem", "id_rsa*", "/etc/shadow", ".env"]);
+        let names = Names::new(&[
+            ".ssh",
+            ".config/gcloud",
+            "*.pem",
+            "id_rsa*",
+            "/etc/shadow",
+            ".env",
+            "secrets.json",
+        ]);
         for path in [
             "/home/a/.ssh/x",
             ".ssh",
@@ -210,6 +223,8 @@ mod tests {
             ".*",
             ".[e]nv",
             "*_rsa",
+            "s*.json",
+            "*s.json",
         ] {
             assert!(names.hold(path), "{path}");
         }

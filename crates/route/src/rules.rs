@@ -63,6 +63,10 @@ pub(crate) enum Kind {
     Archive,
     /// A setting's name, which has a dot in it: a word without one is a subcommand to some versions.
     Key,
+    /// Ports, states and numeric addresses: a name would be looked up, and so leave the machine.
+    Endpoint,
+    /// The name of a file, or a port, with no host.
+    Local,
     /// One of these words.
     Choice(Vec<String>),
     /// Nothing is accepted here.
@@ -427,6 +431,8 @@ fn kind(name: &str) -> Result<Kind, String> {
         "archive" => Kind::Archive,
         "key" => Kind::Key,
         "argument" => Kind::Argument,
+        "endpoint" => Kind::Endpoint,
+        "local" => Kind::Local,
         "refuse" => Kind::Refuse,
         _ if name.contains('|') => Kind::Choice(name.split('|').map(str::to_owned).collect()),
         _ => return Err(format!("{name} is no kind of value")),

@@ -18,6 +18,10 @@ impl Judge<'_> {
             self.sandbox(RULE, text, "this arithmetic is not understood");
             return;
         }
+        if let Some(parameter) = positional(text) {
+            let reason = "the value is evaluated, and may be more than a number";
+            self.workspace(RULE, parameter, reason);
+        }
         for (_, name) in operands(text) {
             if !self.is_number(name, state) {
                 let reason = "the value is evaluated, and may be more than a number";
@@ -65,6 +69,25 @@ impl Judge<'_> {
     }
 }
 
+/// An argument of the script in an expression: `$1`, `${1}`. `${#1}` and `$#` are numbers.
+fn positional(text: &str) -> Option<&str> {
+    let at = text.match_indices('$').find_map(|(at, _)| {
+        let after = text[at + 1..].trim_start_matches('{');
+        after.starts_with(|first: char| first.is_ascii_digit() || first == '*').then_some(at)
+    })?;
+    Some(&text[at..])
+}
+
+/// Whether what follows are the digits of a number with a base: `16#ff`.
+fn is_digits_of(before: &str) -> bool {
+    let base = before.strip_suffix('#').unwrap_or("");
+    let digits = base.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let first = base.len() - digits;
+    digits > 0
+        && !base[..first]
+            .ends_with(|last: char| last.is_ascii_alphanumeric() || "_$".contains(last))
+}
+
 /// The variables in an expression.
 fn operands(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
@@ -75,5 +98,5 @@ fn operands(text: &str) -> impl Iterator<Item = (usize, &str)> {
             at += word.len() + 1;
             (start, word)
         })
-        .filter(|(_, word)| is_name(word))
+        .filter(move |(at, word)| is_name(word) && !is_digits_of(&text[..*at]))
 }

@@ -1,13 +1,41 @@
 //! Variables that are set, and what that may do to the programs that see them.
 
 use crate::shell::Refused;
-use crate::shell::word::is_name;
+use crate::shell::word::{is_digits, is_name};
 
 use super::state::State;
 use super::word::{Piece, Word};
 use super::{By, Judge};
 
 const RULE: &str = "shell:assignment";
+
+/// Variables that shells keep as numbers: what is assigned to one is evaluated, and the commands in its
+/// subscripts run. Which they are differs between shells and their versions.
+const COUNTED: &[&str] = &[
+    "RANDOM",
+    "SRANDOM",
+    "SECONDS",
+    "LINENO",
+    "OPTIND",
+    "HISTCMD",
+    "HISTSIZE",
+    "SAVEHIST",
+    "EPOCHSECONDS",
+    "EPOCHREALTIME",
+    "BASHPID",
+    "PPID",
+    "UID",
+    "EUID",
+    "COLUMNS",
+    "LINES",
+    "MAILCHECK",
+    "KEYTIMEOUT",
+    "LISTMAX",
+    "FUNCNEST",
+    "ERRNO",
+    "TTYIDLE",
+    "SHLVL",
+];
 
 impl Judge<'_> {
     /// A command's words as they are written: assignments, then the command.
@@ -70,11 +98,20 @@ impl Judge<'_> {
     pub(super) fn assignment_allowed(&mut self, name: &str, value: Option<&Word>, exported: bool) {
         let lists = self.policy.lists();
         let exact = value.and_then(Word::exact);
+        let number = exact.is_some_and(is_digits)
+            || value.is_some_and(|value| value.pieces == [Piece::Integer]);
+        if COUNTED.contains(&name) && !number {
+            return self.sandbox(RULE, name, "the shell evaluates what is assigned to it");
+        }
         let harmless = lists.harmless_variables.iter().any(|known| match known.split_once('=') {
             Some((known, only)) => known == name && exact == Some(only),
             None => known == name,
         });
-        let plain = exact.is_none_or(|text| !text.starts_with([':', '/']) && !text.contains(".."));
+        let named = exact.is_some_and(|text| {
+            lists.harmless_variables.iter().any(|known| known.split_once('=') == Some((name, text)))
+        });
+        let plain =
+            named || exact.is_none_or(|text| !text.starts_with([':', '/']) && !text.contains(".."));
         if harmless && plain && value.is_none_or(|value| !value.pieces.contains(&Piece::Any)) {
             return;
         }

@@ -96,12 +96,13 @@ impl Judge<'_> {
 
     fn apply(&mut self, tool: &Tool, token: &str, words: &[Word], by: By, state: &mut State) {
         self.accept(&tool.name, token);
+        // What is told is of the one that its toolchain has.
+        self.uses(tool);
         if let [word] = words
             && word.exact().is_some_and(|text| tool.tells.iter().any(|told| told == text))
         {
             return;
         }
-        self.uses(tool);
         let looks = looks(tool, words);
         // With a subcommand it is that one's lane that counts.
         if !tool.subcommands && !looks {

@@ -73,7 +73,10 @@ impl Judge<'_> {
             let mut names =
                 shown.as_bytes().split(separates).filter_map(|name| str::from_utf8(name).ok());
             let credentials = self.policy.credentials();
-            if let Some(found) = names.find(|name| credentials.hold(name)) {
+            let searched = is_searched_for(&shown);
+            if let Some(found) =
+                names.find(|name| credentials.hold(name) && !(searched && name.contains(".*")))
+            {
                 self.secret = Some(found.to_owned());
             }
         }
@@ -209,6 +212,13 @@ fn is_plain(parts: &[Part]) -> bool {
     };
     let pairs = parts.contains(&Part::Brace(','));
     !(pairs && (meets || parts.iter().any(tilde)))
+}
+
+/// Whether a word looks like what is searched for and not like the name of a file: then its `.*` is no
+/// pattern of the shell. The last are what excludes hidden files.
+fn is_searched_for(word: &str) -> bool {
+    word.contains([' ', '^', '$', '\\', '(', '|', '+'])
+        || matches!(word, "*/.*" | "./.*" | "**/.*" | "*/.*/*" | "./.*/*")
 }
 
 /// Expands the braces of a word. `None` if they are too many or nest.

@@ -51,7 +51,10 @@ impl Judge<'_> {
                         let next = at.next().ok_or_else(|| disagreement(raw))?;
                         let raw = &source.text[tokens[next].span.clone()];
                         match tokens[next].kind {
-                            Token::Word => drop(self.expand(raw, state)?),
+                            Token::Word => {
+                                self.subscript(raw);
+                                drop(self.expand(raw, state)?);
+                            }
                             Token::Newline => {}
                             Token::Control if raw == ")" => break,
                             _ => return Err(disagreement(raw)),
@@ -69,6 +72,18 @@ impl Judge<'_> {
             state.forget(name);
         }
         self.words(&words, state)
+    }
+
+    /// `[x]=1` in the list of an array: the shell evaluates what is in the brackets, and runs the
+    /// commands that a value of it holds.
+    fn subscript(&mut self, raw: &str) {
+        let Some(inner) = raw.strip_prefix('[') else { return };
+        let Some((index, _)) = inner.split_once("]=").or_else(|| inner.split_once("]+=")) else {
+            return;
+        };
+        if !crate::shell::word::is_digits(index) {
+            self.sandbox("shell:arithmetic", raw, "what is in the brackets is evaluated");
+        }
     }
 
     /// What follows a group: redirections and nothing else.

@@ -51,7 +51,7 @@ impl Judge<'_> {
                 self.read_path(word, rule, state, true);
             }
             Kind::Key => {
-                if !word.exact().is_some_and(|text| text.contains('.')) {
+                if !word.exact().is_some_and(|text| text.contains('.') && !text.contains('=')) {
                     self.sandbox(rule, &token, "this is no setting's name");
                 }
             }
@@ -133,8 +133,25 @@ impl Judge<'_> {
                     self.sandbox(rule, &token, "the shell may evaluate this");
                 }
             }
+            Kind::Endpoint => {
+                if !word.exact().is_some_and(|text| text.split_whitespace().all(is_endpoint)) {
+                    self.sandbox(rule, &token, "a name of a host would be looked up elsewhere");
+                }
+            }
+            Kind::Local => {
+                if token.contains('@') {
+                    self.sandbox(rule, &token, "a name of a host would be looked up elsewhere");
+                }
+                self.read_path(word, rule, state, false);
+            }
             Kind::Choice(words) => {
-                if !word.exact().is_some_and(|text| words.iter().any(|known| known == text)) {
+                let one_of = |text: &str| {
+                    words.iter().any(|known| match known.strip_suffix('*') {
+                        Some(start) => text.starts_with(start),
+                        None => known == text,
+                    })
+                };
+                if !word.exact().is_some_and(one_of) {
                     self.sandbox(rule, &token, "no rule knows this value");
                 }
             }
@@ -328,6 +345,75 @@ impl Judge<'_> {
         let here = |place: &PathBuf| *place == self.facts.cwd;
         matches!(places(word, state), Where::Known(places) if exact && places.iter().all(here))
     }
+}
+
+/// Whether a word of a filter for sockets names no host: `state`, `sport`, `:3000`, `127.0.0.1:*`, and for
+/// lsof `TCP:8080`.
+fn is_endpoint(word: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "state",
+        "exclude",
+        "established",
+        "syn-sent",
+        "syn-recv",
+        "fin-wait-1",
+        "fin-wait-2",
+        "time-wait",
+        "closed",
+        "close-wait",
+        "last-ack",
+        "listening",
+        "closing",
+        "all",
+        "connected",
+        "synchronized",
+        "bucket",
+        "big",
+        "sport",
+        "dport",
+        "src",
+        "dst",
+        "eq",
+        "ne",
+        "lt",
+        "gt",
+        "le",
+        "ge",
+        "=",
+        "==",
+        "!=",
+        "<",
+        ">",
+        "<=",
+        ">=",
+        "and",
+        "or",
+        "not",
+        "&",
+        "&&",
+        "|",
+        "||",
+        "!",
+        "(",
+        ")",
+    ];
+    let only = |text: &str, more: &[u8]| {
+        text.bytes().all(|byte| byte.is_ascii_digit() || more.contains(&byte))
+    };
+    let numeric = only(word, b".:*/[],-");
+    let six = word.matches(':').count() > 1
+        && word.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.[]*/".contains(&byte));
+    let service = word
+        .strip_prefix(':')
+        .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    // A protocol, and a port by its number.
+    let protocol = word.trim_start_matches(['4', '6']).to_ascii_lowercase();
+    let rest = ["tcp", "udp"].iter().find_map(|known| protocol.strip_prefix(known));
+    WORDS.contains(&word)
+        || numeric
+        || six
+        || service
+        || rest.is_some_and(|rest| only(rest, b":,-"))
 }
 
 /// Where a word leads as a path; of a pattern, the directory that it is certainly beneath.
