@@ -67,6 +67,10 @@ pub(crate) enum Kind {
     Endpoint,
     /// The name of a file, or a port, with no host.
     Local,
+    /// A file that is read, and no file of options, whose name would begin with `@`.
+    Input,
+    /// What git prints, which may have it ask gpg about signatures.
+    Format,
     /// One of these words.
     Choice(Vec<String>),
     /// Nothing is accepted here.
@@ -433,6 +437,8 @@ fn kind(name: &str) -> Result<Kind, String> {
         "argument" => Kind::Argument,
         "endpoint" => Kind::Endpoint,
         "local" => Kind::Local,
+        "input" => Kind::Input,
+        "format" => Kind::Format,
         "refuse" => Kind::Refuse,
         _ if name.contains('|') => Kind::Choice(name.split('|').map(str::to_owned).collect()),
         _ => return Err(format!("{name} is no kind of value")),

@@ -3,7 +3,11 @@
 //! Names of settings are accepted, never suspected: git gets new ones that run something with every
 //! other release (git-config(1)).
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::{above, read};
 
@@ -107,7 +111,7 @@ pub(super) fn runs_programs(cwd: &Path, root: &Path) -> bool {
     // Looking at a submodule reads its own settings.
     let modules = entry.with_file_name(".gitmodules").symlink_metadata().is_ok()
         || common.join("modules").symlink_metadata().is_ok();
-    if modules || has_other_hooks(&common) {
+    if modules || has_other_hooks(&common) || may_link_repositories(&directory) {
         return true;
     }
     let configurations = [common.join("config"), directory.join("config.worktree")];
@@ -135,6 +139,29 @@ fn has_other_hooks(common: &Path) -> bool {
         name.to_str()
             .is_some_and(|name| name.ends_with(".sample") || HOOKS_OF_CHANGES.contains(&name))
     })
+}
+
+/// Whether the index may name other repositories ("gitlinks", which need not be submodules): git looks at their
+/// settings, too.
+fn may_link_repositories(directory: &Path) -> bool {
+    /// A longer index is not read for this.
+    const MOST: u64 = 64 << 20;
+    /// The mode of such an entry, 160000, in its place in an entry of gitformat-index(5).
+    const GITLINK: [u8; 4] = [0, 0, 0xe0, 0];
+    /// From the mode to the size, which is zero.
+    const SIZE: std::ops::Range<usize> = 12..16;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let index = rustix::fs::open(directory.join("index"), flags, Mode::empty());
+    let index = index.map_err(std::io::Error::from).and_then(|file| {
+        let mut bytes = Vec::new();
+        File::from(file).take(MOST + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    match index {
+        Ok(bytes) if bytes.len() as u64 > MOST => true,
+        Ok(bytes) => memchr::memmem::find_iter(&bytes, &GITLINK)
+            .any(|at| bytes.get(at..).and_then(|entry| entry.get(SIZE)) == Some(&[0; 4])),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 /// Where a repository's own files are, and those that it shares with its other worktrees
@@ -272,6 +299,21 @@ mod tests {
         std::fs::remove_file(root.join(".git/hooks/post-index-change")).unwrap();
         std::fs::write(root.join(".gitmodules"), "").unwrap();
         assert!(runs_programs(root, root));
+        std::fs::remove_file(root.join(".gitmodules")).unwrap();
+        assert!(!runs_programs(root, root));
+        // An entry of the index: times, device, inode; mode, user, group and size.
+        let index = |mode: u32, size: u32| {
+            let words = [0, 0, 0, 0, 1, 2, mode, 1000, 1000, size];
+            let header = *b"DIRC\0\0\0\x02\0\0\0\x01";
+            let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
+            std::fs::write(root.join(".git/index"), [&header[..], &bytes].concat()).unwrap();
+        };
+        index(0o100_644, 0);
+        assert!(!runs_programs(root, root));
+        index(0o100_644, 0o160_000);
+        assert!(!runs_programs(root, root), "a size is no mode");
+        index(0o160_000, 0);
+        assert!(runs_programs(root, root), "another repository is linked");
         let bare = tempfile::tempdir().unwrap();
         for name in ["objects", "refs", "deep"] {
             std::fs::create_dir(bare.path().join(name)).unwrap();

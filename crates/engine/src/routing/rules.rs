@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use stigmer_core::Lane;
 use stigmer_core::process::Command;
 use stigmer_core::{Result, ToolError};
 use stigmer_route::{Facts, Policy, Verdict, decide};
@@ -54,12 +55,17 @@ impl Rules {
 
     /// What is known of a workspace, whose command starts in `cwd`; `home` is what the command says.
     pub(super) fn facts(&self, root: &Path, cwd: &Path, home: Option<PathBuf>) -> Facts {
+        let repository_runs_programs = repository::runs_programs(cwd, root);
+        Facts { repository_runs_programs, ..self.place(root, cwd, home) }
+    }
+
+    fn place(&self, root: &Path, cwd: &Path, home: Option<PathBuf>) -> Facts {
         Facts {
             root: root.to_owned(),
             cwd: cwd.to_owned(),
             // One that is no whole path means nothing that is known.
             home: home.or_else(|| self.home.clone()).filter(|home| home.is_absolute()),
-            repository_runs_programs: repository::runs_programs(cwd, root),
+            repository_runs_programs: true,
         }
     }
 
@@ -71,7 +77,18 @@ impl Rules {
         cwd: &Path,
         home: Option<PathBuf>,
     ) -> Verdict {
-        self.judge(command, &self.facts(root, cwd, home))
+        let facts = Facts { repository_runs_programs: true, ..self.place(root, cwd, home) };
+        let verdict = self.judge(command, &facts);
+        // To look at the repository takes longer than all else, and matters only to git.
+        let named =
+            |name: &String| name.rsplit('/').next().is_some_and(|name| name.starts_with("git"));
+        if verdict.lane != Lane::HostWorkspace || !verdict.programs.iter().any(named) {
+            return verdict;
+        }
+        match repository::runs_programs(cwd, root) {
+            true => verdict,
+            false => self.judge(command, &Facts { repository_runs_programs: false, ..facts }),
+        }
     }
 
     /// The same of facts that are known.

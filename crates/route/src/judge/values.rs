@@ -144,6 +144,18 @@ impl Judge<'_> {
                 }
                 self.read_path(word, rule, state, false);
             }
+            Kind::Input => {
+                if word.start().is_empty() || token.starts_with('@') {
+                    self.workspace(rule, &token, "it may be a file of options, which load code");
+                }
+                self.read_path(word, rule, state, true);
+            }
+            Kind::Format => {
+                let signature = |text: &str| text.contains("%G") || text.contains("(signature");
+                if word.exact().is_none_or(signature) {
+                    self.workspace(rule, &token, "it may have gpg look at signatures");
+                }
+            }
             Kind::Choice(words) => {
                 let one_of = |text: &str| {
                     words.iter().any(|known| match known.strip_suffix('*') {
@@ -219,6 +231,9 @@ impl Judge<'_> {
         if token.len() > path::MOST_PATH {
             return self.sandbox(rule, &token, "no path is as long");
         }
+        if token.contains("://") {
+            return self.sandbox(rule, &token, "it is an address, which some tools fetch");
+        }
         let mut shown = vec![token.clone()];
         if contents && word.pieces.contains(&Piece::Below) {
             self.reads_unknown = true;
@@ -292,6 +307,10 @@ impl Judge<'_> {
                 None => resolved == Path::new(known),
             })
         };
+        // What gawk takes for an address of the network (`/inet/tcp/0/host/80`).
+        if ["/inet", "/inet4", "/inet6"].iter().any(|special| resolved.starts_with(special)) {
+            return false;
+        }
         if resolved.starts_with("/dev") && resolved != Path::new("/dev") {
             return listed(&lists.devices);
         }
