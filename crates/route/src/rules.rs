@@ -163,6 +163,8 @@ pub(crate) struct Tool {
     pub(crate) default: Option<String>,
     /// The shell does it by itself, without a program.
     pub(crate) builtin: bool,
+    /// It runs a program that the workspace has installed, and fetches one that it has not.
+    pub(crate) fetches: bool,
     /// Words each of which alone only makes it tell something of itself.
     pub(crate) tells: Vec<String>,
     /// First words with which it changes nothing.
@@ -236,6 +238,7 @@ pub(crate) struct Written {
     operators: Vec<String>,
     default: Option<String>,
     builtin: bool,
+    fetches: bool,
     tells: String,
     looks: String,
     toolchain: Option<String>,
@@ -274,6 +277,7 @@ pub(crate) fn compile(
         operators: written.operators.clone(),
         default: written.default.clone(),
         builtin: written.builtin,
+        fetches: written.fetches,
         tells: written.tells.split_whitespace().map(str::to_owned).collect(),
         looks: written.looks.split_whitespace().map(str::to_owned).collect(),
         toolchain: toolchain(written.toolchain.as_deref())?,

@@ -19,6 +19,9 @@ pub struct Facts {
     /// `diff.external`, a `textconv`, a filter …). Reading with git then belongs in the workspace
     /// lane, as everything that runs code of the workspace does.
     pub repository_runs_programs: bool,
+    /// Names of programs that a package manager has put into the workspace (`node_modules/.bin`): only
+    /// asked about what fetches a program that is not there, as `npx` does.
+    pub installed: Vec<String>,
 }
 
 impl Facts {

@@ -68,7 +68,8 @@ impl Router {
     /// be let on the host than their author wants.
     pub fn read(configuration: &Configuration, root: &Path, cwd: &Path) -> Result<Self> {
         let rules = Rules::read(configuration, root)?;
-        let facts = rules.facts(root, cwd, None);
+        let mut facts = rules.facts(root, cwd, None);
+        facts.installed = rules::installed(root, cwd);
         let mut policy = GuardPolicy::new(root, Vec::new());
         policy.cwd = cwd.to_owned();
         policy.tool_roots = configuration.tool_roots().to_vec();

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use stigmer_core::Lane;
 use stigmer_core::process::Command;
-use stigmer_core::{Result, ToolError};
+use stigmer_core::{ByteString, Result, ToolError};
 use stigmer_route::{Facts, Policy, Verdict, decide};
 
 use super::{PROJECT_RULES, USER_RULES, bad, read, repository};
 use crate::configuration::Configuration;
+
+/// How many installed programs are looked at: large workspaces have some hundreds.
+const MOST_INSTALLED: usize = 4_000;
 
 /// What tells a file from one that was written later. The change time is the kernel's own.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
@@ -66,6 +69,7 @@ impl Rules {
             // One that is no whole path means nothing that is known.
             home: home.or_else(|| self.home.clone()).filter(|home| home.is_absolute()),
             repository_runs_programs: true,
+            installed: Vec::new(),
         }
     }
 
@@ -77,7 +81,10 @@ impl Rules {
         cwd: &Path,
         home: Option<PathBuf>,
     ) -> Verdict {
-        let facts = Facts { repository_runs_programs: true, ..self.place(root, cwd, home) };
+        let mut facts = Facts { repository_runs_programs: true, ..self.place(root, cwd, home) };
+        if speaks_of_fetching(command) {
+            facts.installed = installed(root, cwd);
+        }
         let verdict = self.judge(command, &facts);
         // To look at the repository takes longer than all else, and matters only to git.
         let named =
@@ -95,6 +102,30 @@ impl Rules {
     pub(super) fn judge(&self, command: &Command, facts: &Facts) -> Verdict {
         decide(command, facts, self.policy.as_ref().unwrap_or(Policy::embedded()))
     }
+}
+
+/// Whether it can be asked what is installed: for most commands nobody looks.
+fn speaks_of_fetching(command: &Command) -> bool {
+    let said = |text: &ByteString| {
+        let mut parts = text.as_bytes().windows(3);
+        parts.any(|part| part == b"npx" || part == b"unx")
+    };
+    match command {
+        Command::Shell(line) => said(line),
+        Command::Argv(words) => words.iter().any(said),
+    }
+}
+
+/// The programs that package managers have put into a workspace, and into the package in it that a command
+/// starts in.
+pub(super) fn installed(root: &Path, cwd: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for package in if root == cwd { vec![root] } else { vec![root, cwd] } {
+        let Ok(entries) = fs::read_dir(package.join("node_modules/.bin")) else { continue };
+        let entries = entries.take(MOST_INSTALLED).flatten();
+        names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()));
+    }
+    names
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -115,6 +146,24 @@ fn rules(path: &Path) -> std::result::Result<Option<String>, ToolError> {
 mod tests {
     use super::*;
     use crate::{Sources, Surroundings};
+
+    #[test]
+    fn what_would_be_fetched_runs_in_the_workspace_once_it_is_installed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (root, package) = (scratch.path().to_owned(), scratch.path().join("web"));
+        std::fs::create_dir_all(package.join("node_modules/.bin")).unwrap();
+        std::fs::write(package.join("node_modules/.bin/tsc"), "").unwrap();
+        let configuration = Configuration::load(&Sources::default()).unwrap();
+        let rules = Rules::read(&configuration, &root).unwrap();
+        let lane = |line: &str, cwd: &Path| {
+            rules.decide(&Command::Shell(line.into()), &root, cwd, None).lane
+        };
+        assert_eq!(lane("npx tsc --noEmit", &package), Lane::HostWorkspace);
+        assert_eq!(lane("npx tsc --noEmit", &root), Lane::Sandbox);
+        assert_eq!(lane("npx jest", &package), Lane::Sandbox);
+        let words = Command::Argv(vec!["npx".into(), "tsc".into()]);
+        assert_eq!(rules.decide(&words, &root, &package, None).lane, Lane::HostWorkspace);
+    }
 
     #[test]
     fn rules_are_current_until_one_of_their_files_comes_changes_or_goes() {

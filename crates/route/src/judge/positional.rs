@@ -98,6 +98,9 @@ impl Judge<'_> {
             if *kind == Kind::Command {
                 let mut command: Vec<Word> =
                     words.get(at..).unwrap_or_default().iter().copied().cloned().collect();
+                if tool.fetches {
+                    return self.installed(tool, &command, state);
+                }
                 if tool.appends {
                     // What replaces `{}`, or follows, comes from standard input.
                     if command.is_empty() {
@@ -134,6 +137,24 @@ impl Judge<'_> {
                     break;
                 }
             }
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// `npx jest`: a program that is there already runs, one that is not would be fetched.
+    fn installed(&mut self, tool: &Tool, command: &[Word], state: &State) {
+        let Some((first, rest)) = command.split_first() else { return };
+        let name = first.exact().filter(|name| self.facts.installed.iter().any(|has| has == name));
+        let Some(name) = name else {
+            let reason = tool.reason.as_deref().unwrap_or("it may be fetched");
+            return self.sandbox(&tool.name, &first.show(), reason);
+        };
+        self.workspace(&tool.name, name, "a program of the workspace runs");
+        if self.policy.tool(name).is_some() {
+            self.deeper(|judge| judge.named(name, name, rest, By::Program, &mut state.clone()));
+        } else {
+            rest.iter().for_each(|word| self.value(word, &Kind::Argument, &tool.name, state));
         }
     }
 }
