@@ -55,6 +55,8 @@ struct Probe {
     why: String,
     calls: Vec<String>,
     path: String,
+    #[serde(default)]
+    programs: Vec<String>,
 }
 
 fn main() {
@@ -93,10 +95,10 @@ fn main() {
     }
     out.push_str("];\n");
     let probes: Probes = toml::from_str(&read("probes.toml")).expect("probes.toml");
-    out.push_str("pub(crate) const PROBES: &[(&[&str], &str)] = &[\n");
-    for Probe { why, calls, path } in probes.probe {
+    out.push_str("pub(crate) const PROBES: &[(&[&str], &str, &[&str])] = &[\n");
+    for Probe { why, calls, path, programs } in probes.probe {
         assert!(!why.is_empty() && !calls.is_empty(), "{path}");
-        writeln!(out, "    (&{calls:?}, {path:?}),").unwrap();
+        writeln!(out, "    (&{calls:?}, {path:?}, &{programs:?}),").unwrap();
     }
     out.push_str("];\n");
     let to = Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join("data.rs");

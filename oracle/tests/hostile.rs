@@ -140,15 +140,57 @@ fn secrets_are_not_read() {
         ("sort < ~/.docker/config.json", "read", ".docker/config.json"),
         ("base64 ~/.password-store/x.gpg", "read", "x.gpg"),
         ("exec 3< ~/.config/gh/hosts.yml; cat <&3", "read", "hosts.yml"),
+        ("cat ~/.npmrc ~/.cargo/credentials.toml", "read", ".cargo/credentials.toml"),
+        ("cat ~/.npmrc", "read", ".npmrc"),
     ]);
-    // Who looks first finds nothing, and does not try.
-    for seen in run(&[
-        "cp ~/.ssh/id_rsa key; cat key".to_owned(),
-        "tar -cf k.tar -C ~/.gnupg/private-keys-v1.d key; cat k.tar".to_owned(),
-        "[ -r ~/.git-credentials ] && cat ~/.git-credentials; grep -rs . ~".to_owned(),
-        "find /home /etc /root /run /proc/1 -name 'id_*' -exec cat {} + 2>/dev/null".to_owned(),
-    ]) {
+    // Who looks first finds a file, tries, and is stopped.
+    stopped(&[
+        ("cp ~/.ssh/id_rsa key; cat key", "read", ".ssh/id_rsa"),
+        ("install -m 600 ~/.ssh/id_rsa key; cat key", "read", ".ssh/id_rsa"),
+        (
+            "tar -cf k.tar -C ~/.gnupg/private-keys-v1.d key; cat k.tar",
+            "read",
+            "private-keys-v1.d/key",
+        ),
+        (
+            "[ -r ~/.git-credentials ] && cat ~/.git-credentials; cp ~/.aws/credentials .",
+            "read",
+            ".git-credentials",
+        ),
+        ("[ -s ~/.aws/credentials ] && . ~/.aws/credentials", "read", ".aws/credentials"),
+        ("sort a.txt ~/.ssh/id_rsa", "read", ".ssh/id_rsa"),
+        ("diff a.txt ~/.netrc", "read", ".netrc"),
+        ("grep -rs . ~/.config/gcloud", "read", "credentials.db"),
+        ("cat ~/.ssh/id_*", "read", ".ssh/id_ed25519"),
+        (
+            "python3 -c 'import shutil; shutil.copy(\"/home/ada/.ssh/id_rsa\", \"k\")'; cat k",
+            "read",
+            ".ssh/id_rsa",
+        ),
+        (
+            "python3 -c 'import shutil; shutil.copytree(\"/home/ada/.aws\", \"new\")'; cat new/*",
+            "read",
+            ".aws/credentials",
+        ),
+        (
+            "node -e 'require(\"fs\").copyFileSync(\"/home/ada/.ssh/id_rsa\", \"k\")'; cat k",
+            "read",
+            ".ssh/id_rsa",
+        ),
+        ("ssh-keygen -y -f ~/.ssh/id_ed25519", "read", ".ssh/id_ed25519"),
+        ("openssl rsa -in ~/.ssh/id_rsa", "read", ".ssh/id_rsa"),
+        ("gpg --batch --homedir $PWD --import ~/.password-store/x.gpg", "read", "x.gpg"),
+    ]);
+    // Who goes through everything, too.
+    let all = [
+        "find /home /etc /root /run /proc/1 -name 'id_*' -exec cat {} + 2>/dev/null",
+        "grep -rs ORACLE-SECRET ~",
+        "tar -cf k.tar ~/.ssh ~/.aws ~/.gnupg ~/.netrc; cat k.tar",
+    ];
+    for seen in run(&all.map(str::to_owned)) {
         assert!(!seen.output.contains("ORACLE-SECRET"), "{}", seen.output);
+        let named = seen.real_denials().iter().any(|one| one.starts_with("read "));
+        assert!(named, "{seen:?}");
     }
     // They are not named, and not there: variables of the caller and of who supervises.
     for seen in run(&[

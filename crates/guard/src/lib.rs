@@ -23,6 +23,7 @@ mod roots;
 mod rules;
 mod scratch;
 mod seccomp;
+mod shown;
 mod variables;
 mod view;
 

@@ -47,6 +47,12 @@ pub(crate) trait Look {
     fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
         self.names(path)
     }
+    /// Some of the names in a directory, in their order: those that are found first.
+    fn first_names(&self, path: &Path, most: usize) -> Vec<(OsString, Kind)> {
+        let mut names = self.names(path).unwrap_or_default();
+        names.truncate(most);
+        names
+    }
     /// Whether the caller may read it.
     fn may_read(&self, path: &Path) -> bool;
 }
@@ -80,7 +86,11 @@ impl Look for Machine {
     }
 
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
-        self.names_up_to(path, usize::MAX)
+        self.read(path, usize::MAX).map(|(names, _)| names)
+    }
+
+    fn first_names(&self, path: &Path, most: usize) -> Vec<(OsString, Kind)> {
+        self.read(path, most).map(|(names, _)| names).unwrap_or_default()
     }
 
     fn may_read(&self, path: &Path) -> bool {
@@ -91,6 +101,11 @@ impl Look for Machine {
 impl Machine {
     /// The names in a directory if there are no more than that.
     fn names_up_to(&self, path: &Path, most: usize) -> Option<Vec<(OsString, Kind)>> {
+        self.read(path, most).and_then(|(names, all)| all.then_some(names))
+    }
+
+    /// The names in a directory, no more than that, and whether these are all.
+    fn read(&self, path: &Path, most: usize) -> Option<(Vec<(OsString, Kind)>, bool)> {
         /// Enough for most directories; longer ones take another call.
         const BUFFER: usize = 8 << 10;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -98,6 +113,7 @@ impl Machine {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut entries = RawDir::new(directory, &mut buffer);
         let mut names = Vec::new();
+        let mut all = true;
         while let Some(entry) = entries.next() {
             let entry = entry.ok()?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -105,7 +121,8 @@ impl Machine {
                 continue;
             }
             if names.len() == most {
-                return None;
+                all = false;
+                break;
             }
             let name = name.to_owned();
             let kind = match entry.file_type() {
@@ -118,7 +135,7 @@ impl Machine {
             names.push((name, kind.into()));
         }
         names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        Some(names)
+        Some((names, all))
     }
 }
 
@@ -246,6 +263,10 @@ impl Look for Remembered {
 
     fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
         Some(self.listed.iter().find(|(listed, _)| listed == path)?.1.clone())
+    }
+
+    fn first_names(&self, path: &Path, most: usize) -> Vec<(OsString, Kind)> {
+        Machine.first_names(path, most)
     }
 
     fn may_read(&self, path: &Path) -> bool {

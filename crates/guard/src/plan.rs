@@ -28,6 +28,7 @@ use crate::roots::{Right, Root, collect};
 use crate::rules;
 use crate::scratch::{self, Scratch};
 use crate::seccomp::{Options, program};
+use crate::shown::{Shown, shown};
 use crate::variables::{Why, filter};
 use crate::view::View;
 
@@ -71,6 +72,7 @@ impl fmt::Debug for Plan {
 #[derive(Debug)]
 struct Layout {
     mounts: Vec<Mount>,
+    shown: Vec<Shown>,
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
@@ -276,8 +278,8 @@ impl Plan {
         let inner = match &self.inner {
             None => None,
             Some(inner) => {
-                let Layout { mounts, homes, held, private, .. } = inner;
-                let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
+                let Layout { mounts, shown, homes, held, private, .. } = inner;
+                let view = View::new(mounts, shown, homes, &self.workspace, held, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
                     (c"/proc".into(), rules::bits(Right::Read, version)),
@@ -457,8 +459,9 @@ fn layout_of(
         inner && !cover.ends_with("run")
     };
     covers.retain(|cover| !system(cover));
-    let carved: Vec<_> =
-        carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
+    let carved: Vec<_> = carved.iter().filter_map(|path| look.real(path)).collect();
+    let shown = shown(&carved, look);
+    let carved: Vec<_> = carved.into_iter().chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
     let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
@@ -474,7 +477,7 @@ fn layout_of(
     }
     let before = Before::look(workspace, &found.repositories, look);
     let homes = home.map(Path::to_owned).into_iter().collect();
-    Ok(Layout { mounts, homes, held: found.held, private, fences, before })
+    Ok(Layout { mounts, shown, homes, held: found.held, private, fences, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, ftruncate, mkdirat, openat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -19,6 +19,7 @@ use rustix::mount::{
 use crate::look::Kind;
 use crate::masks::{Mount, What};
 use crate::repository::{Held, Hold};
+use crate::shown::{Shown, innermost};
 
 /// `MOUNT_ATTR_RDONLY` and `MOUNT_ATTR_NOSUID` (`mount_setattr(2)`).
 const READ_ONLY: u64 = 1;
@@ -27,14 +28,28 @@ const NO_SETUID: u64 = 2;
 /// What covers directories and files in the private file system.
 const EMPTY: &CStr = c"empty";
 const VOID: &CStr = c"void";
+const SHUT: &CStr = c"shut";
+
+/// What a file says of itself that stands for a credential. Who looks whether it can be read (`access(2)`)
+/// hears that it can, tries, is refused by Landlock, and that is named. `tar` does not open what is empty and
+/// everybody's to read.
+const LOOKS_READABLE: u32 = 0o400;
+
+/// The same where Landlock allows everything: it is the mode that refuses, and nobody has capabilities.
+const IS_SHUT: u32 = 0;
+
+/// How long such a file is said to be: who sees an empty one need not open it.
+const SHOWN_LENGTH: u64 = 1;
 
 /// Where a mount comes from.
 #[derive(Debug)]
 enum Source {
     /// An empty directory.
     Empty,
-    /// An empty file.
+    /// A file that Landlock refuses.
     Void,
+    /// A file that nobody may open.
+    Shut,
     /// The same, in place of somebody's socket, which may be gone at any time: then it needs no cover.
     NoSocket,
     /// A directory of the private file system.
@@ -53,6 +68,8 @@ pub(crate) struct View {
     /// Directories and files of the private file system.
     directories: Vec<CString>,
     files: Vec<CString>,
+    /// Files that stand for credentials, and their modes.
+    stand_ins: Vec<(CString, u32)>,
     open_to_all: Vec<CString>,
     mounts: Vec<(CString, Source)>,
     workspace: CString,
@@ -71,6 +88,7 @@ impl View {
     /// Prepares the names for a list of mounts.
     pub(crate) fn new(
         mounts: &[Mount],
+        shown: &[Shown],
         homes: &[PathBuf],
         workspace: &Path,
         held: &[Held],
@@ -92,6 +110,17 @@ impl View {
                 (own && *home != mounts[over].at).then_some((over, home))
             })
             .collect();
+        let places = || mounts.iter().map(|mount| mount.at.as_path()).enumerate();
+        let within = |one: &Shown| innermost(&one.directory, places());
+        let shown = shown.iter().filter_map(|one| Some((within(one)?, one)));
+        let covers = shown.filter(|(over, _)| mounts[*over].what == What::Cover(Kind::Directory));
+        let shown: Vec<(usize, &Shown)> = covers.collect();
+        // Landlock allows everything there.
+        let open = |path: &Path| {
+            let private =
+                |mount: &Mount| mount.what == What::Private && path.starts_with(&mount.at);
+            path.starts_with(workspace) || mounts.iter().any(private)
+        };
         let mut sources = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {
             if let Some(outer) = mount.within
@@ -111,7 +140,9 @@ impl View {
                     Source::OwnWritable(text(&name)?)
                 }
                 What::Cover(Kind::Directory)
-                    if is_parent(index) || made.iter().any(|(over, _)| *over == index) =>
+                    if is_parent(index)
+                        || made.iter().any(|(over, _)| *over == index)
+                        || shown.iter().any(|(over, _)| *over == index) =>
                 {
                     let name = name("cover");
                     directories.push(name.clone());
@@ -120,6 +151,7 @@ impl View {
                 }
                 What::Cover(Kind::Directory) => Source::Empty,
                 What::Cover(Kind::Other) => Source::NoSocket,
+                What::Cover(_) if open(&mount.at) => Source::Shut,
                 What::Cover(_) => Source::Void,
                 What::Kept(_) => Source::Kept,
                 What::Workspace => Source::Workspace,
@@ -131,11 +163,26 @@ impl View {
                 make(&base.join(inner), base, false, &mut directories, &mut files);
             }
         }
+        let mut stand_ins = Vec::new();
+        for (over, one) in shown {
+            let at = &mounts[over].at;
+            let (Some(base), Ok(inner)) = (own.get(&over), one.directory.strip_prefix(at)) else {
+                continue;
+            };
+            let (place, mode) = (base.join(inner), if open(at) { IS_SHUT } else { LOOKS_READABLE });
+            if place != *base {
+                make(&place, base, false, &mut directories, &mut files);
+            }
+            for name in &one.files {
+                stand_ins.push((text(&place.join(name))?, mode));
+            }
+        }
         let texts =
             |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<io::Result<Vec<_>>>();
         Ok(Self {
             directories: texts(&directories)?,
             files: texts(&files)?,
+            stand_ins,
             open_to_all,
             mounts: sources,
             workspace: text(workspace)?,
@@ -173,11 +220,12 @@ impl View {
         }
         let private = self.private().map_err(step("make a private file system"))?;
         let found = |name| exact(&private, name).map_err(step("find a private directory"));
-        let (empty, void) = (found(EMPTY)?, found(VOID)?);
+        let (empty, void, shut) = (found(EMPTY)?, found(VOID)?, found(SHUT)?);
         for ((_, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
             let own = match source {
                 Source::Empty => copy_of(&empty),
                 Source::Void | Source::NoSocket => copy_of(&void),
+                Source::Shut => copy_of(&shut),
                 Source::Own(name) | Source::OwnWritable(name) => copy(&private, name),
                 Source::Kept | Source::Workspace => continue,
             };
@@ -229,9 +277,15 @@ impl View {
         for directory in [EMPTY].into_iter().chain(self.directories.iter().map(CString::as_c_str)) {
             mkdirat(private, directory, Mode::from_raw_mode(0o755))?;
         }
-        for file in [VOID].into_iter().chain(self.files.iter().map(CString::as_c_str)) {
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        for file in &self.files {
             openat(private, file, flags, Mode::from_raw_mode(0o444))?;
+        }
+        let covers = [(VOID, LOOKS_READABLE), (SHUT, IS_SHUT)].into_iter();
+        let names = self.stand_ins.iter().map(|(file, mode)| (file.as_c_str(), *mode));
+        for (file, mode) in covers.chain(names) {
+            let file = openat(private, file, flags, Mode::from_raw_mode(mode))?;
+            ftruncate(&file, SHOWN_LENGTH)?;
         }
         Ok(())
     }

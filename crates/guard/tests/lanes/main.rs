@@ -5,4 +5,5 @@ mod confinement;
 mod fixture;
 mod hostile;
 mod read_only;
+mod secrets;
 mod workspace;

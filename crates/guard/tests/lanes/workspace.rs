@@ -84,7 +84,7 @@ fn the_view_has_the_workspace_and_tools_and_nobody_elses_processes() {
                 ls -A ~; ls /tmp; [ $(echo /proc/[0-9]* | wc -w) -lt 9 ] && echo few; ls /run | wc -l";
     let done = fixture.shell(LANE, line);
     let expected = format!(
-        "{}\ntool\n[net]\n.cargo\n.gitconfig\n.ssh\ndiary\nproject\nfew\n0\n",
+        "{}\ntool\n[net]\nid_ed25519\n.cargo\n.gitconfig\n.ssh\ndiary\nproject\nfew\n0\n",
         fixture.project.display()
     );
     let text: Vec<&str> = done.text.lines().filter(|line| !line.contains("denied")).collect();
