@@ -22,6 +22,8 @@ struct Places {
     credential_names: Vec<String>,
     masks: Vec<String>,
     private: Vec<String>,
+    shared: Vec<String>,
+    private_names: Vec<String>,
     protected: Vec<String>,
     obeyed: Vec<String>,
 }
@@ -78,6 +80,8 @@ fn main() {
         ("CREDENTIAL_NAMES", places.credential_names),
         ("MASKS", places.masks),
         ("PRIVATE", places.private),
+        ("SHARED", places.shared),
+        ("PRIVATE_NAMES", places.private_names),
         ("PROTECTED", places.protected),
         ("OBEYED", places.obeyed),
     ] {

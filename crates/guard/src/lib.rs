@@ -8,6 +8,7 @@ mod grants;
 mod handover;
 mod held;
 mod lane;
+mod logs;
 mod look;
 mod masks;
 mod namespaces;
@@ -26,6 +27,7 @@ mod seccomp;
 mod shown;
 mod variables;
 mod view;
+mod words;
 
 pub use denials::Denials;
 pub use entry::Entry;

@@ -55,6 +55,8 @@ pub(crate) trait Look {
     }
     /// Whether the caller may read it.
     fn may_read(&self, path: &Path) -> bool;
+    /// Whether it is the caller's, by no other name if it is a file.
+    fn is_own(&self, path: &Path) -> bool;
 }
 
 /// This machine's.
@@ -95,6 +97,14 @@ impl Look for Machine {
 
     fn may_read(&self, path: &Path) -> bool {
         accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+    }
+
+    fn is_own(&self, path: &Path) -> bool {
+        rustix::fs::lstat(path).is_ok_and(|status| {
+            let directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
+            status.st_uid == rustix::process::geteuid().as_raw()
+                && (directory || status.st_nlink == 1)
+        })
     }
 }
 
@@ -272,6 +282,10 @@ impl Look for Remembered {
     fn may_read(&self, path: &Path) -> bool {
         Machine.may_read(path)
     }
+
+    fn is_own(&self, path: &Path) -> bool {
+        Machine.is_own(path)
+    }
 }
 
 /// Where a descriptor leads.
@@ -365,6 +379,7 @@ pub(crate) mod tests {
     pub(crate) struct Fake {
         entries: BTreeMap<PathBuf, (Kind, Option<PathBuf>)>,
         unreadable: Vec<PathBuf>,
+        others: Vec<PathBuf>,
     }
 
     impl Fake {
@@ -384,11 +399,16 @@ pub(crate) mod tests {
                 }
                 entries.insert(path, (kind, target.map(PathBuf::from)));
             }
-            Self { entries, unreadable: Vec::new() }
+            Self { entries, unreadable: Vec::new(), others: Vec::new() }
         }
 
         pub(crate) fn without(mut self, path: &str) -> Self {
             self.unreadable.push(path.into());
+            self
+        }
+
+        pub(crate) fn of_another(mut self, path: &str) -> Self {
+            self.others.push(path.into());
             self
         }
     }
@@ -426,6 +446,10 @@ pub(crate) mod tests {
 
         fn may_read(&self, path: &Path) -> bool {
             !self.unreadable.iter().any(|hidden| hidden == path)
+        }
+
+        fn is_own(&self, path: &Path) -> bool {
+            !self.others.iter().any(|other| other == path)
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::entry::{Entry, Inner};
 use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
+use crate::logs::logs;
 use crate::look::{Kind, Look, Remembered};
 use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
@@ -31,6 +32,7 @@ use crate::seccomp::{Options, program};
 use crate::shown::{Shown, shown};
 use crate::variables::{Why, filter};
 use crate::view::View;
+use crate::words::Said;
 
 /// Places where no workspace is: whoever may write there may do anything.
 const NO_WORKSPACES: &[&str] = &[
@@ -115,6 +117,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         HostLane::Workspace => sockets(&policy, look),
     };
 
+    let said = Said::of(&policy.command);
     let mut all = roots.all.clone();
     let mut scratch = None;
     let mut inner = None;
@@ -124,6 +127,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
             all.extend(environments(&workspace, look));
+            all.extend(logs(&said.paths, home.as_deref(), look));
             let place = temporary(&policy);
             let (place, _) = look.real(&place).ok_or_else(|| unfit(&place, "is no directory"))?;
             let made = Scratch::make_in(&place);
@@ -159,7 +163,8 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         // What is a credential in it is covered.
         granted.push(directory(workspace.clone(), Right::Write));
     }
-    granted.push(directory("/dev".into(), Right::List));
+    // Names are no secret, and programs go through everything to where they want.
+    granted.push(directory("/".into(), Right::List));
     let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
     let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
     let devices = devices.collect();
@@ -178,6 +183,9 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     for name in &policy.programs {
         executable(name, &policy, &judge)?;
     }
+    let everybodys: Vec<&str> =
+        data::SYSTEM.iter().chain(data::READ).chain(&["/dev"]).copied().collect();
+    let reads_elsewhere = said.reads_elsewhere(&workspace, &everybodys);
     let variables = filter(lane, &policy.environment);
     let mut environment = variables.kept;
     if let Some(scratch) = &scratch {
@@ -193,7 +201,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         dropped: variables.dropped,
         tool_roots,
         judge,
-        name_reads: policy.name_reads && lane == HostLane::Workspace,
+        name_reads: policy.name_reads && (lane == HostLane::Workspace || reads_elsewhere),
         scratch,
         inner,
     })

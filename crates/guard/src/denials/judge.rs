@@ -46,10 +46,10 @@ impl Judge {
             }
             Target::Read(path) => {
                 let real = self.outside(&path, false)?;
-                // The workspace lane may list any directory of its view.
-                let listed = !read_only && Machine.kind(&real) == Some(Kind::Directory);
+                // Any directory may be listed.
+                let listed = || Machine.kind(&real) == Some(Kind::Directory);
                 let allowed =
-                    listed || self.is_device(&path, &real) || self.may(&real, Right::Read);
+                    self.is_device(&path, &real) || self.may(&real, Right::Read) || listed();
                 (!allowed).then(|| denial("read", path, libc::EACCES))
             }
             Target::Execute(path) => {
