@@ -15,6 +15,7 @@ struct Places {
     read: Vec<String>,
     tools: Vec<String>,
     settings: Vec<String>,
+    startup: Vec<String>,
     parts: Vec<String>,
     environments: Vec<String>,
     devices: Vec<String>,
@@ -33,6 +34,7 @@ struct Places {
 struct Variables {
     drop: Vec<String>,
     secret: Vec<String>,
+    secret_marks: Vec<String>,
     keep: Vec<String>,
     set: Vec<Setting>,
 }
@@ -73,6 +75,7 @@ fn main() {
         ("READ", places.read),
         ("TOOLS", places.tools),
         ("SETTINGS", places.settings),
+        ("STARTUP", places.startup),
         ("PARTS", places.parts),
         ("ENVIRONMENTS", places.environments),
         ("DEVICES", places.devices),
@@ -90,6 +93,7 @@ fn main() {
     let variables: Variables = toml::from_str(&read("variables.toml")).expect("variables.toml");
     list(&mut out, "DROP", &variables.drop);
     list(&mut out, "SECRET", &variables.secret);
+    list(&mut out, "SECRET_MARKS", &variables.secret_marks);
     list(&mut out, "KEEP", &variables.keep);
     out.push_str("pub(crate) const SET: &[(&str, &str, &[&str])] = &[\n");
     for Setting { name, value, lanes } in variables.set {

@@ -25,6 +25,7 @@ mod rules;
 mod scratch;
 mod seccomp;
 mod shown;
+mod startup;
 mod variables;
 mod view;
 mod words;

@@ -30,6 +30,7 @@ use crate::rules;
 use crate::scratch::{self, Scratch};
 use crate::seccomp::{Options, program};
 use crate::shown::{Shown, shown};
+use crate::startup::{self, Startup, startup};
 use crate::variables::{Why, filter};
 use crate::view::View;
 use crate::words::Said;
@@ -111,13 +112,15 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let read = |path: &Path| std::fs::read(path).ok();
     let around = repository::around(&workspace, home.as_deref(), look, read);
     roots.all.extend(around.into_iter().map(|path| directory(path, Right::Read)));
+    let said = Said::of(&policy.command);
+    let started = if said.login { startup(&policy, look, short) } else { Startup::default() };
+    roots.all.extend(started.readable.iter().cloned());
     // The read-only lane connects to nothing.
     let sockets = match lane {
         HostLane::ReadOnly => Vec::new(),
         HostLane::Workspace => sockets(&policy, look),
     };
 
-    let said = Said::of(&policy.command);
     let mut all = roots.all.clone();
     let mut scratch = None;
     let mut inner = None;
@@ -168,6 +171,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
     let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
     let devices = devices.collect();
+    let replaces = !started.replaced.is_empty();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
     let judge = Judge {
@@ -179,6 +183,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         private: judge_private,
         fences,
         devices,
+        replaced: started.replaced,
     };
     for name in &policy.programs {
         executable(name, &policy, &judge)?;
@@ -201,7 +206,8 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         dropped: variables.dropped,
         tool_roots,
         judge,
-        name_reads: policy.name_reads && (lane == HostLane::Workspace || reads_elsewhere),
+        name_reads: replaces
+            || policy.name_reads && (lane == HostLane::Workspace || reads_elsewhere),
         scratch,
         inner,
     })
@@ -523,6 +529,15 @@ fn executable(name: &OsStr, policy: &Policy, judge: &Judge) -> Result<(), Refusa
         Some(interpreter) if !judge.may_execute(&interpreter) => Err(refuse(&found)),
         _ => Ok(()),
     }
+}
+
+/// The content of a start-up file, if it is not long.
+fn short(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(startup::LONGEST + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= startup::LONGEST).then_some(content)
 }
 
 /// The interpreter of a script (`execve(2)`, "Interpreter scripts").

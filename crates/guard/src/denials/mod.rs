@@ -25,6 +25,7 @@ use crate::data;
 use crate::lane::HostLane;
 use crate::pattern::path_fits;
 use crate::seccomp::{Answer, Shape, find};
+use crate::startup::is_shell;
 use notification::{Notification, Reply};
 use target::{Target, targets};
 
@@ -101,6 +102,13 @@ impl Denials {
                         (Reply::Error(error), valid.then_some(denied))
                     }
                     Answer::Observe => {
+                        if let Some(Target::Read(path)) = targets.first()
+                            && let Some(content) = self.judge.replacement(path)
+                            && target::program(pid).is_some_and(|program| is_shell(&program))
+                            && self.replace(&notification, call.shape, content).is_ok()
+                        {
+                            return Ok(None);
+                        }
                         let mut judged = targets
                             .into_iter()
                             .filter_map(|target| self.judge.denied(call.name, target));
@@ -128,6 +136,23 @@ impl Denials {
             self.keep(denial);
         }
         Ok(denied)
+    }
+
+    /// Gives a shell another start-up file than the one that it opens. What it gets is ours, whatever
+    /// becomes of the path that it said.
+    fn replace(&self, notification: &Notification, shape: Shape, content: &[u8]) -> io::Result<()> {
+        use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+        let file = memfd_create(c"start-up", MemfdFlags::CLOEXEC)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            rest = &rest[rustix::io::write(&file, rest)?..];
+        }
+        seek(&file, SeekFrom::Start(0))?;
+        let closes_on_exec = match shape {
+            Shape::Open(_, _, flags) => notification.argument(flags) as i32 & libc::O_CLOEXEC != 0,
+            _ => true,
+        };
+        notification.give(&self.listener, &file, closes_on_exec)
     }
 
     fn keep(&mut self, denial: &Denial) {

@@ -6,4 +6,5 @@ mod fixture;
 mod hostile;
 mod read_only;
 mod secrets;
+mod startup;
 mod workspace;

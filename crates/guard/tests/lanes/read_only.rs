@@ -181,6 +181,23 @@ fn a_first_match_of_path_that_cannot_run_refuses_the_lane_with_its_path() {
 }
 
 #[test]
+fn programs_that_do_without_what_they_are_refused_are_denied_nothing() {
+    let fixture = Fixture::new();
+    for line in ["java -version", "ss -tln", "mkdir -p . src/..", "docker --version"] {
+        let program = line.split(' ').next().unwrap();
+        let there =
+            ["/usr/bin", "/bin"].iter().any(|at| fs::exists(format!("{at}/{program}")).unwrap());
+        if !there {
+            continue;
+        }
+        fs::create_dir_all(fixture.project.join("src")).unwrap();
+        let done = fixture.shell(LANE, line);
+        assert_eq!((done.code, done.calls()), (0, vec![]), "{line}: {:?}", done.denials);
+        assert!(!done.text.contains("denied"), "{line}: {}", done.text);
+    }
+}
+
+#[test]
 fn names_are_listed_everywhere_and_content_is_not_read() {
     let fixture = Fixture::new();
     for (line, expected) in [
