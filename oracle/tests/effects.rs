@@ -37,6 +37,7 @@ const OTHERWISE: &[(&str, &str)] = &[
         "netstat -tlnp 2>/dev/null | head",
         "the descriptors of processes outside of the lane are not seen",
     ),
+    ("ss -tlnp", "the descriptors of processes outside of the lane are not seen"),
     ("pstree | head", "both programs are shown, or the first alone: whichever was sooner"),
 ];
 

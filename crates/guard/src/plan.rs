@@ -60,6 +60,7 @@ pub struct Plan {
     name_reads: bool,
     scratch: Option<Scratch>,
     inner: Option<Layout>,
+    terminal: Option<PathBuf>,
 }
 
 /// Values of variables are nobody's to print.
@@ -149,6 +150,9 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
+            // Its terminals are others than ours of the same names.
+            judge_private.push("/dev/pts".into());
+            judge_private.extend(policy.terminal.iter().map(|_| "/dev/console".into()));
             fences.clone_from(&layout.fences);
             let paths = |hold| {
                 let held = layout.held.iter().filter(move |held| held.hold == hold);
@@ -168,8 +172,8 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     }
     // Names are no secret, and programs go through everything to where they want.
     granted.push(directory("/".into(), Right::List));
-    let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
-    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
+    let terminal = policy.terminal.clone().filter(|path| path.starts_with("/dev/pts"));
+    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.clone());
     let devices = devices.collect();
     let replaces = !started.replaced.is_empty();
     let mut carved = roots.carved;
@@ -210,6 +214,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
             || policy.name_reads && (lane == HostLane::Workspace || reads_elsewhere),
         scratch,
         inner,
+        terminal,
     })
 }
 
@@ -293,7 +298,9 @@ impl Plan {
             None => None,
             Some(inner) => {
                 let Layout { mounts, shown, homes, held, private, .. } = inner;
-                let view = View::new(mounts, shown, homes, &self.workspace, held, &private[0]);
+                let terminal = self.terminal.as_deref();
+                let view =
+                    View::new(mounts, shown, homes, &self.workspace, held, terminal, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
                     (c"/proc".into(), rules::bits(Right::Read, version)),

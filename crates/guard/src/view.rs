@@ -76,6 +76,8 @@ pub(crate) struct View {
     /// What the workspace was when the view was planned.
     identity: (u64, u64),
     held: Vec<(CString, Hold)>,
+    /// The command's terminal, by the name that it has outside.
+    terminal: Option<CString>,
     /// Where the private file system lies while the view is made.
     stage: CString,
 }
@@ -92,6 +94,7 @@ impl View {
         homes: &[PathBuf],
         workspace: &Path,
         held: &[Held],
+        terminal: Option<&Path>,
         stage: &Path,
     ) -> io::Result<Self> {
         let status = rustix::fs::stat(workspace)?;
@@ -191,6 +194,7 @@ impl View {
                 .iter()
                 .map(|held| Ok((text(&held.path)?, held.hold)))
                 .collect::<io::Result<_>>()?,
+            terminal: terminal.map(text).transpose()?,
             stage: text(stage)?,
         })
     }
@@ -247,7 +251,19 @@ impl View {
         }
         self.hold().map_err(step("hold the repository in place"))?;
         fresh_proc().map_err(step("mount /proc"))?;
+        self.name_terminal().map_err(step("name the terminal"))?;
         fresh_terminals().map_err(step("mount /dev/pts"))
+    }
+
+    /// Gives the command's terminal a name that `ttyname(3)` finds. Its own is one of the terminals of outside,
+    /// which are not there; containers have theirs as `/dev/console`, too.
+    fn name_terminal(&self) -> io::Result<()> {
+        let Some(terminal) = &self.terminal else { return Ok(()) };
+        match (exact(CWD, terminal), exact(CWD, c"/dev/console")) {
+            (Ok(terminal), Ok(console)) => attach(&copy_of(&terminal)?, &console),
+            // It has no name then.
+            _ => Ok(()),
+        }
     }
 
     /// The private file system, in place at the stage, where nobody sees it in the end: the first

@@ -332,12 +332,14 @@ async fn nothing_in_a_lane_outlives_its_kill(place: Place) {
 async fn a_terminal_works_in_both_lanes(place: Place) {
     for how in [reading(), working()] {
         let mut start =
-            place.start("test -t 0 && test -t 1 && stty size && echo to >/dev/tty && cat file");
+            place.start("test -t 0 && test -t 1 && stty size && echo to >$(tty) && cat file; tty");
         start.terminal = Some(TerminalSize { rows: 30, columns: 90 });
         let executed = place.executor.execute_confined(Execute::new(start), &how).await.unwrap();
-        let (code, shown, _) = text(&ran(executed));
+        let executed = ran(executed);
+        assert_eq!(executed.exit.denied, None);
+        let (code, shown, _) = text(&executed);
         assert_eq!(code, 0, "{shown}");
-        assert!(shown.contains("30 90\r\nto\r\none"), "{shown}");
+        assert!(shown.contains("30 90\r\nto\r\none\r\n/dev/"), "{shown}");
     }
 }
 

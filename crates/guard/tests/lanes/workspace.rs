@@ -72,6 +72,7 @@ if __name__ == '__main__':
     fs::write(fixture.project.join("pool.py"), text).unwrap();
     let done = fixture.shell(LANE, "python3 pool.py");
     assert_eq!(done.text, "[1, 4, 9]\nTrue\nb'x'\n/dev/pts/0\n", "{:?}", done.denials);
+    assert_eq!(done.calls(), [""; 0], "{:?}", done.denials);
 }
 
 #[test]
