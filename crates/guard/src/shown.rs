@@ -12,7 +12,7 @@ use crate::look::{Kind, Look};
 /// Directories that are listed; each takes some microseconds, and most people have fewer.
 const MOST_LISTED: usize = 24;
 
-/// Files of one directory that are shown, and of all; each takes some microseconds as well.
+/// Files of one directory that are shown, and of all; about a microsecond each.
 const MOST_FILES: usize = 32;
 const MOST_OF_ALL: usize = 128;
 

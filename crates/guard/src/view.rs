@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, ftruncate, mkdirat, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, ftruncate, linkat, mkdirat, openat, openat2,
+};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -68,8 +70,8 @@ pub(crate) struct View {
     /// Directories and files of the private file system.
     directories: Vec<CString>,
     files: Vec<CString>,
-    /// Files that stand for credentials, and their modes.
-    stand_ins: Vec<(CString, u32)>,
+    /// Names of files that stand for credentials, and what they are.
+    stand_ins: Vec<(CString, &'static CStr)>,
     open_to_all: Vec<CString>,
     mounts: Vec<(CString, Source)>,
     workspace: CString,
@@ -172,12 +174,12 @@ impl View {
             let (Some(base), Ok(inner)) = (own.get(&over), one.directory.strip_prefix(at)) else {
                 continue;
             };
-            let (place, mode) = (base.join(inner), if open(at) { IS_SHUT } else { LOOKS_READABLE });
+            let (place, is) = (base.join(inner), if open(at) { SHUT } else { VOID });
             if place != *base {
                 make(&place, base, false, &mut directories, &mut files);
             }
             for name in &one.files {
-                stand_ins.push((text(&place.join(name))?, mode));
+                stand_ins.push((text(&place.join(name))?, is));
             }
         }
         let texts =
@@ -297,11 +299,13 @@ impl View {
         for file in &self.files {
             openat(private, file, flags, Mode::from_raw_mode(0o444))?;
         }
-        let covers = [(VOID, LOOKS_READABLE), (SHUT, IS_SHUT)].into_iter();
-        let names = self.stand_ins.iter().map(|(file, mode)| (file.as_c_str(), *mode));
-        for (file, mode) in covers.chain(names) {
+        for (file, mode) in [(VOID, LOOKS_READABLE), (SHUT, IS_SHUT)] {
             let file = openat(private, file, flags, Mode::from_raw_mode(mode))?;
             ftruncate(&file, SHOWN_LENGTH)?;
+        }
+        // One file by many names takes a fraction of what many files take.
+        for (name, is) in &self.stand_ins {
+            linkat(private, *is, private, name, AtFlags::empty())?;
         }
         Ok(())
     }
