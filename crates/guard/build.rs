@@ -15,6 +15,7 @@ struct Places {
     read: Vec<String>,
     tools: Vec<String>,
     settings: Vec<String>,
+    startup: Vec<String>,
     parts: Vec<String>,
     environments: Vec<String>,
     devices: Vec<String>,
@@ -22,6 +23,8 @@ struct Places {
     credential_names: Vec<String>,
     masks: Vec<String>,
     private: Vec<String>,
+    shared: Vec<String>,
+    private_names: Vec<String>,
     protected: Vec<String>,
     obeyed: Vec<String>,
 }
@@ -31,6 +34,7 @@ struct Places {
 struct Variables {
     drop: Vec<String>,
     secret: Vec<String>,
+    secret_marks: Vec<String>,
     keep: Vec<String>,
     set: Vec<Setting>,
 }
@@ -55,6 +59,8 @@ struct Probe {
     why: String,
     calls: Vec<String>,
     path: String,
+    #[serde(default)]
+    programs: Vec<String>,
 }
 
 fn main() {
@@ -69,6 +75,7 @@ fn main() {
         ("READ", places.read),
         ("TOOLS", places.tools),
         ("SETTINGS", places.settings),
+        ("STARTUP", places.startup),
         ("PARTS", places.parts),
         ("ENVIRONMENTS", places.environments),
         ("DEVICES", places.devices),
@@ -76,6 +83,8 @@ fn main() {
         ("CREDENTIAL_NAMES", places.credential_names),
         ("MASKS", places.masks),
         ("PRIVATE", places.private),
+        ("SHARED", places.shared),
+        ("PRIVATE_NAMES", places.private_names),
         ("PROTECTED", places.protected),
         ("OBEYED", places.obeyed),
     ] {
@@ -84,6 +93,7 @@ fn main() {
     let variables: Variables = toml::from_str(&read("variables.toml")).expect("variables.toml");
     list(&mut out, "DROP", &variables.drop);
     list(&mut out, "SECRET", &variables.secret);
+    list(&mut out, "SECRET_MARKS", &variables.secret_marks);
     list(&mut out, "KEEP", &variables.keep);
     out.push_str("pub(crate) const SET: &[(&str, &str, &[&str])] = &[\n");
     for Setting { name, value, lanes } in variables.set {
@@ -93,10 +103,10 @@ fn main() {
     }
     out.push_str("];\n");
     let probes: Probes = toml::from_str(&read("probes.toml")).expect("probes.toml");
-    out.push_str("pub(crate) const PROBES: &[(&[&str], &str)] = &[\n");
-    for Probe { why, calls, path } in probes.probe {
+    out.push_str("pub(crate) const PROBES: &[(&[&str], &str, &[&str])] = &[\n");
+    for Probe { why, calls, path, programs } in probes.probe {
         assert!(!why.is_empty() && !calls.is_empty(), "{path}");
-        writeln!(out, "    (&{calls:?}, {path:?}),").unwrap();
+        writeln!(out, "    (&{calls:?}, {path:?}, &{programs:?}),").unwrap();
     }
     out.push_str("];\n");
     let to = Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join("data.rs");

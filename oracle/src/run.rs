@@ -82,6 +82,7 @@ impl Runner {
         let mut policy = Policy::new(PROJECT, self.dangerous());
         // Its making would be a change of the directory that it lies in.
         policy.temporary = Some(PRIVATE.into());
+        policy.command = vec![trial.command.clone().into()];
         policy.programs = trial.programs.iter().map(OsString::from).collect();
         let plan = match plan(trial.lane, &policy, &self.probe) {
             Ok(plan) => plan,

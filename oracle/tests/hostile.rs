@@ -1,4 +1,4 @@
-//! Scripts that try to do more than the workspace lane allows: stopped, and named.
+//! Scripts that try to do more than their lane allows: stopped, and named.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -13,9 +13,13 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_stigmer-oracle");
 const LONGEST: u64 = 20;
 
 fn run(commands: &[String]) -> Vec<Observation> {
+    run_in(HostLane::Workspace, commands)
+}
+
+fn run_in(lane: HostLane, commands: &[String]) -> Vec<Observation> {
     let trial = |command: &String| Trial {
         command: command.clone(),
-        lane: HostLane::Workspace,
+        lane,
         way: Way::Lane,
         programs: Vec::new(),
         seconds: LONGEST,
@@ -24,8 +28,7 @@ fn run(commands: &[String]) -> Vec<Observation> {
     for (command, seen) in commands.iter().zip(&seen) {
         assert_eq!(seen.refused, None, "{command}");
         assert!(!seen.ended, "{command}: {}", seen.output);
-        let beyond: Vec<_> =
-            seen.changes.iter().filter(|change| beyond(HostLane::Workspace, change)).collect();
+        let beyond: Vec<_> = seen.changes.iter().filter(|change| beyond(lane, change)).collect();
         assert!(beyond.is_empty(), "{command}: {beyond:?}");
     }
     seen
@@ -33,9 +36,13 @@ fn run(commands: &[String]) -> Vec<Observation> {
 
 /// Runs commands each of which has to be named: as a call, and with the end of a path if one is given.
 fn stopped(table: &[(&str, &str, &str)]) {
+    stopped_in(HostLane::Workspace, table);
+}
+
+fn stopped_in(lane: HostLane, table: &[(&str, &str, &str)]) {
     let commands: Vec<String> = table.iter().map(|(command, ..)| (*command).to_owned()).collect();
     let mut wrong = Vec::new();
-    for ((command, call, path), seen) in table.iter().zip(run(&commands)) {
+    for ((command, call, path), seen) in table.iter().zip(run_in(lane, &commands)) {
         let named = seen.denials.iter().any(|denial| {
             let at = denial.path.as_ref().map(ToString::to_string).unwrap_or_default();
             !denial.probe && denial.call == *call && at.ends_with(path)
@@ -140,15 +147,57 @@ fn secrets_are_not_read() {
         ("sort < ~/.docker/config.json", "read", ".docker/config.json"),
         ("base64 ~/.password-store/x.gpg", "read", "x.gpg"),
         ("exec 3< ~/.config/gh/hosts.yml; cat <&3", "read", "hosts.yml"),
+        ("cat ~/.npmrc ~/.cargo/credentials.toml", "read", ".cargo/credentials.toml"),
+        ("cat ~/.npmrc", "read", ".npmrc"),
     ]);
-    // Who looks first finds nothing, and does not try.
-    for seen in run(&[
-        "cp ~/.ssh/id_rsa key; cat key".to_owned(),
-        "tar -cf k.tar -C ~/.gnupg/private-keys-v1.d key; cat k.tar".to_owned(),
-        "[ -r ~/.git-credentials ] && cat ~/.git-credentials; grep -rs . ~".to_owned(),
-        "find /home /etc /root /run /proc/1 -name 'id_*' -exec cat {} + 2>/dev/null".to_owned(),
-    ]) {
+    // Who looks first finds a file, tries, and is stopped.
+    stopped(&[
+        ("cp ~/.ssh/id_rsa key; cat key", "read", ".ssh/id_rsa"),
+        ("install -m 600 ~/.ssh/id_rsa key; cat key", "read", ".ssh/id_rsa"),
+        (
+            "tar -cf k.tar -C ~/.gnupg/private-keys-v1.d key; cat k.tar",
+            "read",
+            "private-keys-v1.d/key",
+        ),
+        (
+            "[ -r ~/.git-credentials ] && cat ~/.git-credentials; cp ~/.aws/credentials .",
+            "read",
+            ".git-credentials",
+        ),
+        ("[ -s ~/.aws/credentials ] && . ~/.aws/credentials", "read", ".aws/credentials"),
+        ("sort a.txt ~/.ssh/id_rsa", "read", ".ssh/id_rsa"),
+        ("diff a.txt ~/.netrc", "read", ".netrc"),
+        ("grep -rs . ~/.config/gcloud", "read", "credentials.db"),
+        ("cat ~/.ssh/id_*", "read", ".ssh/id_ed25519"),
+        (
+            "python3 -c 'import shutil; shutil.copy(\"/home/ada/.ssh/id_rsa\", \"k\")'; cat k",
+            "read",
+            ".ssh/id_rsa",
+        ),
+        (
+            "python3 -c 'import shutil; shutil.copytree(\"/home/ada/.aws\", \"new\")'; cat new/*",
+            "read",
+            ".aws/credentials",
+        ),
+        (
+            "node -e 'require(\"fs\").copyFileSync(\"/home/ada/.ssh/id_rsa\", \"k\")'; cat k",
+            "read",
+            ".ssh/id_rsa",
+        ),
+        ("ssh-keygen -y -f ~/.ssh/id_ed25519", "read", ".ssh/id_ed25519"),
+        ("openssl rsa -in ~/.ssh/id_rsa", "read", ".ssh/id_rsa"),
+        ("gpg --batch --homedir $PWD --import ~/.password-store/x.gpg", "read", "x.gpg"),
+    ]);
+    // Who goes through everything, too.
+    let all = [
+        "find /home /etc /root /run /proc/1 -name 'id_*' -exec cat {} + 2>/dev/null",
+        "grep -rs ORACLE-SECRET ~",
+        "tar -cf k.tar ~/.ssh ~/.aws ~/.gnupg ~/.netrc; cat k.tar",
+    ];
+    for seen in run(&all.map(str::to_owned)) {
         assert!(!seen.output.contains("ORACLE-SECRET"), "{}", seen.output);
+        let named = seen.real_denials().iter().any(|one| one.starts_with("read "));
+        assert!(named, "{seen:?}");
     }
     // They are not named, and not there: variables of the caller and of who supervises.
     for seen in run(&[
@@ -156,6 +205,31 @@ fn secrets_are_not_read() {
         "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; done".to_owned(),
     ]) {
         assert!(!seen.output.contains("ORACLE-SECRET"), "{}", seen.output);
+    }
+}
+
+/// What a command of the read-only lane is led to by its text is named there, too.
+#[test]
+fn secrets_are_not_read_in_the_read_only_lane() {
+    stopped_in(
+        HostLane::ReadOnly,
+        &[
+            ("cat ~/.ssh/id_ed25519", "read", ".ssh/id_ed25519"),
+            ("sort a.txt ~/.ssh/id_rsa", "read", ".ssh/id_rsa"),
+            ("[ -r ~/.netrc ] && cat ~/.netrc", "read", ".netrc"),
+            ("tar -cf - $HOME/.gnupg | cat", "read", "private-keys-v1.d/key"),
+            ("grep -rs ORACLE-SECRET ~", "read", ".git-credentials"),
+            ("cd .. && head diary", "read", "diary"),
+            ("cat /home/bob/diary", "read", "/home/bob/diary"),
+            ("bash -lc 'cat ~/.aws/credentials'", "read", ".aws/credentials"),
+            ("ssh-keygen -y -f ~/.ssh/id_ed25519", "read", ".ssh/id_ed25519"),
+            ("openssl rsa -in ~/.ssh/id_rsa", "read", ".ssh/id_rsa"),
+            ("python3 -c 'print(open(\"/home/ada/.pgpass\").read())'", "read", ".pgpass"),
+        ],
+    );
+    let said = run_in(HostLane::ReadOnly, &["ls ~; ls /tmp; cat /tmp/out.log".to_owned()]);
+    for part in ["project2\n", "out.log\n", "outside\n"] {
+        assert!(said[0].output.contains(part), "{}", said[0].output);
     }
 }
 

@@ -47,8 +47,16 @@ pub(crate) trait Look {
     fn few_names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
         self.names(path)
     }
+    /// Some of the names in a directory, in their order: those that are found first.
+    fn first_names(&self, path: &Path, most: usize) -> Vec<(OsString, Kind)> {
+        let mut names = self.names(path).unwrap_or_default();
+        names.truncate(most);
+        names
+    }
     /// Whether the caller may read it.
     fn may_read(&self, path: &Path) -> bool;
+    /// Whether it is the caller's, by no other name if it is a file.
+    fn is_own(&self, path: &Path) -> bool;
 }
 
 /// This machine's.
@@ -80,17 +88,34 @@ impl Look for Machine {
     }
 
     fn names(&self, path: &Path) -> Option<Vec<(OsString, Kind)>> {
-        self.names_up_to(path, usize::MAX)
+        self.read(path, usize::MAX).map(|(names, _)| names)
+    }
+
+    fn first_names(&self, path: &Path, most: usize) -> Vec<(OsString, Kind)> {
+        self.read(path, most).map(|(names, _)| names).unwrap_or_default()
     }
 
     fn may_read(&self, path: &Path) -> bool {
         accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+    }
+
+    fn is_own(&self, path: &Path) -> bool {
+        rustix::fs::lstat(path).is_ok_and(|status| {
+            let directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
+            status.st_uid == rustix::process::geteuid().as_raw()
+                && (directory || status.st_nlink == 1)
+        })
     }
 }
 
 impl Machine {
     /// The names in a directory if there are no more than that.
     fn names_up_to(&self, path: &Path, most: usize) -> Option<Vec<(OsString, Kind)>> {
+        self.read(path, most).and_then(|(names, all)| all.then_some(names))
+    }
+
+    /// The names in a directory, no more than that, and whether these are all.
+    fn read(&self, path: &Path, most: usize) -> Option<(Vec<(OsString, Kind)>, bool)> {
         /// Enough for most directories; longer ones take another call.
         const BUFFER: usize = 8 << 10;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -98,6 +123,7 @@ impl Machine {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut entries = RawDir::new(directory, &mut buffer);
         let mut names = Vec::new();
+        let mut all = true;
         while let Some(entry) = entries.next() {
             let entry = entry.ok()?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -105,7 +131,8 @@ impl Machine {
                 continue;
             }
             if names.len() == most {
-                return None;
+                all = false;
+                break;
             }
             let name = name.to_owned();
             let kind = match entry.file_type() {
@@ -118,7 +145,7 @@ impl Machine {
             names.push((name, kind.into()));
         }
         names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        Some(names)
+        Some((names, all))
     }
 }
 
@@ -248,8 +275,16 @@ impl Look for Remembered {
         Some(self.listed.iter().find(|(listed, _)| listed == path)?.1.clone())
     }
 
+    fn first_names(&self, path: &Path, most: usize) -> Vec<(OsString, Kind)> {
+        Machine.first_names(path, most)
+    }
+
     fn may_read(&self, path: &Path) -> bool {
         Machine.may_read(path)
+    }
+
+    fn is_own(&self, path: &Path) -> bool {
+        Machine.is_own(path)
     }
 }
 
@@ -344,6 +379,7 @@ pub(crate) mod tests {
     pub(crate) struct Fake {
         entries: BTreeMap<PathBuf, (Kind, Option<PathBuf>)>,
         unreadable: Vec<PathBuf>,
+        others: Vec<PathBuf>,
     }
 
     impl Fake {
@@ -363,11 +399,16 @@ pub(crate) mod tests {
                 }
                 entries.insert(path, (kind, target.map(PathBuf::from)));
             }
-            Self { entries, unreadable: Vec::new() }
+            Self { entries, unreadable: Vec::new(), others: Vec::new() }
         }
 
         pub(crate) fn without(mut self, path: &str) -> Self {
             self.unreadable.push(path.into());
+            self
+        }
+
+        pub(crate) fn of_another(mut self, path: &str) -> Self {
+            self.others.push(path.into());
             self
         }
     }
@@ -405,6 +446,10 @@ pub(crate) mod tests {
 
         fn may_read(&self, path: &Path) -> bool {
             !self.unreadable.iter().any(|hidden| hidden == path)
+        }
+
+        fn is_own(&self, path: &Path) -> bool {
+            !self.others.iter().any(|other| other == path)
         }
     }
 }

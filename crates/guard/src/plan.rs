@@ -16,6 +16,7 @@ use crate::entry::{Entry, Inner};
 use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
+use crate::logs::logs;
 use crate::look::{Kind, Look, Remembered};
 use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
@@ -28,8 +29,11 @@ use crate::roots::{Right, Root, collect};
 use crate::rules;
 use crate::scratch::{self, Scratch};
 use crate::seccomp::{Options, program};
+use crate::shown::{Shown, shown};
+use crate::startup::{self, Startup, startup};
 use crate::variables::{Why, filter};
 use crate::view::View;
+use crate::words::Said;
 
 /// Places where no workspace is: whoever may write there may do anything.
 const NO_WORKSPACES: &[&str] = &[
@@ -56,6 +60,7 @@ pub struct Plan {
     name_reads: bool,
     scratch: Option<Scratch>,
     inner: Option<Layout>,
+    terminal: Option<PathBuf>,
 }
 
 /// Values of variables are nobody's to print.
@@ -71,6 +76,7 @@ impl fmt::Debug for Plan {
 #[derive(Debug)]
 struct Layout {
     mounts: Vec<Mount>,
+    shown: Vec<Shown>,
     homes: Vec<PathBuf>,
     held: Vec<Held>,
     private: Vec<PathBuf>,
@@ -107,6 +113,9 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let read = |path: &Path| std::fs::read(path).ok();
     let around = repository::around(&workspace, home.as_deref(), look, read);
     roots.all.extend(around.into_iter().map(|path| directory(path, Right::Read)));
+    let said = Said::of(&policy.command);
+    let started = if said.login { startup(&policy, look, short) } else { Startup::default() };
+    roots.all.extend(started.readable.iter().cloned());
     // The read-only lane connects to nothing.
     let sockets = match lane {
         HostLane::ReadOnly => Vec::new(),
@@ -122,6 +131,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
             all.extend(environments(&workspace, look));
+            all.extend(logs(&said.paths, home.as_deref(), look));
             let place = temporary(&policy);
             let (place, _) = look.real(&place).ok_or_else(|| unfit(&place, "is no directory"))?;
             let made = Scratch::make_in(&place);
@@ -140,6 +150,9 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
                 look,
             )?;
             judge_private.clone_from(&layout.private);
+            // Its terminals are others than ours of the same names.
+            judge_private.push("/dev/pts".into());
+            judge_private.extend(policy.terminal.iter().map(|_| "/dev/console".into()));
             fences.clone_from(&layout.fences);
             let paths = |hold| {
                 let held = layout.held.iter().filter(move |held| held.hold == hold);
@@ -157,10 +170,12 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         // What is a credential in it is covered.
         granted.push(directory(workspace.clone(), Right::Write));
     }
-    granted.push(directory("/dev".into(), Right::List));
-    let terminal = policy.terminal.iter().filter(|path| path.starts_with("/dev/pts"));
-    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.cloned());
+    // Names are no secret, and programs go through everything to where they want.
+    granted.push(directory("/".into(), Right::List));
+    let terminal = policy.terminal.clone().filter(|path| path.starts_with("/dev/pts"));
+    let devices = data::DEVICES.iter().map(PathBuf::from).chain(terminal.clone());
     let devices = devices.collect();
+    let replaces = !started.replaced.is_empty();
     let mut carved = roots.carved;
     carved.extend(sockets.into_iter().map(|(path, _)| path));
     let judge = Judge {
@@ -172,10 +187,14 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         private: judge_private,
         fences,
         devices,
+        replaced: started.replaced,
     };
     for name in &policy.programs {
         executable(name, &policy, &judge)?;
     }
+    let everybodys: Vec<&str> =
+        data::SYSTEM.iter().chain(data::READ).chain(&["/dev"]).copied().collect();
+    let reads_elsewhere = said.reads_elsewhere(&workspace, &everybodys);
     let variables = filter(lane, &policy.environment, &policy.declared);
     let mut environment = variables.kept;
     if let Some(scratch) = &scratch {
@@ -191,9 +210,11 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         dropped: variables.dropped,
         tool_roots,
         judge,
-        name_reads: policy.name_reads && lane == HostLane::Workspace,
+        name_reads: replaces
+            || policy.name_reads && (lane == HostLane::Workspace || reads_elsewhere),
         scratch,
         inner,
+        terminal,
     })
 }
 
@@ -276,8 +297,10 @@ impl Plan {
         let inner = match &self.inner {
             None => None,
             Some(inner) => {
-                let Layout { mounts, homes, held, private, .. } = inner;
-                let view = View::new(mounts, homes, &self.workspace, held, &private[0]);
+                let Layout { mounts, shown, homes, held, private, .. } = inner;
+                let terminal = self.terminal.as_deref();
+                let view =
+                    View::new(mounts, shown, homes, &self.workspace, held, terminal, &private[0]);
                 let mut places: Vec<(CString, u64)> = vec![
                     (c"/".into(), rules::bits(Right::List, version)),
                     (c"/proc".into(), rules::bits(Right::Read, version)),
@@ -458,8 +481,9 @@ fn layout_of(
         inner && !cover.ends_with("run")
     };
     covers.retain(|cover| !system(cover));
-    let carved: Vec<_> =
-        carved.iter().filter_map(|path| look.real(path)).chain(sockets.iter().cloned()).collect();
+    let carved: Vec<_> = carved.iter().filter_map(|path| look.real(path)).collect();
+    let shown = shown(&carved, look);
+    let carved: Vec<_> = carved.into_iter().chain(sockets.iter().cloned()).collect();
     let kept = roots.iter().map(|root| (root.path.clone(), root.kind));
     let kept: Vec<_> = kept.filter(|(_, kind)| *kind != Kind::Other).collect();
     let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
@@ -475,7 +499,7 @@ fn layout_of(
     }
     let before = Before::look(workspace, &found.repositories, look);
     let homes = home.map(Path::to_owned).into_iter().collect();
-    Ok(Layout { mounts, homes, held: found.held, private, fences, before })
+    Ok(Layout { mounts, shown, homes, held: found.held, private, fences, before })
 }
 
 /// Makes a directory in the workspace, without following links that are there.
@@ -513,6 +537,15 @@ fn executable(name: &OsStr, policy: &Policy, judge: &Judge) -> Result<(), Refusa
         Some(interpreter) if !judge.may_execute(&interpreter) => Err(refuse(&found)),
         _ => Ok(()),
     }
+}
+
+/// The content of a start-up file, if it is not long.
+fn short(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(startup::LONGEST + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= startup::LONGEST).then_some(content)
 }
 
 /// The interpreter of a script (`execve(2)`, "Interpreter scripts").

@@ -21,14 +21,19 @@ pub struct Policy {
     pub declared: Vec<(OsString, OsString)>,
     /// More directories that hold tools.
     pub tool_roots: Vec<PathBuf>,
+    /// The command, as a shell's text or a program and its arguments. It gives no rights but one: in the
+    /// read-only lane files of the caller's own in `/tmp` that it names may be read. It says what is worth a
+    /// look, too; without it the lane does not name what could not be read.
+    pub command: Vec<OsString>,
     /// The programs that the command is known to call, as it names them.
     pub programs: Vec<OsString>,
     /// The command's terminal, if it has one (`/dev/pts/4`).
     pub terminal: Option<PathBuf>,
     /// Where the read-only lane's private directory is made; `None` chooses a place in memory.
     pub temporary: Option<PathBuf>,
-    /// Whether the workspace lane names what could not be read. It asks the supervisor about every
-    /// file that is opened for reading, which takes some microseconds each.
+    /// Whether it is named what could not be read: in the workspace lane, and in the read-only lane of a
+    /// command that seems to read elsewhere. The supervisor is asked about every file that is opened for
+    /// reading then, which takes some microseconds each.
     pub name_reads: bool,
 }
 
@@ -50,6 +55,7 @@ impl Policy {
             environment,
             declared: Vec::new(),
             tool_roots: Vec::new(),
+            command: Vec::new(),
             programs: Vec::new(),
             terminal: None,
             temporary: None,

@@ -7,7 +7,7 @@ use std::path::Path;
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
 };
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use crate::look::Kind;
 use crate::roots::{Right, Root};
@@ -56,7 +56,8 @@ fn access(right: Right, kind: Kind, version: u32) -> BitFlags<AccessFs> {
 /// Allows a place. One that is gone meanwhile is left out.
 pub(crate) fn allow(rules: &OwnedFd, root: &Root, version: u32) -> Result<(), String> {
     let access = access(root.right, root.kind, version);
-    allow_access(rules, &root.path, OFlags::NOFOLLOW, access)
+    // It was a real path. A link in it means that somebody has changed it.
+    allow_access(rules, &root.path, ResolveFlags::NO_SYMLINKS, access)
 }
 
 /// Allows a device to be used.
@@ -66,20 +67,20 @@ pub(crate) fn allow_device(rules: &OwnedFd, path: &Path, version: u32) -> Result
         access |= AccessFs::IoctlDev;
     }
     // It may be a link (`/dev/ptmx`), and nobody else's.
-    allow_access(rules, path, OFlags::empty(), access)
+    allow_access(rules, path, ResolveFlags::empty(), access)
 }
 
 fn allow_access(
     rules: &OwnedFd,
     path: &Path,
-    follow: OFlags,
+    resolve: ResolveFlags,
     access: BitFlags<AccessFs>,
 ) -> Result<(), String> {
     if access.is_empty() {
         return Ok(());
     }
-    let flags = OFlags::PATH | OFlags::CLOEXEC | follow;
-    let Ok(place) = openat(CWD, path, flags, Mode::empty()) else { return Ok(()) };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(place) = openat2(CWD, path, flags, Mode::empty(), resolve) else { return Ok(()) };
     add(rules, &place, access.bits()).map_err(|error| format!("{}: {error}", path.display()))
 }
 

@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, ftruncate, linkat, mkdirat, openat, openat2,
+};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -19,6 +21,7 @@ use rustix::mount::{
 use crate::look::Kind;
 use crate::masks::{Mount, What};
 use crate::repository::{Held, Hold};
+use crate::shown::{Shown, innermost};
 
 /// `MOUNT_ATTR_RDONLY` and `MOUNT_ATTR_NOSUID` (`mount_setattr(2)`).
 const READ_ONLY: u64 = 1;
@@ -27,14 +30,28 @@ const NO_SETUID: u64 = 2;
 /// What covers directories and files in the private file system.
 const EMPTY: &CStr = c"empty";
 const VOID: &CStr = c"void";
+const SHUT: &CStr = c"shut";
+
+/// What a file says of itself that stands for a credential. Who looks whether it can be read (`access(2)`)
+/// hears that it can, tries, is refused by Landlock, and that is named. `tar` does not open what is empty and
+/// everybody's to read.
+const LOOKS_READABLE: u32 = 0o400;
+
+/// The same where Landlock allows everything: it is the mode that refuses, and nobody has capabilities.
+const IS_SHUT: u32 = 0;
+
+/// How long such a file is said to be: who sees an empty one need not open it.
+const SHOWN_LENGTH: u64 = 1;
 
 /// Where a mount comes from.
 #[derive(Debug)]
 enum Source {
     /// An empty directory.
     Empty,
-    /// An empty file.
+    /// A file that Landlock refuses.
     Void,
+    /// A file that nobody may open.
+    Shut,
     /// The same, in place of somebody's socket, which may be gone at any time: then it needs no cover.
     NoSocket,
     /// A directory of the private file system.
@@ -53,12 +70,16 @@ pub(crate) struct View {
     /// Directories and files of the private file system.
     directories: Vec<CString>,
     files: Vec<CString>,
+    /// Names of files that stand for credentials, and what they are.
+    stand_ins: Vec<(CString, &'static CStr)>,
     open_to_all: Vec<CString>,
     mounts: Vec<(CString, Source)>,
     workspace: CString,
     /// What the workspace was when the view was planned.
     identity: (u64, u64),
     held: Vec<(CString, Hold)>,
+    /// The command's terminal, by the name that it has outside.
+    terminal: Option<CString>,
     /// Where the private file system lies while the view is made.
     stage: CString,
 }
@@ -71,9 +92,11 @@ impl View {
     /// Prepares the names for a list of mounts.
     pub(crate) fn new(
         mounts: &[Mount],
+        shown: &[Shown],
         homes: &[PathBuf],
         workspace: &Path,
         held: &[Held],
+        terminal: Option<&Path>,
         stage: &Path,
     ) -> io::Result<Self> {
         let status = rustix::fs::stat(workspace)?;
@@ -92,6 +115,17 @@ impl View {
                 (own && *home != mounts[over].at).then_some((over, home))
             })
             .collect();
+        let places = || mounts.iter().map(|mount| mount.at.as_path()).enumerate();
+        let within = |one: &Shown| innermost(&one.directory, places());
+        let shown = shown.iter().filter_map(|one| Some((within(one)?, one)));
+        let covers = shown.filter(|(over, _)| mounts[*over].what == What::Cover(Kind::Directory));
+        let shown: Vec<(usize, &Shown)> = covers.collect();
+        // Landlock allows everything there.
+        let open = |path: &Path| {
+            let private =
+                |mount: &Mount| mount.what == What::Private && path.starts_with(&mount.at);
+            path.starts_with(workspace) || mounts.iter().any(private)
+        };
         let mut sources = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {
             if let Some(outer) = mount.within
@@ -111,7 +145,9 @@ impl View {
                     Source::OwnWritable(text(&name)?)
                 }
                 What::Cover(Kind::Directory)
-                    if is_parent(index) || made.iter().any(|(over, _)| *over == index) =>
+                    if is_parent(index)
+                        || made.iter().any(|(over, _)| *over == index)
+                        || shown.iter().any(|(over, _)| *over == index) =>
                 {
                     let name = name("cover");
                     directories.push(name.clone());
@@ -120,6 +156,7 @@ impl View {
                 }
                 What::Cover(Kind::Directory) => Source::Empty,
                 What::Cover(Kind::Other) => Source::NoSocket,
+                What::Cover(_) if open(&mount.at) => Source::Shut,
                 What::Cover(_) => Source::Void,
                 What::Kept(_) => Source::Kept,
                 What::Workspace => Source::Workspace,
@@ -131,11 +168,26 @@ impl View {
                 make(&base.join(inner), base, false, &mut directories, &mut files);
             }
         }
+        let mut stand_ins = Vec::new();
+        for (over, one) in shown {
+            let at = &mounts[over].at;
+            let (Some(base), Ok(inner)) = (own.get(&over), one.directory.strip_prefix(at)) else {
+                continue;
+            };
+            let (place, is) = (base.join(inner), if open(at) { SHUT } else { VOID });
+            if place != *base {
+                make(&place, base, false, &mut directories, &mut files);
+            }
+            for name in &one.files {
+                stand_ins.push((text(&place.join(name))?, is));
+            }
+        }
         let texts =
             |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<io::Result<Vec<_>>>();
         Ok(Self {
             directories: texts(&directories)?,
             files: texts(&files)?,
+            stand_ins,
             open_to_all,
             mounts: sources,
             workspace: text(workspace)?,
@@ -144,6 +196,7 @@ impl View {
                 .iter()
                 .map(|held| Ok((text(&held.path)?, held.hold)))
                 .collect::<io::Result<_>>()?,
+            terminal: terminal.map(text).transpose()?,
             stage: text(stage)?,
         })
     }
@@ -173,11 +226,12 @@ impl View {
         }
         let private = self.private().map_err(step("make a private file system"))?;
         let found = |name| exact(&private, name).map_err(step("find a private directory"));
-        let (empty, void) = (found(EMPTY)?, found(VOID)?);
+        let (empty, void, shut) = (found(EMPTY)?, found(VOID)?, found(SHUT)?);
         for ((_, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
             let own = match source {
                 Source::Empty => copy_of(&empty),
                 Source::Void | Source::NoSocket => copy_of(&void),
+                Source::Shut => copy_of(&shut),
                 Source::Own(name) | Source::OwnWritable(name) => copy(&private, name),
                 Source::Kept | Source::Workspace => continue,
             };
@@ -199,7 +253,19 @@ impl View {
         }
         self.hold().map_err(step("hold the repository in place"))?;
         fresh_proc().map_err(step("mount /proc"))?;
+        self.name_terminal().map_err(step("name the terminal"))?;
         fresh_terminals().map_err(step("mount /dev/pts"))
+    }
+
+    /// Gives the command's terminal a name that `ttyname(3)` finds. Its own is one of the terminals of outside,
+    /// which are not there; containers have theirs as `/dev/console`, too.
+    fn name_terminal(&self) -> io::Result<()> {
+        let Some(terminal) = &self.terminal else { return Ok(()) };
+        match (exact(CWD, terminal), exact(CWD, c"/dev/console")) {
+            (Ok(terminal), Ok(console)) => attach(&copy_of(&terminal)?, &console),
+            // It has no name then.
+            _ => Ok(()),
+        }
     }
 
     /// The private file system, in place at the stage, where nobody sees it in the end: the first
@@ -229,9 +295,17 @@ impl View {
         for directory in [EMPTY].into_iter().chain(self.directories.iter().map(CString::as_c_str)) {
             mkdirat(private, directory, Mode::from_raw_mode(0o755))?;
         }
-        for file in [VOID].into_iter().chain(self.files.iter().map(CString::as_c_str)) {
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        for file in &self.files {
             openat(private, file, flags, Mode::from_raw_mode(0o444))?;
+        }
+        for (file, mode) in [(VOID, LOOKS_READABLE), (SHUT, IS_SHUT)] {
+            let file = openat(private, file, flags, Mode::from_raw_mode(mode))?;
+            ftruncate(&file, SHOWN_LENGTH)?;
+        }
+        // One file by many names takes a fraction of what many files take.
+        for (name, is) in &self.stand_ins {
+            linkat(private, *is, private, name, AtFlags::empty())?;
         }
         Ok(())
     }

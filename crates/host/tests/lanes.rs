@@ -39,6 +39,7 @@ fn main() {
         a_discarded_try_leaves_no_process_and_its_id_free,
         without_fall_over_the_denial_is_in_the_exit,
         what_succeeds_in_spite_of_a_denial_stands,
+        what_cannot_be_read_is_told_and_makes_no_try_fall_over,
         much_output_makes_a_try_stand,
         a_try_that_goes_on_stands_and_is_followed,
         a_repeated_request_with_an_id_meets_the_same_command,
@@ -233,6 +234,18 @@ async fn what_succeeds_in_spite_of_a_denial_stands(place: Place) {
     assert!(!calls(&executed.exit).is_empty());
 }
 
+async fn what_cannot_be_read_is_told_and_makes_no_try_fall_over(place: Place) {
+    let diary = place.home.join("diary");
+    std::fs::write(&diary, "private\n").unwrap();
+    let executed = place.ran("cat ~/diary", &reading()).await;
+    let (code, said, _) = text(&executed);
+    assert_eq!((code, said.as_str()), (1, ""));
+    assert_eq!(calls(&executed.exit), [("read".into(), diary.to_str().unwrap().into())]);
+    // It wanted more than that.
+    let denied = discarded(place.execute("cat ~/diary; touch new", &reading()).await);
+    assert!(denied.denials.iter().any(|denial| denial.call == "open"), "{denied:?}");
+}
+
 async fn much_output_makes_a_try_stand(place: Place) {
     let executed = place.ran("seq 1 5000; touch new", &reading()).await;
     assert_eq!(executed.exit.code, 1);
@@ -321,12 +334,14 @@ async fn nothing_in_a_lane_outlives_its_kill(place: Place) {
 async fn a_terminal_works_in_both_lanes(place: Place) {
     for how in [reading(), working()] {
         let mut start =
-            place.start("test -t 0 && test -t 1 && stty size && echo to >/dev/tty && cat file");
+            place.start("test -t 0 && test -t 1 && stty size && echo to >$(tty) && cat file; tty");
         start.terminal = Some(TerminalSize { rows: 30, columns: 90 });
         let executed = place.executor.execute_confined(Execute::new(start), &how).await.unwrap();
-        let (code, shown, _) = text(&ran(executed));
+        let executed = ran(executed);
+        assert_eq!(executed.exit.denied, None);
+        let (code, shown, _) = text(&executed);
         assert_eq!(code, 0, "{shown}");
-        assert!(shown.contains("30 90\r\nto\r\none"), "{shown}");
+        assert!(shown.contains("30 90\r\nto\r\none\r\n/dev/"), "{shown}");
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Judge {
     /// Parts of that which are covered and cannot be written.
     pub(crate) fences: Vec<PathBuf>,
     pub(crate) devices: Vec<PathBuf>,
+    /// Start-up files in whose place a shell gets another, and what is in that.
+    pub(crate) replaced: Vec<(PathBuf, Vec<u8>)>,
 }
 
 impl Judge {
@@ -36,6 +38,10 @@ impl Judge {
         match target {
             Target::Write(path) => {
                 let real = self.outside(&path, true)?;
+                // It is there, which the kernel says before all else.
+                if ["mkdir", "mknod", "symlink"].contains(&call) && Machine.kind(&real).is_some() {
+                    return None;
+                }
                 // A mount lies on it. `mv` and `rmdir` do not follow a link at the end, so neither do we.
                 if ["rename", "unlink"].contains(&call) && self.in_place.contains(&path) {
                     return Some(denial(call, path, libc::EBUSY));
@@ -46,10 +52,10 @@ impl Judge {
             }
             Target::Read(path) => {
                 let real = self.outside(&path, false)?;
-                // The workspace lane may list any directory of its view.
-                let listed = !read_only && Machine.kind(&real) == Some(Kind::Directory);
+                // Any directory may be listed.
+                let listed = || Machine.kind(&real) == Some(Kind::Directory);
                 let allowed =
-                    listed || self.is_device(&path, &real) || self.may(&real, Right::Read);
+                    self.is_device(&path, &real) || self.may(&real, Right::Read) || listed();
                 (!allowed).then(|| denial("read", path, libc::EACCES))
             }
             Target::Execute(path) => {
@@ -72,6 +78,16 @@ impl Judge {
                 Some(denial(call, address.into(), libc::ENETUNREACH))
             }
         }
+    }
+
+    /// What a shell that reads a file gets in its place.
+    pub(crate) fn replacement(&self, path: &Path) -> Option<&[u8]> {
+        if self.replaced.is_empty() {
+            return None;
+        }
+        let real = self.outside(path, false)?;
+        let found = self.replaced.iter().find(|(path, _)| *path == real);
+        found.map(|(_, content)| content.as_slice())
     }
 
     /// A device by its name, or by where that leads (`/dev/ptmx`).
@@ -157,6 +173,7 @@ mod tests {
             fences: Vec::new(),
             private: Vec::new(),
             devices: vec!["/dev/null".into()],
+            replaced: Vec::new(),
         }
     }
 
@@ -202,6 +219,11 @@ mod tests {
         ] {
             assert_eq!(judged(lane, target, path), expected, "{lane} {path}");
         }
+        let made = |path: &str| {
+            let target = Target::Write(root.join(path));
+            judge(workspace, &root).denied("mkdir", target).map(|denial| denial.errno)
+        };
+        assert_eq!((made("o"), made("o/new")), (None, Some(libc::EROFS)), "what is there is there");
         let device = judge(read_only, &root).denied("open", Target::Write("/dev/null".into()));
         assert_eq!(device, None);
     }

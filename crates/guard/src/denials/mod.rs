@@ -9,8 +9,10 @@ mod judge;
 mod notification;
 mod target;
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use rustix::process::Pid;
@@ -23,6 +25,7 @@ use crate::data;
 use crate::lane::HostLane;
 use crate::pattern::path_fits;
 use crate::seccomp::{Answer, Shape, find};
+use crate::startup::is_shell;
 use notification::{Notification, Reply};
 use target::{Target, targets};
 
@@ -85,6 +88,7 @@ impl Denials {
     /// What the kernel says of the descriptor: then nobody can ask any more.
     pub fn answer(&mut self) -> io::Result<Option<Denial>> {
         let Some(notification) = Notification::receive(&self.listener)? else { return Ok(None) };
+        let pid = notification.pid();
         let call = find(self.lane, notification.number());
         let (reply, mut denied) = match call {
             Some(call) => {
@@ -98,6 +102,13 @@ impl Denials {
                         (Reply::Error(error), valid.then_some(denied))
                     }
                     Answer::Observe => {
+                        if let Some(Target::Read(path)) = targets.first()
+                            && let Some(content) = self.judge.replacement(path)
+                            && target::program(pid).is_some_and(|program| is_shell(&program))
+                            && self.replace(&notification, call.shape, content).is_ok()
+                        {
+                            return Ok(None);
+                        }
                         let mut judged = targets
                             .into_iter()
                             .filter_map(|target| self.judge.denied(call.name, target));
@@ -116,12 +127,32 @@ impl Denials {
             // Nothing is asked that is not in the table.
             None => (Reply::Error(libc::EPERM), None),
         };
-        notification.reply(&self.listener, reply)?;
         if let Some(denial) = &mut denied {
-            denial.probe = is_probe(denial);
+            // While it waits it is who it was.
+            denial.probe = is_probe(denial, || target::program(pid));
+        }
+        notification.reply(&self.listener, reply)?;
+        if let Some(denial) = &denied {
             self.keep(denial);
         }
         Ok(denied)
+    }
+
+    /// Gives a shell another start-up file than the one that it opens. What it gets is ours, whatever
+    /// becomes of the path that it said.
+    fn replace(&self, notification: &Notification, shape: Shape, content: &[u8]) -> io::Result<()> {
+        use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+        let file = memfd_create(c"start-up", MemfdFlags::CLOEXEC)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            rest = &rest[rustix::io::write(&file, rest)?..];
+        }
+        seek(&file, SeekFrom::Start(0))?;
+        let closes_on_exec = match shape {
+            Shape::Open(_, _, flags) => notification.argument(flags) as i32 & libc::O_CLOEXEC != 0,
+            _ => true,
+        };
+        notification.give(&self.listener, &file, closes_on_exec)
     }
 
     fn keep(&mut self, denial: &Denial) {
@@ -152,10 +183,17 @@ fn refused(name: &str, shape: Shape, mut targets: Vec<Target>, error: i32) -> De
     Denial { call: name.to_owned(), path: path.map(Into::into), errno: error, probe: false }
 }
 
-fn is_probe(denial: &Denial) -> bool {
+/// Whether a denial is of what is tried in passing. `program` says who tried it.
+fn is_probe(denial: &Denial, program: impl Fn() -> Option<OsString>) -> bool {
     let Some(path) = &denial.path else { return false };
-    data::PROBES.iter().any(|(calls, pattern)| {
-        calls.contains(&denial.call.as_str()) && path_fits(pattern, path.as_bytes())
+    let by = |programs: &[&str]| {
+        let program = program().unwrap_or_default();
+        programs.iter().any(|pattern| path_fits(pattern, program.as_bytes()))
+    };
+    data::PROBES.iter().any(|(calls, pattern, programs)| {
+        calls.contains(&denial.call.as_str())
+            && path_fits(pattern, path.as_bytes())
+            && (programs.is_empty() || by(programs))
     })
 }
 
@@ -168,7 +206,18 @@ mod tests {
     use super::*;
 
     fn probe(call: &str, path: &str) -> bool {
-        is_probe(&denial(call, path.into(), 13))
+        is_probe(&denial(call, path.into(), 13), || None)
+    }
+
+    #[test]
+    fn what_a_tool_looks_for_in_passing_is_worth_a_word_when_another_does() {
+        let by = |program: &str, path: &str| {
+            is_probe(&denial("read", path.into(), 13), || Some(program.into()))
+        };
+        assert!(by("node", "/h/.npmrc") && by("cargo", "/h/.cargo/credentials.toml"));
+        assert!(by("git-remote-http", "/h/.netrc") && by("python3.13", "/h/.config/pip/pip.conf"));
+        assert!(!by("cat", "/h/.npmrc") && !by("cat", "/h/.cargo/credentials.toml"));
+        assert!(!by("python3.13", "/h/.netrc") && !probe("read", "/h/.netrc"));
     }
 
     #[test]

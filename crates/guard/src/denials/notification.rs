@@ -15,6 +15,10 @@ const RECEIVE: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
 const IS_VALID: libc::c_ulong = 0x4008_2102;
 
+// `_IOW('!', 3, struct seccomp_notif_addfd)` and `SECCOMP_ADDFD_FLAG_SEND` (Linux 5.14).
+const GIVE: libc::c_ulong = 0x4018_2103;
+const AND_ANSWER: u32 = 2;
+
 // `_IOW('!', 4, __u64)` and `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6).
 const SET_FLAGS: libc::c_ulong = 0x4008_2104;
 const SYNCHRONOUS: libc::c_ulong = 1;
@@ -48,6 +52,16 @@ struct Response {
 }
 
 const _: () = assert!(size_of::<Response>() >= LARGEST);
+
+/// `struct seccomp_notif_addfd`.
+#[repr(C)]
+struct Given {
+    id: u64,
+    flags: u32,
+    from: u32,
+    to: u32,
+    to_flags: u32,
+}
 
 /// Has the kernel wake who waits where the other runs, since one of the two always waits: that is several
 /// times as fast. Older kernels do without.
@@ -106,6 +120,23 @@ impl Notification {
     pub(crate) fn is_valid(&self, listener: &OwnedFd) -> bool {
         // SAFETY: the kernel reads a number behind the pointer.
         unsafe { libc::ioctl(listener.as_raw_fd(), IS_VALID, &raw const self.0.id) == 0 }
+    }
+
+    /// Answers a call that opens a file with a descriptor of ours.
+    pub(crate) fn give(
+        &self,
+        listener: &OwnedFd,
+        file: &OwnedFd,
+        closes_on_exec: bool,
+    ) -> io::Result<()> {
+        let to_flags = if closes_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
+        let from = file.as_raw_fd() as u32;
+        let given = Given { id: self.0.id, flags: AND_ANSWER, from, to: 0, to_flags };
+        // SAFETY: the kernel reads the structure behind the pointer.
+        match unsafe { libc::ioctl(listener.as_raw_fd(), GIVE, &raw const given) } {
+            0.. => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     pub(crate) fn reply(&self, listener: &OwnedFd, reply: Reply) -> io::Result<()> {

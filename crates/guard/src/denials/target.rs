@@ -87,6 +87,11 @@ pub(crate) fn targets(notification: &Notification, shape: Shape) -> Vec<Target> 
     target.into_iter().collect()
 }
 
+/// The name of the file that a process executes.
+pub(crate) fn program(pid: u32) -> Option<OsString> {
+    Process(pid).link("exe").and_then(|path| Some(path.file_name()?.to_owned()))
+}
+
 struct Process(u32);
 
 impl Process {

@@ -115,7 +115,9 @@ impl Fixture {
     }
 
     pub(crate) fn with(&self, lane: HostLane, policy: &Policy, words: &[&str]) -> Done {
-        let plan = plan(lane, policy, &Probe::for_lane(lane)).unwrap();
+        let command = words.iter().map(OsString::from).collect();
+        let policy = Policy { command, ..policy.clone() };
+        let plan = plan(lane, &policy, &Probe::for_lane(lane)).unwrap();
         run(&plan, words, &self.base).unwrap()
     }
 }

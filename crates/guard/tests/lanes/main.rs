@@ -5,4 +5,6 @@ mod confinement;
 mod fixture;
 mod hostile;
 mod read_only;
+mod secrets;
+mod startup;
 mod workspace;

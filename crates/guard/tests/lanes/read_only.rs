@@ -179,3 +179,105 @@ fn a_first_match_of_path_that_cannot_run_refuses_the_lane_with_its_path() {
     policy.tool_roots = vec![fixture.outside.clone()];
     plan(LANE, &policy, &Probe::take()).unwrap();
 }
+
+#[test]
+fn programs_that_do_without_what_they_are_refused_are_denied_nothing() {
+    let fixture = Fixture::new();
+    for line in ["java -version", "ss -tln", "mkdir -p . src/..", "docker --version"] {
+        let program = line.split(' ').next().unwrap();
+        let there =
+            ["/usr/bin", "/bin"].iter().any(|at| fs::exists(format!("{at}/{program}")).unwrap());
+        if !there {
+            continue;
+        }
+        fs::create_dir_all(fixture.project.join("src")).unwrap();
+        let done = fixture.shell(LANE, line);
+        assert_eq!((done.code, done.calls()), (0, vec![]), "{line}: {:?}", done.denials);
+        assert!(!done.text.contains("denied"), "{line}: {}", done.text);
+    }
+}
+
+#[test]
+fn names_are_listed_everywhere_and_content_is_not_read() {
+    let fixture = Fixture::new();
+    for (line, expected) in [
+        ("ls ~", "diary\nproject\n"),
+        ("ls -la ~ ~/.ssh /tmp >/dev/null; ls ~/.ssh", "id_ed25519\n"),
+        ("stat -c %s ~/diary", "7\n"),
+        ("find ~ -maxdepth 1 -name d*", "HOME/diary\n"),
+        ("du -s --apparent-size -B1 ~/diary | cut -f1", "7\n"),
+        ("ls .. | head -1", "diary\n"),
+        ("[ -r ~/diary ] && echo there", "there\n"),
+    ] {
+        let done = fixture.shell(LANE, line);
+        let text = done.text.replace(fixture.home.to_str().unwrap(), "HOME");
+        assert_eq!((text.as_str(), done.code), (expected, 0), "{line}");
+        assert_eq!(done.calls(), [""; 0], "{line} {:?}", done.denials);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let fixture = Fixture::new();
+    let key = fixture.home.join(".ssh/id_ed25519");
+    let diary = fixture.home.join("diary");
+    for (line, path) in [
+        ("head ~/diary", &diary),
+        ("head \"$HOME/diary\"", &diary),
+        ("cat ../diary", &diary),
+        ("grep -r . ~ 2>/dev/null", &diary),
+        ("cat ~/.ssh/*", &key),
+        ("cd ~/.ssh && wc *", &key),
+        ("sort a.txt ~/.ssh/id_ed25519", &key),
+    ] {
+        let done = fixture.shell(LANE, line);
+        assert_ne!(done.code, 0, "{line}");
+        assert!(!done.text.contains("PRIVATE"), "{line}: {}", done.text);
+        assert_eq!(done.denied(path), ["read"], "{line}: {:?} {}", done.denials, done.text);
+    }
+}
+
+/// A name in `/tmp` itself.
+fn in_tmp(name: &str) -> std::path::PathBuf {
+    std::path::Path::new("/tmp").join(format!("stigmer-guard-{}-{name}", std::process::id()))
+}
+
+#[test]
+fn the_callers_own_files_in_tmp_are_read_if_the_command_names_them() {
+    let fixture = Fixture::new();
+    let [log, token, link, directory] = ["out.log", "token", "link", "d"].map(in_tmp);
+    fs::write(&log, "log\n").unwrap();
+    fs::write(&token, "PRIVATE").unwrap();
+    std::os::unix::fs::symlink(fixture.home.join("diary"), &link).unwrap();
+    fs::create_dir_all(directory.join("sub")).unwrap();
+    fs::write(directory.join("sub/x.log"), "sub\n").unwrap();
+    fs::write(directory.join("id_rsa"), "PRIVATE").unwrap();
+    let read = |line: &str, path: &std::path::Path| {
+        fixture.shell(LANE, &line.replace("PATH", path.to_str().unwrap()))
+    };
+    for (line, path, expected) in [
+        ("cat PATH", &log, "log\n"),
+        ("tail -1 'PATH'", &log, "log\n"),
+        ("cat PATH*", &log, "log\n"),
+        ("f=PATH; grep log \"$f\"", &log, "log\n"),
+        ("cd PATH/sub && cat x.log", &directory, "sub\n"),
+        ("cat PATH/sub/*.log", &directory, "sub\n"),
+        ("grep -rhs . PATH", &directory, "sub\n"),
+    ] {
+        let done = read(line, path);
+        assert!(done.text.contains(expected), "{line}: {} {:?}", done.text, done.denials);
+        assert!(!done.text.contains("PRIVATE"), "{line}: {}", done.text);
+    }
+    for path in [&token, &link, &directory.join("id_rsa")] {
+        let done = read("cat PATH", path);
+        assert!(!done.text.contains("PRIVATE"), "{}", done.text);
+        assert_eq!(done.denied(path), ["read"], "{} {:?}", path.display(), done.denials);
+    }
+    // Nothing is written there.
+    let done = read("echo x >> PATH", &log);
+    assert_eq!((done.denied(&log), fs::read(&log).unwrap()), (vec!["open"], b"log\n".to_vec()));
+    for path in [&log, &token, &link] {
+        fs::remove_file(path).unwrap();
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}

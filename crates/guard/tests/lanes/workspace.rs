@@ -72,6 +72,7 @@ if __name__ == '__main__':
     fs::write(fixture.project.join("pool.py"), text).unwrap();
     let done = fixture.shell(LANE, "python3 pool.py");
     assert_eq!(done.text, "[1, 4, 9]\nTrue\nb'x'\n/dev/pts/0\n", "{:?}", done.denials);
+    assert_eq!(done.calls(), [""; 0], "{:?}", done.denials);
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn the_view_has_the_workspace_and_tools_and_nobody_elses_processes() {
                 ls -A ~; ls /tmp; [ $(echo /proc/[0-9]* | wc -w) -lt 9 ] && echo few; ls /run | wc -l";
     let done = fixture.shell(LANE, line);
     let expected = format!(
-        "{}\ntool\n[net]\n.cargo\n.gitconfig\n.ssh\ndiary\nproject\nfew\n0\n",
+        "{}\ntool\n[net]\nid_ed25519\n.cargo\n.gitconfig\n.ssh\ndiary\nproject\nfew\n0\n",
         fixture.project.display()
     );
     let text: Vec<&str> = done.text.lines().filter(|line| !line.contains("denied")).collect();

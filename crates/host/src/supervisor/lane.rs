@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
+use stigmer_core::process::Command;
 use stigmer_core::{ByteString, Denied, Routing};
 use stigmer_guard::{Denials, Entry, HostLane, Nest, Pending, Plan, Policy, Probe};
 
@@ -66,6 +67,10 @@ impl Lane {
         policy.declared = declared;
         policy.cwd = launch.cwd.as_path().to_owned();
         policy.tool_roots.clone_from(&confine.tool_roots);
+        policy.command = match &launch.command {
+            Command::Shell(line) => vec![own(line)],
+            Command::Argv(words) => words.iter().map(own).collect(),
+        };
         policy.programs = confine.programs.iter().map(own).collect();
         policy.programs.extend(program.map(OsString::from));
         policy.terminal = terminal;
@@ -160,6 +165,12 @@ impl Lane {
         let kept = denials.kept().iter().filter(|denial| !denial.probe).cloned();
         let denied = Denied { denials: kept.collect(), omitted: denials.dropped() };
         (!denied.denials.is_empty()).then_some(denied)
+    }
+
+    /// The same, if more was refused than reading: what cannot be read here cannot be read in a sandbox
+    /// either.
+    pub(super) fn stopped(&self) -> Option<Denied> {
+        self.denied().filter(|denied| denied.denials.iter().any(|denial| denial.call != "read"))
     }
 }
 

@@ -77,6 +77,10 @@ impl Lane {
     pub(super) fn denied(&self) -> Option<Denied> {
         match self.0 {}
     }
+
+    pub(super) fn stopped(&self) -> Option<Denied> {
+        match self.0 {}
+    }
 }
 
 #[derive(Debug)]

@@ -89,7 +89,7 @@ impl Supervisor {
         if self.clients.is_empty() {
             return Judged::Unwanted;
         }
-        let denied = self.lane.as_ref().and_then(Lane::denied);
+        let denied = self.lane.as_ref().and_then(Lane::stopped);
         let much = self.log.end() + self.outputs.waiting() > MOST_OUTPUT;
         if much || self.ending.is_some() || self.trial_end(denied.is_some()) <= Instant::now() {
             return Judged::Stands;

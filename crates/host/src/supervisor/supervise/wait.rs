@@ -79,7 +79,7 @@ impl Supervisor {
         let now = Instant::now();
         let mut until = now + MAX_WAIT;
         if self.on_trial {
-            let denied = self.lane.as_ref().and_then(Lane::denied);
+            let denied = self.lane.as_ref().and_then(Lane::stopped);
             until = self.trial_end(denied.is_some());
         } else if let Some(ending) = &self.ending {
             until = until.min(ending.kill_at);
