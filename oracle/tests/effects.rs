@@ -56,6 +56,7 @@ const OTHERWISE: &[(&str, &str)] = &[
         "the descriptors of processes outside of the lane are not seen",
     ),
     ("ss -tlnp", "it says that it cannot ask the kernel, and reads `/proc`"),
+    ("ps -ef | head", "a process is shown before or after it has become another program"),
     ("pstree | head", "both programs are shown, or the first alone: whichever was sooner"),
 ];
 
