@@ -38,6 +38,7 @@ const OTHERWISE: &[(&str, &str)] = &[
         "the descriptors of processes outside of the lane are not seen",
     ),
     ("ss -tlnp", "the descriptors of processes outside of the lane are not seen"),
+    ("ps -ef | head", "a process is shown before or after it has become another program"),
     ("pstree | head", "both programs are shown, or the first alone: whichever was sooner"),
 ];
 
@@ -181,9 +182,14 @@ fn steady(output: &str) -> Vec<char> {
                 steady.push(letter);
             }
         }
-        for (state, any) in
-            [(" Ss ", " S "), (" R ", " S "), (" D ", " S "), ("0.0K", "0K"), ("0.0M", "0K")]
-        {
+        for (state, any) in [
+            (" Ss ", " S "),
+            (" R ", " S "),
+            (" D ", " S "),
+            ("0.0", "0"),
+            ("0M", "0K"),
+            ("0G", "0K"),
+        ] {
             steady = steady.replace(state, any);
         }
         // Processes come and go while they are listed.

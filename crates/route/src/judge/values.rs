@@ -85,8 +85,11 @@ impl Judge<'_> {
                     };
                     refused.iter().any(inside)
                 };
+                // One that is a tool as well is judged as that.
+                let tool = |name: &str| self.policy.tool(name);
+                let judged = |name| tool(name).is_some_and(|tool| tool.toolchain.is_some());
                 match word.exact() {
-                    Some(name) if !listed(name) => {
+                    Some(name) if !listed(name) || judged(name) => {
                         self.workspace(rule, &token, "it runs code of the workspace");
                     }
                     _ => self.sandbox(rule, &token, "this module installs or reaches the network"),
