@@ -179,6 +179,10 @@ mod tests {
             ("connect", "/run/nscd/socket"),
             ("mkdir", "/w/src/__pycache__"),
             ("open", "/usr/lib/python3/__pycache__/x.pyc.123"),
+            ("mkdir", "/h/.cargo/registry"),
+            ("open", "/h/.lesshsQ"),
+            ("read", "/h/.python_history"),
+            ("open", "/var/cache/man/cat1/catCaDq0"),
         ] {
             assert!(probe(call, path), "{call} {path}");
         }
@@ -190,6 +194,10 @@ mod tests {
             ("exec", "/w/__pycache__/x"),
             ("open", "/w/index.lock.txt"),
             ("read", "/h/.ssh/id_ed25519"),
+            ("mkdir", "/h/.cargo"),
+            ("open", "/h/.lesskey"),
+            ("read", "/h/.bash_history"),
+            ("open", "/var/cache/man"),
         ] {
             assert!(!probe(call, path), "{call} {path}");
         }
