@@ -23,6 +23,7 @@ mod roots;
 mod rules;
 mod scratch;
 mod seccomp;
+mod settings;
 mod variables;
 mod view;
 

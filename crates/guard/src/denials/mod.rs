@@ -29,6 +29,9 @@ use target::{Target, targets};
 /// Denials that are kept one by one; a command that fails in a loop has the same ones over and over.
 const MOST_KEPT: usize = 64;
 
+/// New repositories that are named.
+const MOST_BEGUN: usize = 16;
+
 /// The supervisor's side of a command's filter.
 ///
 /// Poll it for input ([`AsFd`]); when it is readable, call [`answer`](Self::answer). A command waits in
@@ -42,6 +45,8 @@ pub struct Denials {
     judge: Judge,
     kept: Vec<Denial>,
     dropped: u64,
+    /// Repositories that were begun in the workspace.
+    begun: Vec<PathBuf>,
 }
 
 impl AsFd for Denials {
@@ -53,7 +58,7 @@ impl AsFd for Denials {
 impl Denials {
     pub(crate) fn new(lane: HostLane, command: Pid, listener: OwnedFd, judge: Judge) -> Self {
         notification::wake_at_once(&listener);
-        Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0 }
+        Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0, begun: Vec::new() }
     }
 
     /// The command's process as the supervisor sees it: whom signals are for. In the workspace lane it
@@ -77,6 +82,11 @@ impl Denials {
         self.kept.iter().any(|denial| !denial.probe)
     }
 
+    /// Where in the workspace the command began a repository, as far as that was seen.
+    pub fn begun(&self) -> &[PathBuf] {
+        &self.begun
+    }
+
     /// Answers one call. Returns what was denied, if anything; probes are returned, too.
     ///
     /// It waits if nothing was asked: poll first. A process that ended while it waited is no error.
@@ -98,6 +108,15 @@ impl Denials {
                         (Reply::Error(error), valid.then_some(denied))
                     }
                     Answer::Observe => {
+                        let begun = targets.iter().filter_map(|target| match target {
+                            Target::Write(path) => self.judge.begins(call.name, path),
+                            _ => None,
+                        });
+                        for path in begun {
+                            if self.begun.len() < MOST_BEGUN && !self.begun.contains(&path) {
+                                self.begun.push(path);
+                            }
+                        }
                         let mut judged = targets
                             .into_iter()
                             .filter_map(|target| self.judge.denied(call.name, target));
@@ -105,8 +124,14 @@ impl Denials {
                         // Landlock does not govern sockets in the file system. Those that are known are
                         // covered; what came after that is refused here, as far as the path can be
                         // believed.
+                        // The same goes for what is to stay absent: what comes to be all the same is
+                        // taken away in the end.
                         let reply = match &denied {
-                            Some(denial) if call.name == "connect" => Reply::Error(denial.errno),
+                            Some(denial)
+                                if call.name == "connect" || self.judge.keeps_absent(denial) =>
+                            {
+                                Reply::Error(denial.errno)
+                            }
                             _ => Reply::Continue,
                         };
                         (reply, denied)
@@ -118,7 +143,7 @@ impl Denials {
         };
         notification.reply(&self.listener, reply)?;
         if let Some(denial) = &mut denied {
-            denial.probe = is_probe(denial);
+            denial.probe = is_probe(denial) && !self.judge.is_repositorys(denial);
             self.keep(denial);
         }
         Ok(denied)
@@ -157,6 +182,11 @@ fn is_probe(denial: &Denial) -> bool {
     data::PROBES.iter().any(|(calls, pattern)| {
         calls.contains(&denial.call.as_str()) && path_fits(pattern, path.as_bytes())
     })
+}
+
+/// Something that a command left behind, and the error if it was taken away.
+pub(crate) fn planted(path: PathBuf, errno: i32) -> Denial {
+    denial(Denial::PLANTED, path, errno)
 }
 
 pub(crate) fn denial(call: &str, path: PathBuf, errno: i32) -> Denial {
