@@ -157,6 +157,13 @@ impl Output {
         }
         if !refused.is_empty() {
             self.talk(format_args!("stigmer: {id} was refused {refused}"));
+            if refused.is_of_outer_repository() {
+                self.talk(format_args!(
+                    "  {}: the workspace is only a part or a worktree of that repository: for git to write \
+                     there, open the directory that has `.git` in it as the workspace",
+                    styled("hint", "36")
+                ));
+            }
             self.talk(format_args!(
                 "  {}: if it needs that, `--mode sandbox` runs it in the sandbox, and `--mode local` on \
                  this machine without confinement",

@@ -137,6 +137,15 @@ pub struct Denied {
 }
 
 impl Denied {
+    /// Whether git could not write in a repository that the workspace is only a part or a worktree of: within
+    /// a workspace its lock is no more than a probe.
+    pub fn is_of_outer_repository(&self) -> bool {
+        self.denials.iter().any(|denial| {
+            let lock = |path: &ByteString| path.as_path().ends_with("index.lock");
+            denial.call == "open" && !denial.probe && denial.path.as_ref().is_some_and(lock)
+        })
+    }
+
     /// What was refused, and what was left behind.
     pub fn apart(&self) -> (Self, Self) {
         let all = self.denials.iter().cloned();

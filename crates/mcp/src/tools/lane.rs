@@ -103,6 +103,13 @@ pub(crate) fn notes(routing: Option<&Routing>, exit: &ExitStatus) -> Vec<String>
              for"
         ));
     }
+    if denied.is_of_outer_repository() {
+        notes.push(
+            "the workspace is only a part or a worktree of a repository, and git cannot write there: ask the \
+             user to open the directory that has `.git` in it as the workspace"
+                .to_owned(),
+        );
+    }
     if !denied.is_empty() {
         let may = match routing.map(|routing| routing.lane) {
             Some(Lane::HostReadOnly) => "it may read, and change nothing",
