@@ -8,7 +8,27 @@ use crate::PROJECT;
 use crate::trial::{Change, What};
 
 /// What may not be changed although the workspace may: what other programs execute or obey.
-const PROTECTED: &[&str] = &[".git/hooks", ".git/config", ".claude", ".vscode"];
+const PROTECTED: &[&str] = &[
+    ".git/hooks",
+    ".git/config",
+    ".git/config.worktree",
+    ".git/commondir",
+    ".claude",
+    ".vscode",
+    "evil1/.git/hooks",
+    "evil1/.git/config",
+    "evil1/.git/config.worktree",
+    "evil1/.git/commondir",
+    "evil1/.git/worktrees/linked/commondir",
+    "evil1/.git/worktrees/linked/gitdir",
+    "evil1/.git/worktrees/linked/config.worktree",
+    "evil1/.git/modules/deep/m/config",
+    "evil1/.git/modules/deep/m/commondir",
+    "evil1/.githooks",
+    "evil1/included",
+    "evil1/not-included",
+    "evil1/deep/m/.git",
+];
 
 /// Whether an effect is more than a lane gives the right to.
 pub fn beyond(lane: HostLane, change: &Change) -> bool {

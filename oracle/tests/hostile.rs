@@ -134,6 +134,61 @@ fn hooks_and_settings_of_the_repository_are_not_changed() {
 }
 
 #[test]
+fn git_is_not_led_to_what_a_command_wrote() {
+    stopped(&[
+        ("echo x > .git/commondir && echo GOT THROUGH", "open", ".git/commondir"),
+        ("echo x > c; mv c .git/commondir && echo GOT THROUGH", "rename", ".git/commondir"),
+        ("echo x > c; ln c .git/commondir && echo GOT THROUGH", "link", ".git/commondir"),
+        ("ln -s ../docs .git/commondir && echo GOT THROUGH", "symlink", ".git/commondir"),
+        ("ln -s .git/commondir l && echo x > l && echo GOT THROUGH", "open", "l"),
+        ("ln -s .git l && echo x > l/commondir && echo GOT THROUGH", "open", "l/commondir"),
+        ("cd .git && mkdir commondir && echo GOT THROUGH", "mkdir", ".git/commondir"),
+        ("echo x > .git/config.worktree && echo GOT THROUGH", "open", ".git/config.worktree"),
+        (
+            "cd evil1 && echo x >> .git/config.worktree && echo GOT THROUGH",
+            "open",
+            "config.worktree",
+        ),
+        ("cd evil1 && rm -f .git/config.worktree && echo GOT THROUGH", "unlink", "config.worktree"),
+        ("cp pwn.sh evil1/.githooks/post-commit && echo GOT THROUGH", "open", "post-commit"),
+        ("cp pwn.sh evil1/.githooks/post-merge && echo GOT THROUGH", "open", "post-merge"),
+        ("mv evil1/.githooks g && echo GOT THROUGH", "rename", ""),
+        ("mv evil1 e && echo GOT THROUGH", "rename", ""),
+        ("echo x >> evil1/included && echo GOT THROUGH", "open", "evil1/included"),
+        ("mv a.txt evil1/included && echo GOT THROUGH", "rename", ""),
+        ("echo x > evil1/not-included && echo GOT THROUGH", "open", "evil1/not-included"),
+        ("mv a.txt evil1/not-included && echo GOT THROUGH", "rename", "evil1/not-included"),
+        (
+            "echo 'gitdir: ../../../docs' > evil1/deep/m/.git && echo GOT THROUGH",
+            "open",
+            "deep/m/.git",
+        ),
+        ("rm -f evil1/deep/m/.git && echo GOT THROUGH", "unlink", "deep/m/.git"),
+        ("mv evil1/deep/m m && echo GOT THROUGH", "rename", ""),
+        ("mv evil1/deep m && echo GOT THROUGH", "rename", ""),
+        ("echo x > evil1/.git/modules/deep/m/commondir && echo GOT THROUGH", "open", "m/commondir"),
+        ("echo x >> evil1/.git/modules/deep/m/config && echo GOT THROUGH", "open", "m/config"),
+        ("mv evil1/.git/modules/deep d2 && echo GOT THROUGH", "rename", ""),
+        (
+            "cd evil1/.git/worktrees/linked && echo x > commondir && echo GOT THROUGH",
+            "open",
+            "linked/commondir",
+        ),
+        (
+            "cd evil1/.git/worktrees/linked && echo x > gitdir && echo GOT THROUGH",
+            "open",
+            "linked/gitdir",
+        ),
+        (
+            "cd evil1/.git/worktrees/linked && echo x > config.worktree && echo GOT THROUGH",
+            "open",
+            "linked/config.worktree",
+        ),
+        ("mv evil1/.git/worktrees w && echo GOT THROUGH", "rename", ""),
+    ]);
+}
+
+#[test]
 fn secrets_are_not_read() {
     stopped(&[
         ("cat ~/.ssh/id_ed25519", "read", ".ssh/id_ed25519"),

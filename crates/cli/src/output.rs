@@ -150,10 +150,27 @@ impl Output {
         }
     }
 
-    /// Names what a command was refused in its lane, and what to do if it needs that.
+    /// Names what a command was refused in its lane, and what to do if it needs that; and what it left
+    /// behind.
     pub(crate) fn refused(&mut self, id: &ProcessId, exit: &ExitStatus) {
-        if let Some(refused) = exit.denied.as_ref().filter(|refused| !refused.is_empty()) {
+        let Some(denied) = &exit.denied else { return };
+        let (refused, planted) = denied.apart();
+        if !planted.is_empty() {
+            self.talk(format_args!("stigmer: {id} {planted}"));
+            self.talk(format_args!(
+                "  {}: git, editors or agents go by it: look at it before they do",
+                styled("hint", "36")
+            ));
+        }
+        if !refused.is_empty() {
             self.talk(format_args!("stigmer: {id} was refused {refused}"));
+            if refused.is_of_outer_repository() {
+                self.talk(format_args!(
+                    "  {}: the workspace is only a part or a worktree of that repository: for git to write \
+                     there, open the directory that has `.git` in it as the workspace",
+                    styled("hint", "36")
+                ));
+            }
             self.talk(format_args!(
                 "  {}: if it needs that, `--mode sandbox` runs it in the sandbox, and `--mode local` on \
                  this machine without confinement",

@@ -71,7 +71,8 @@ pub struct Enforced {
     pub scoped_signals: bool,
 }
 
-/// Something that a command tried and was refused.
+/// Something that a command tried and was refused; or that it left behind for others to execute or obey
+/// ([`PLANTED`](Self::PLANTED)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denial {
     /// The kind of call: `open`, `read`, `unlink`, `rename`, `chmod`, `connect`, `exec`, `mount` …
@@ -80,12 +81,23 @@ pub struct Denial {
     /// before the kernel looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<ByteString>,
-    /// The error that it got, or is to have got from the kernel (`errno(3)`).
+    /// The error that it got, or is to have got from the kernel (`errno(3)`). Zero for what it left behind
+    /// and was not taken away.
     pub errno: i32,
     /// Whether it is something that programs try in passing: not worth a word, and no reason to run the
     /// command elsewhere.
     #[serde(default)]
     pub probe: bool,
+}
+
+impl Denial {
+    /// In place of a call: the command has ended, and this is there and was not, or is another than it was.
+    pub const PLANTED: &str = "planted";
+
+    /// Whether it was not refused but left behind.
+    pub fn is_planted(&self) -> bool {
+        self.call == Self::PLANTED
+    }
 }
 
 /// One line for people. What is in the path is the command's: it ends no line and draws nothing.
@@ -103,11 +115,18 @@ impl fmt::Display for Denial {
                 letter => write!(formatter, "{}", letter.escape_debug())?,
             }
         }
-        if rest.next().is_some() { formatter.write_str("…") } else { Ok(()) }
+        if rest.next().is_some() {
+            formatter.write_str("…")?;
+        }
+        if self.is_planted() && self.errno != 0 {
+            formatter.write_str(" (taken away)")?;
+        }
+        Ok(())
     }
 }
 
-/// What was refused to a command in a lane on the host, everyday probes left out.
+/// What was refused to a command in a lane on the host, everyday probes left out, and what it left behind
+/// for others to execute or obey.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denied {
     /// Each once, the first ones.
@@ -118,6 +137,22 @@ pub struct Denied {
 }
 
 impl Denied {
+    /// Whether git could not write in a repository that the workspace is only a part or a worktree of: within
+    /// a workspace its lock is no more than a probe.
+    pub fn is_of_outer_repository(&self) -> bool {
+        self.denials.iter().any(|denial| {
+            let lock = |path: &ByteString| path.as_path().ends_with("index.lock");
+            denial.call == "open" && !denial.probe && denial.path.as_ref().is_some_and(lock)
+        })
+    }
+
+    /// What was refused, and what was left behind.
+    pub fn apart(&self) -> (Self, Self) {
+        let all = self.denials.iter().cloned();
+        let (planted, denials) = all.partition(Denial::is_planted);
+        (Self { denials, omitted: self.omitted }, Self { denials: planted, omitted: 0 })
+    }
+
     /// Whether nothing was refused.
     pub fn is_empty(&self) -> bool {
         self.denials.is_empty() && self.omitted == 0

@@ -24,6 +24,7 @@ mod roots;
 mod rules;
 mod scratch;
 mod seccomp;
+mod settings;
 mod shown;
 mod startup;
 mod variables;

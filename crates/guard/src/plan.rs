@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat2};
-use stigmer_core::Enforced;
+use rustix::fs::{
+    Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, mkdirat, openat, openat2,
+};
+use stigmer_core::{Denial, Enforced};
 
 use crate::data;
-use crate::denials::{Denials, Judge};
+use crate::denials::{Denials, Judge, planted};
 use crate::entry::{Entry, Inner};
 use crate::grants::{grants, is_carved};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
 use crate::logs::logs;
-use crate::look::{Kind, Look, Remembered};
+use crate::look::{Kind, Look, Machine, Remembered};
 use crate::masks::{Mount, fences, layout};
 use crate::namespaces::Identity;
 use crate::nest::Nest;
@@ -29,6 +31,7 @@ use crate::roots::{Right, Root, collect};
 use crate::rules;
 use crate::scratch::{self, Scratch};
 use crate::seccomp::{Options, program};
+use crate::settings;
 use crate::shown::{Shown, shown};
 use crate::startup::{self, Startup, startup};
 use crate::variables::{Why, filter};
@@ -110,8 +113,8 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let tool_roots = roots.all.iter().filter(|root| root.right == Right::Execute);
     let tool_roots = tool_roots.map(|root| root.path.clone()).collect();
     let directory = |path: PathBuf, right| Root { path, kind: Kind::Directory, right };
-    let read = |path: &Path| std::fs::read(path).ok();
-    let around = repository::around(&workspace, home.as_deref(), look, read);
+    let around = repository::around(&workspace, home.as_deref(), look, small_file);
+    let outer = around.clone();
     roots.all.extend(around.into_iter().map(|path| directory(path, Right::Read)));
     let said = Said::of(&policy.command);
     let started = if said.login { startup(&policy, look, short) } else { Startup::default() };
@@ -126,7 +129,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
     let mut scratch = None;
     let mut inner = None;
     let (mut judge_private, mut fences) = (Vec::new(), Vec::new());
-    let (mut held_paths, mut in_place) = (Vec::new(), Vec::new());
+    let (mut held_paths, mut in_place, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     match lane {
         HostLane::ReadOnly => {
             all.push(directory(workspace.clone(), Right::Read));
@@ -161,6 +164,7 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
             held_paths = paths(Hold::ReadOnly).collect();
             in_place = paths(Hold::InPlace).chain([workspace.clone()]).collect();
             in_place.extend(held_paths.iter().cloned());
+            absent = layout.before.absent().map(|path| workspace.join(path)).collect();
             inner = Some(layout);
         }
     }
@@ -184,6 +188,9 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
         carved,
         held: held_paths,
         in_place,
+        absent,
+        workspace: workspace.clone(),
+        repositories: outer,
         private: judge_private,
         fences,
         devices,
@@ -245,12 +252,33 @@ impl Plan {
     }
 
     /// What a command in the workspace lane has left that others execute or obey, and that could not be
-    /// held, as paths in the workspace: settings of agents and editors where there were none, a new
-    /// repository, instructions for agents and services that are new or changed. Some calls for each place
-    /// that is known, when the command has ended.
-    pub fn planted(&self) -> Vec<PathBuf> {
-        let inner = self.inner.as_ref();
-        inner.map(|inner| inner.before.changed(&self.workspace)).unwrap_or_default()
+    /// held: settings of agents and editors where there were none, a new repository, instructions for agents
+    /// and services that are new or changed. Some calls for each place that is known, when the command has
+    /// ended.
+    ///
+    /// What would lead git elsewhere is taken away, which is said by its error; that of all else is zero.
+    /// Of the repositories that were `begun` those are named that are there.
+    pub fn planted(&self, begun: &[PathBuf]) -> Vec<Denial> {
+        let Some(Layout { before, .. }) = &self.inner else { return Vec::new() };
+        let mut all = self.take_away();
+        let left = before.changed(&self.workspace);
+        let mut left: Vec<_> = left.into_iter().map(|path| self.workspace.join(path)).collect();
+        for path in begun {
+            if !left.contains(path) && leads_to_another(path, &self.workspace) {
+                left.push(path.clone());
+            }
+        }
+        all.extend(left.into_iter().map(|path| planted(path, 0)));
+        all
+    }
+
+    /// Takes away what would lead git elsewhere: it is to be asked for once more when nothing is left of
+    /// the command that could make it.
+    pub fn take_away(&self) -> Vec<Denial> {
+        let Some(Layout { before, .. }) = &self.inner else { return Vec::new() };
+        let taken = before.take_away(&self.workspace).into_iter();
+        let error = |gone| if gone { libc::EROFS } else { 0 };
+        taken.map(|it| planted(self.workspace.join(it.path), error(it.gone))).collect()
     }
 
     /// The private directory of the read-only lane.
@@ -489,28 +517,58 @@ fn layout_of(
     let inner: Vec<&Path> = std::iter::once(workspace).chain(home).collect();
     let fences = fences(&private, &inner, workspace);
     let mounts = layout(&covers, &private, &carved, &kept, workspace, &fences);
-    let mut found = repository::held(workspace, look)?;
+    let mut found = repository::held(workspace, home, look, &small_file)?;
     if !found.missing.is_empty() {
-        for path in &found.missing {
-            make_beneath(workspace, path)
-                .map_err(|error| Refusal::io("make a directory for hooks", error))?;
+        for (path, kind) in &found.missing {
+            make_beneath(workspace, path, *kind)
+                .map_err(|error| Refusal::io("make what git looks for, to hold it", error))?;
         }
-        found = repository::held(workspace, look)?;
+        found = repository::held(workspace, home, &Machine, &small_file)?;
     }
-    let before = Before::look(workspace, &found.repositories, look);
+    let before = Before::look(workspace, &found.absent, look);
     let homes = home.map(Path::to_owned).into_iter().collect();
     Ok(Layout { mounts, shown, homes, held: found.held, private, fences, before })
 }
 
-/// Makes a directory in the workspace, without following links that are there.
-fn make_beneath(workspace: &Path, path: &Path) -> io::Result<()> {
-    let (parent, name) =
-        (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+/// Whether a `.git` is there, and is more than a worktree of the workspace's own repository.
+fn leads_to_another(path: &Path, workspace: &Path) -> bool {
+    let Ok(status) = path.symlink_metadata() else { return false };
+    let own = || {
+        let text = small_file(path)?;
+        let at = Path::new(OsStr::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end()));
+        let plain = !at.components().any(|part| part == Component::ParentDir);
+        Some(plain && at.starts_with(workspace.join(".git/worktrees")))
+    };
+    !(status.is_file() && own() == Some(true))
+}
+
+/// Reads a file of git's, as much of it as is too long. One that could make the reader wait is none.
+fn small_file(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let mut text = Vec::new();
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    file.take(settings::LONGEST + 1).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// Makes a directory or an empty file in the workspace, without following links that are there.
+fn make_beneath(workspace: &Path, path: &Path, kind: Kind) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let (parent, name) = (parent.unwrap_or(Path::new(".")), path.file_name().unwrap_or_default());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, workspace, flags, Mode::empty())?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let parent = openat2(&root, parent, flags, Mode::empty(), resolve)?;
-    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+    let made = match kind {
+        Kind::Directory => mkdirat(&parent, name, Mode::from_raw_mode(0o755)),
+        _ => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(&parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+        }
+    };
+    match made {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         result => Ok(result?),
     }

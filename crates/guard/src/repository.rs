@@ -1,164 +1,444 @@
-//! What of a workspace's repository must stay as it is, and what of it lies elsewhere.
+//! What of a workspace's repositories must stay as it is, and what of them lies elsewhere.
+//!
+//! What git obeys is more than `.git/config` and `.git/hooks`: files that lead to other directories
+//! (gitrepository-layout(5)), and what the configuration names. All of it is found from files that are held
+//! themselves, so that no command can hide from the next one what belongs to it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::data;
 use crate::lane::Refusal;
 use crate::look::{Kind, Look};
+use crate::settings::{Read, Settings};
 
 /// Repositories of submodules that are held one by one. With more, all of them are read-only.
 const MOST_MODULES: usize = 16;
 
+/// Submodules in submodules; what lies deeper is read-only.
+const DEEPEST: usize = 3;
+
 /// Directories right beneath the workspace that are looked at for a repository: a call each.
 const MOST_LOOKED_AT: usize = 64;
 
-/// Repositories right beneath the workspace that are held: three mounts each.
+/// Repositories right beneath the workspace that are held: some mounts each.
 const MOST_NESTED: usize = 8;
+
+/// Parts that are held: a mount each, some ten microseconds.
+const MOST_HELD: usize = 512;
+
 /// What becomes of a part of the workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hold {
-    /// It keeps its name and stays writable: what lies in it cannot be moved away.
-    InPlace,
     /// Nothing in it can be changed.
     ReadOnly,
+    /// It keeps its name and stays writable: what lies in it cannot be moved away.
+    InPlace,
 }
 
-/// A part of the workspace that is held, and what is made if it is missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A part of the workspace that is held.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Held {
     /// Relative to the workspace.
     pub(crate) path: PathBuf,
     pub(crate) hold: Hold,
 }
 
-/// What of a workspace must stay as it is.
+/// What of a workspace must stay as it is. Paths are relative to it.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Outer parts first.
     pub(crate) held: Vec<Held>,
-    /// Directories that have to be made so that they can be held.
-    pub(crate) missing: Vec<PathBuf>,
-    /// The directories of the repositories in it.
-    pub(crate) repositories: Vec<PathBuf>,
+    /// Directories and files that have to be made, empty, so that they can be held. Outer ones first.
+    pub(crate) missing: Vec<(PathBuf, Kind)>,
+    /// What is not there and must not come to be, and cannot be made either: git would go by it.
+    pub(crate) absent: Vec<PathBuf>,
 }
 
 /// What is held of a workspace.
-pub(crate) fn held(workspace: &Path, look: &impl Look) -> Result<Found, Refusal> {
-    let mut all: Vec<Held> = Vec::new();
-    let (mut missing, mut repositories) = (Vec::new(), Vec::new());
-    let kind = |path: &Path| look.kind(&workspace.join(path));
-    let mut hold = |path: PathBuf, hold| -> Result<Option<Kind>, Refusal> {
-        let found = kind(&path);
-        match found {
-            None => {}
-            Some(Kind::Link) => {
-                return Err(Refusal::Unfit {
-                    path: workspace.join(path),
-                    reason: "is a symbolic link, which a command could replace",
-                });
-            }
-            Some(_) => all.push(Held { path, hold }),
-        }
-        Ok(found)
-    };
-    if hold(".git".into(), Hold::InPlace)? == Some(Kind::Directory) {
-        repository(Path::new(".git"), &mut hold, &mut missing)?;
-        repositories.push(PathBuf::from(".git"));
-        if hold(".git/modules".into(), Hold::InPlace)? == Some(Kind::Directory) {
-            repositories.extend(modules(workspace, look, &mut hold, &mut missing)?);
-        }
-        if let Some(worktrees) = look.names(&workspace.join(".git/worktrees")) {
-            for (name, _) in worktrees.into_iter().take(MOST_MODULES) {
-                hold(
-                    Path::new(".git/worktrees").join(name).join("config.worktree"),
-                    Hold::ReadOnly,
-                )?;
-            }
-        }
-    }
-    for path in data::PROTECTED.iter().filter(|path| !path.starts_with(".git/")) {
-        hold(path.into(), Hold::ReadOnly)?;
-    }
-    // A `.git` that is a file says where the repository is.
-    for held in &mut all {
-        if held.path == Path::new(".git")
-            && look.kind(&workspace.join(".git")) != Some(Kind::Directory)
-        {
-            held.hold = Hold::ReadOnly;
-        }
-    }
-    for git in nested(workspace, look) {
-        let mut hold = |path: PathBuf, hold| {
-            let found = look.kind(&workspace.join(&path));
-            all.extend(found.map(|_| Held { path, hold }));
-            Ok(found)
-        };
-        hold(git.clone(), Hold::InPlace)?;
-        repository(&git, &mut hold, &mut missing)?;
-        repositories.push(git);
-    }
-    Ok(Found { held: all, missing, repositories })
-}
-
-/// The directories of repositories right beneath the workspace, as where several are checked out side by
-/// side. One with links in these places is left alone: it is not the workspace's own, and would turn the
-/// lane off.
-fn nested(workspace: &Path, look: &impl Look) -> Vec<PathBuf> {
-    let names = look.few_names(workspace).unwrap_or_default();
-    let inner = names.into_iter().filter(|(name, kind)| *kind == Kind::Directory && name != ".git");
-    let git = inner.take(MOST_LOOKED_AT).map(|(name, _)| Path::new(&name).join(".git"));
-    let kind = |path: &Path| look.kind(&workspace.join(path));
-    let plain = |git: &PathBuf| {
-        kind(git) == Some(Kind::Directory)
-            && data::PROTECTED
-                .iter()
-                .filter_map(|path| path.strip_prefix(".git/"))
-                .all(|path| kind(&git.join(path)) != Some(Kind::Link))
-    };
-    git.filter(plain).take(MOST_NESTED).collect()
-}
-
-type Holder<'a> = dyn FnMut(PathBuf, Hold) -> Result<Option<Kind>, Refusal> + 'a;
-
-/// The parts of one repository's directory.
-fn repository(
-    git: &Path,
-    hold: &mut Holder<'_>,
-    missing: &mut Vec<PathBuf>,
-) -> Result<(), Refusal> {
-    for path in data::PROTECTED.iter().filter_map(|path| path.strip_prefix(".git/")) {
-        if hold(git.join(path), Hold::ReadOnly)?.is_none() && path == "hooks" {
-            // A mount needs something to lie on. Git makes this directory, too.
-            missing.push(git.join(path));
-        }
-    }
-    Ok(())
-}
-
-/// The repositories of submodules that are held one by one.
-fn modules(
+pub(crate) fn held(
     workspace: &Path,
+    home: Option<&Path>,
     look: &impl Look,
-    hold: &mut Holder<'_>,
-    missing: &mut Vec<PathBuf>,
-) -> Result<Vec<PathBuf>, Refusal> {
-    let base = Path::new(".git/modules");
-    let names = look.names(&workspace.join(base)).unwrap_or_default();
-    let repositories: Vec<_> = names.iter().filter(|(_, kind)| *kind == Kind::Directory).collect();
-    let plain = |name: &OsStr| look.kind(&workspace.join(base).join(name).join("HEAD")).is_some();
-    // A name with a slash lies deeper, and is not worth the search.
-    if repositories.len() > MOST_MODULES || !repositories.iter().all(|(name, _)| plain(name)) {
-        hold(base.to_owned(), Hold::ReadOnly)?;
-        return Ok(Vec::new());
+    read: &Read<'_>,
+) -> Result<Found, Refusal> {
+    let (own, seen, found) = (Vec::new(), Vec::new(), Found::default());
+    let mut search = Search { workspace, home, look, read, own, seen, found };
+    search.personal()?;
+    match search.hold(Path::new(".git"), Hold::InPlace)? {
+        Some(Kind::Directory) => search.repository(Path::new(".git"), Some(workspace), 0)?,
+        // It says where the repository is.
+        Some(_) => search.git_file(Path::new(".git"), 0)?,
+        None if search.is_bare(Path::new("")) => search.repository(Path::new(""), None, 0)?,
+        None => {}
     }
-    let repositories: Vec<_> = repositories.iter().map(|(name, _)| base.join(name)).collect();
-    for git in &repositories {
-        hold(git.clone(), Hold::InPlace)?;
-        repository(git, hold, missing)?;
+    search.outer()?;
+    for path in data::PROTECTED.iter().filter(|path| !path.starts_with(".git/")) {
+        search.hold(Path::new(path), Hold::ReadOnly)?;
     }
-    Ok(repositories)
+    search.nested()?;
+    let found = search.found.in_order();
+    if found.held.len() > MOST_HELD {
+        let reason = "has more repositories than can be held";
+        return Err(Refusal::Unfit { path: workspace.to_owned(), reason });
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// Each part once, as strictly as it is to be held, and nothing that lies in what is read-only.
+    fn in_order(mut self) -> Self {
+        self.held.sort_unstable();
+        self.held.dedup_by(|next, kept| next.path == kept.path);
+        let mut strict: Vec<PathBuf> = Vec::new();
+        for held in self.held.iter().filter(|held| held.hold == Hold::ReadOnly) {
+            if strict.last().is_none_or(|outer| !held.path.starts_with(outer)) {
+                strict.push(held.path.clone());
+            }
+        }
+        let within = |path: &Path| {
+            strict.iter().any(|outer| path != outer.as_path() && path.starts_with(outer))
+        };
+        self.held.retain(|held| !within(&held.path));
+        self.missing.retain(|(path, _)| !within(path));
+        self.missing.dedup();
+        self.absent.retain(|path| !within(path));
+        self
+    }
+}
+
+/// A path without `.` and `..`, as it leads where no part is a link.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// The path in a file of one line.
+fn line(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes.trim_ascii_end()))
+}
+
+struct Search<'a, L> {
+    workspace: &'a Path,
+    home: Option<&'a Path>,
+    look: &'a L,
+    read: &'a Read<'a>,
+    /// Directories of hooks that the caller has for all repositories.
+    own: Vec<PathBuf>,
+    /// Repositories that were looked at.
+    seen: Vec<PathBuf>,
+    found: Found,
+}
+
+impl<L: Look> Search<'_, L> {
+    fn kind(&self, path: &Path) -> Option<Kind> {
+        self.look.kind(&self.workspace.join(path))
+    }
+
+    fn directories(&self, path: &Path) -> Vec<PathBuf> {
+        let names = self.look.names(&self.workspace.join(path)).unwrap_or_default();
+        let inner = names.into_iter().filter(|(_, kind)| *kind == Kind::Directory);
+        inner.map(|(name, _)| path.join(name)).collect()
+    }
+
+    /// Holds a part of the workspace, and all that leads to it: who renames a directory moves what is held
+    /// in it. Returns what it is.
+    fn hold(&mut self, path: &Path, hold: Hold) -> Result<Option<Kind>, Refusal> {
+        let Some(kind) = self.kind(path) else { return Ok(None) };
+        let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+        above.retain(|path| !path.as_os_str().is_empty());
+        for outer in above {
+            if !self.found.held.iter().any(|held| held.path == outer) {
+                self.solid(outer, self.kind(outer))?;
+                self.found.held.push(Held { path: outer.to_owned(), hold: Hold::InPlace });
+            }
+        }
+        self.solid(path, Some(kind))?;
+        self.found.held.push(Held { path: path.to_owned(), hold });
+        Ok(Some(kind))
+    }
+
+    fn solid(&self, path: &Path, kind: Option<Kind>) -> Result<(), Refusal> {
+        if kind == Some(Kind::Link) {
+            return Err(self.unfit(path, "is a symbolic link, which a command could replace"));
+        }
+        Ok(())
+    }
+
+    fn unfit(&self, path: &Path, reason: &'static str) -> Refusal {
+        Refusal::Unfit { path: self.workspace.join(path), reason }
+    }
+
+    /// Where a path leads in the workspace, if it does.
+    fn inside(&self, path: &Path) -> Option<PathBuf> {
+        let inner = |path: &Path| path.strip_prefix(self.workspace).map(Path::to_owned).ok();
+        // It may be named by another way that leads there.
+        inner(&plain(path)).or_else(|| inner(&self.look.real(path)?.0))
+    }
+
+    fn settings(&self, files: &[PathBuf]) -> Result<Settings, Refusal> {
+        let mut settings = Settings::default();
+        for file in files {
+            settings.read(file, self.home, self.read).map_err(|_| Refusal::Unfit {
+                path: file.clone(),
+                reason: "is no configuration of git's that can be read",
+            })?;
+        }
+        Ok(settings)
+    }
+
+    /// The caller's own settings, which hold for all repositories.
+    fn personal(&mut self) -> Result<(), Refusal> {
+        let Some(home) = self.home else { return Ok(()) };
+        let settings =
+            self.settings(&[".config/git/config", ".gitconfig"].map(|name| home.join(name)))?;
+        self.own.clone_from(&settings.hooks);
+        self.included(&settings)
+    }
+
+    /// Holds the files that settings include.
+    fn included(&mut self, settings: &Settings) -> Result<(), Refusal> {
+        for file in &settings.included {
+            if let Some(path) = self.inside(file) {
+                self.keep(&path, Kind::File)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the directories of hooks, which are named from where git works.
+    fn hooks(&mut self, settings: &Settings, work: &Path) -> Result<(), Refusal> {
+        let named = settings.hooks.iter().chain(&self.own).map(|hooks| work.join(hooks));
+        for hooks in named.collect::<Vec<_>>() {
+            if let Some(path) = self.inside(&hooks) {
+                self.keep(&path, Kind::Directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what settings name. What is missing is made, but for a file: an empty one would show.
+    fn keep(&mut self, path: &Path, kind: Kind) -> Result<(), Refusal> {
+        if path.as_os_str().is_empty() || path == Path::new(".git") {
+            return Err(self.unfit(path, "has git's hooks among other files, and cannot be held"));
+        }
+        let mut parts: Vec<&Path> = path.ancestors().collect();
+        parts.retain(|path| !path.as_os_str().is_empty());
+        for part in parts.into_iter().rev() {
+            match self.kind(part) {
+                Some(Kind::Directory) if part != path => {
+                    self.hold(part, Hold::InPlace)?;
+                }
+                Some(_) => return self.hold(part, Hold::ReadOnly).map(drop),
+                None if part == path && kind == Kind::File => {
+                    self.found.absent.push(part.to_owned());
+                }
+                None => self.found.missing.push((part.to_owned(), Kind::Directory)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of one repository's directory, and what belongs to it elsewhere.
+    fn repository(&mut self, git: &Path, work: Option<&Path>, depth: usize) -> Result<(), Refusal> {
+        if self.seen.iter().any(|seen| seen == git) {
+            return Ok(());
+        }
+        self.seen.push(git.to_owned());
+        if !git.as_os_str().is_empty() {
+            self.hold(git, Hold::InPlace)?;
+        }
+        let at = self.workspace.join(git);
+        let settings = self.settings(&["config", "config.worktree"].map(|name| at.join(name)))?;
+        for name in data::PROTECTED.iter().filter_map(|path| path.strip_prefix(".git/")) {
+            let path = git.join(name);
+            if self.hold(&path, Hold::ReadOnly)?.is_none() {
+                match name {
+                    // Git makes this directory, too.
+                    "hooks" => self.found.missing.push((path, Kind::Directory)),
+                    "config.worktree" if settings.per_worktree => {
+                        self.found.missing.push((path, Kind::File));
+                    }
+                    _ => self.found.absent.push(path),
+                }
+            }
+        }
+        let own = settings.work_tree.as_ref().map(|path| plain(&at.join(path)));
+        let work = own.as_deref().or(work);
+        self.included(&settings)?;
+        self.hooks(&settings, work.unwrap_or(&at))?;
+        if let Some(path) = own.as_ref().and_then(|own| self.inside(&own.join(".git"))) {
+            self.git_file(&path, depth)?;
+        }
+        self.worktrees(git, &settings)?;
+        self.submodules(git, work, &settings, depth)
+    }
+
+    /// What a repository has of its other worktrees.
+    fn worktrees(&mut self, git: &Path, settings: &Settings) -> Result<(), Refusal> {
+        for own in self.directories(&git.join("worktrees")) {
+            for name in ["commondir", "gitdir", "config.worktree"] {
+                let path = own.join(name);
+                if self.hold(&path, Hold::ReadOnly)?.is_none() {
+                    match name {
+                        "config.worktree" if settings.per_worktree => {
+                            self.found.missing.push((path, Kind::File));
+                        }
+                        _ => self.found.absent.push(path),
+                    }
+                }
+            }
+            let at = self.workspace.join(&own);
+            let more = self.settings(&[at.join("config.worktree")])?;
+            self.included(&more)?;
+            let Some(text) = (self.read)(&at.join("gitdir")) else { continue };
+            let Some(git_file) = self.inside(&at.join(line(&text))) else { continue };
+            if self.kind(&git_file) == Some(Kind::File) {
+                self.hold(&git_file, Hold::ReadOnly)?;
+                let work = self.workspace.join(&git_file);
+                let work = work.parent().unwrap_or(self.workspace);
+                self.hooks(settings, work)?;
+                self.hooks(&more, work)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The repositories of submodules, and the files that lead to them.
+    fn submodules(
+        &mut self,
+        git: &Path,
+        work: Option<&Path>,
+        settings: &Settings,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        let base = git.join("modules");
+        if self.kind(&base).is_some() {
+            self.hold(&base, Hold::InPlace)?;
+            let named = settings.submodules.iter().map(|name| plain(&base.join(name)));
+            let named = named.filter(|path| path.starts_with(&base));
+            let is_repository = |path: &PathBuf| self.kind(&path.join("HEAD")).is_some();
+            let named: Vec<_> = named.filter(is_repository).collect();
+            let mut all = self.directories(&base);
+            // A name with a slash lies deeper, and is not worth the search if nothing names it.
+            let known = |path: &PathBuf| {
+                is_repository(path) || named.iter().any(|inner| inner.starts_with(path))
+            };
+            if all.len().max(named.len()) > MOST_MODULES
+                || !all.iter().all(known)
+                || depth == DEEPEST
+            {
+                self.hold(&base, Hold::ReadOnly)?;
+            }
+            all.extend(named);
+            for module in all.into_iter().filter(|_| depth < DEEPEST) {
+                if self.kind(&module.join("HEAD")).is_some() {
+                    self.repository(&module, None, depth + 1)?;
+                }
+            }
+        }
+        // Those that have their repository in themselves. The file may be changed by commands, so it is
+        // not relied upon.
+        let Some(work) = work.filter(|_| depth < DEEPEST) else { return Ok(()) };
+        let mut listed = Settings::default();
+        let read = listed.read(&work.join(".gitmodules"), None, self.read);
+        for path in read.map(|()| listed.paths).unwrap_or_default() {
+            if let Some(path) = self.inside(&work.join(path).join(".git")) {
+                self.git_file(&path, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A `.git` in a directory: a file says where the repository is.
+    fn git_file(&mut self, path: &Path, depth: usize) -> Result<(), Refusal> {
+        let at = self.workspace.join(path);
+        let work = at.parent().unwrap_or(self.workspace);
+        match self.kind(path) {
+            Some(Kind::Directory) => return self.repository(path, Some(work), depth),
+            Some(Kind::File) => self.hold(path, Hold::ReadOnly)?,
+            _ => return Ok(()),
+        };
+        let Some(text) = (self.read)(&at) else { return Ok(()) };
+        let Some(own) = text.strip_prefix(b"gitdir: ") else { return Ok(()) };
+        let Some(own) = self.inside(&work.join(line(own))) else { return Ok(()) };
+        // A worktree's is held with the repository that it belongs to.
+        let whole =
+            self.kind(&own) == Some(Kind::Directory) && self.kind(&own.join("commondir")).is_none();
+        if whole && depth < DEEPEST {
+            self.repository(&own, Some(work), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// What of the workspace is named by a repository that it is a part or a worktree of.
+    fn outer(&mut self) -> Result<(), Refusal> {
+        let mut above = self.workspace.ancestors();
+        let Some(top) = above.find(|path| self.look.kind(&path.join(".git")).is_some()) else {
+            return Ok(());
+        };
+        let entry = top.join(".git");
+        let own = match self.look.kind(&entry) {
+            Some(Kind::File) => {
+                let text = (self.read)(&entry).unwrap_or_default();
+                let Some(own) = text.strip_prefix(b"gitdir: ") else { return Ok(()) };
+                plain(&top.join(line(own)))
+            }
+            _ if top == self.workspace => return Ok(()),
+            _ => entry,
+        };
+        let common = (self.read)(&own.join("commondir"));
+        let common = common.map_or_else(|| own.clone(), |text| own.join(line(&text)));
+        let settings = self.settings(&[common.join("config"), own.join("config.worktree")])?;
+        self.included(&settings)?;
+        self.hooks(&settings, top)
+    }
+
+    fn is_bare(&self, place: &Path) -> bool {
+        let directory = |name| self.kind(&place.join(name)) == Some(Kind::Directory);
+        self.kind(&place.join("HEAD")).is_some() && directory("objects") && directory("refs")
+    }
+
+    /// The repositories right beneath the workspace, as where several are checked out side by side. One
+    /// with links in these places is left alone: it is not the workspace's own, and would turn the lane
+    /// off.
+    fn nested(&mut self) -> Result<(), Refusal> {
+        let names = self.look.few_names(self.workspace).unwrap_or_default();
+        let inner =
+            names.into_iter().filter(|(name, kind)| *kind == Kind::Directory && name != ".git");
+        let mut held = 0;
+        for (name, _) in inner.take(MOST_LOOKED_AT) {
+            let place = PathBuf::from(name);
+            let git = place.join(".git");
+            let bare = place.extension().is_some_and(|end| end == "git") && self.is_bare(&place);
+            let repository = match self.kind(&git) {
+                Some(Kind::File) => {
+                    self.git_file(&git, 0)?;
+                    continue;
+                }
+                Some(Kind::Directory) => git,
+                _ if bare => place.clone(),
+                _ => continue,
+            };
+            let mut places = data::PROTECTED.iter().filter_map(|path| path.strip_prefix(".git/"));
+            if held < MOST_NESTED
+                && places.all(|path| self.kind(&repository.join(path)) != Some(Kind::Link))
+            {
+                held += 1;
+                let work = self.workspace.join(place);
+                self.repository(&repository, (!bare).then_some(&work), 0)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The repository around a workspace, or the one that it is a worktree of: they are read, and lie
@@ -196,13 +476,12 @@ fn worktree_of(
 ) -> Option<PathBuf> {
     let dot_git = top.join(".git");
     (look.kind(&dot_git) == Some(Kind::File)).then_some(())?;
-    let line = |bytes: Vec<u8>| PathBuf::from(OsStr::from_bytes(bytes.trim_ascii_end()));
     let text = read(&dot_git)?;
-    let own = top.join(line(text.strip_prefix(b"gitdir: ")?.to_vec()));
+    let own = top.join(line(text.strip_prefix(b"gitdir: ")?));
     let (own, _) = look.real(&own)?;
-    let back = line(read(&own.join("gitdir"))?);
+    let back = line(&read(&own.join("gitdir"))?);
     (look.real(&own.join(back))?.0 == dot_git).then_some(())?;
-    let shared = own.join(line(read(&own.join("commondir"))?));
+    let shared = own.join(line(&read(&own.join("commondir"))?));
     let (shared, kind) = look.real(&shared)?;
     // Git keeps it in `worktrees/<name>` of the shared directory.
     let inside = own.parent()?.parent()? == shared && own.parent()?.file_name()? == "worktrees";
@@ -210,121 +489,5 @@ fn worktree_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::look::tests::Fake;
-
-    fn shown(lines: &[&str]) -> Result<(Vec<String>, Vec<PathBuf>), Refusal> {
-        let Found { held, missing, .. } = held(Path::new("/w"), &Fake::new(lines))?;
-        let show = |held: &Held| {
-            let mark = if held.hold == Hold::ReadOnly { "" } else { " in place" };
-            format!("{}{mark}", held.path.display())
-        };
-        Ok((held.iter().map(show).collect(), missing))
-    }
-
-    #[test]
-    fn hooks_and_configuration_are_read_only_in_a_git_directory_that_stays() {
-        let (held, missing) =
-            shown(&["/w/.git/hooks/x", "/w/.git/config", "/w/.git/HEAD", "/w/.vscode/", "/w/src/"])
-                .unwrap();
-        assert_eq!(held, [".git in place", ".git/hooks", ".git/config", ".vscode"]);
-        assert_eq!(missing, [""; 0].map(PathBuf::from));
-    }
-
-    #[test]
-    fn hooks_that_are_missing_are_made() {
-        let (_, missing) = shown(&["/w/.git/config"]).unwrap();
-        assert_eq!(missing, [PathBuf::from(".git/hooks")]);
-    }
-
-    #[test]
-    fn a_git_file_cannot_be_changed() {
-        assert_eq!(shown(&["/w/.git"]).unwrap().0, [".git"]);
-    }
-
-    #[test]
-    fn submodules_are_held_one_by_one_or_all_are_read_only() {
-        let (held, _) = shown(&[
-            "/w/.git/config",
-            "/w/.git/hooks/",
-            "/w/.git/modules/m/HEAD",
-            "/w/.git/modules/m/config",
-            "/w/.git/modules/m/hooks/",
-        ])
-        .unwrap();
-        assert_eq!(
-            held[3..],
-            [
-                ".git/modules in place",
-                ".git/modules/m in place",
-                ".git/modules/m/hooks",
-                ".git/modules/m/config"
-            ]
-        );
-        let (held, _) = shown(&["/w/.git/hooks/", "/w/.git/modules/deep/m/HEAD"]).unwrap();
-        assert_eq!(held[2..], [".git/modules in place", ".git/modules"]);
-    }
-
-    #[test]
-    fn repositories_right_beneath_are_held_unless_they_have_links() {
-        let (held, missing) = shown(&[
-            "/w/a/.git/config",
-            "/w/a/.git/hooks/",
-            "/w/b/.git/HEAD",
-            "/w/c/d/.git/config",
-            "/w/e/.git -> ../a/.git",
-            "/w/f/.git/config -> ../../a/.git/config",
-            "/w/g/.git",
-        ])
-        .unwrap();
-        assert_eq!(held, ["a/.git in place", "a/.git/hooks", "a/.git/config", "b/.git in place"]);
-        assert_eq!(missing, [PathBuf::from("b/.git/hooks")]);
-    }
-
-    #[test]
-    fn what_a_command_could_replace_turns_the_lane_off() {
-        for link in ["/w/.git -> /r", "/w/.git/hooks -> ../h", "/w/.claude -> x"] {
-            let lines: &[&str] = if link.starts_with("/w/.git ->") {
-                &["/r/", link]
-            } else {
-                &["/w/.git/HEAD", "/w/h/", "/w/x/", link]
-            };
-            assert!(shown(lines).unwrap_err().to_string().contains("symbolic link"), "{link}");
-        }
-    }
-
-    #[test]
-    fn a_repository_around_the_workspace_is_read_unless_it_is_everybodys() {
-        let around = |workspace: &str, lines: &[&str]| {
-            around(Path::new(workspace), Some(Path::new("/home/u")), &Fake::new(lines), |_| None)
-        };
-        assert_eq!(
-            around("/home/u/r/a/b", &["/home/u/r/.git/", "/home/u/r/a/b/"]),
-            [PathBuf::from("/home/u/r")]
-        );
-        assert!(around("/home/u/r", &["/home/u/r/.git/"]).is_empty());
-        assert!(around("/home/u/r", &["/home/u/.git/", "/home/u/r/"]).is_empty());
-        assert!(around("/tmp/r", &["/tmp/.git/", "/tmp/r/"]).is_empty());
-    }
-
-    #[test]
-    fn a_worktree_leads_to_its_repository_only_if_that_agrees() {
-        let look =
-            Fake::new(&["/w/.git", "/m/.git/worktrees/w/gitdir", "/m/.git/worktrees/w/commondir"]);
-        let read = |back: &'static str| {
-            move |path: &Path| -> Option<Vec<u8>> {
-                Some(match path.to_str()? {
-                    "/w/.git" => b"gitdir: /m/.git/worktrees/w\n".to_vec(),
-                    "/m/.git/worktrees/w/gitdir" => back.as_bytes().to_vec(),
-                    _ => b"../..\n".to_vec(),
-                })
-            }
-        };
-        assert_eq!(
-            around(Path::new("/w"), None, &look, read("/w/.git\n")),
-            [PathBuf::from("/m/.git")]
-        );
-        assert!(around(Path::new("/w"), None, &look, read("/other/.git\n")).is_empty());
-    }
-}
+#[path = "repository_tests.rs"]
+mod tests;

@@ -45,6 +45,7 @@ fn main() {
         a_repeated_request_with_an_id_meets_the_same_command,
         the_workspace_lane_changes_the_workspace_and_nothing_else,
         the_workspace_lane_never_falls_over,
+        what_a_command_leaves_for_others_to_obey_is_told_or_taken_away,
         signals_and_timeouts_reach_the_command_in_its_namespaces,
         nothing_in_a_lane_outlives_its_kill,
         a_terminal_works_in_both_lanes,
@@ -291,6 +292,39 @@ async fn the_workspace_lane_never_falls_over(place: Place) {
     let executed = place.ran("touch new /etc/new", &how).await;
     assert_eq!(executed.exit.code, 1);
     assert!(place.work.join("new").exists());
+}
+
+async fn what_a_command_leaves_for_others_to_obey_is_told_or_taken_away(place: Place) {
+    for name in [".git/objects", ".git/refs", ".git/hooks"] {
+        std::fs::create_dir_all(place.work.join(name)).unwrap();
+    }
+    std::fs::write(place.work.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    std::fs::write(place.work.join(".git/config"), "[core]\n").unwrap();
+    let line = "echo ready; until test -e go; do sleep 0.05; done; echo y > .git/commondir; \
+                echo x > AGENTS.md; mkdir -p new/.git";
+    let started = place.executor.start_confined(place.start(line), &working()).await.unwrap();
+    let id = ran(started).id;
+    place.written(&id, 6).await;
+    // As if the command had been faster than whoever looks at what it calls.
+    let commondir = place.work.join(".git/commondir");
+    std::fs::write(&commondir, "x\n").unwrap();
+    std::fs::write(place.work.join("go"), "").unwrap();
+    let exit = place.executor.wait(&id).await.unwrap();
+    let told = exit.denied.unwrap().denials;
+    let shown: Vec<_> = told.iter().map(ToString::to_string).collect();
+    let work = place.work.display();
+    assert_eq!(
+        shown,
+        [
+            format!("open {work}/.git/commondir"),
+            format!("planted {work}/.git/commondir (taken away)"),
+            format!("planted {work}/AGENTS.md"),
+            format!("planted {work}/new/.git"),
+        ]
+    );
+    assert!(!commondir.exists());
+    let kept = std::fs::read(place.work.join(".git/commondir.stigmer-removed")).unwrap();
+    assert_eq!(kept, b"x\n", "the command could not write it");
 }
 
 async fn signals_and_timeouts_reach_the_command_in_its_namespaces(place: Place) {

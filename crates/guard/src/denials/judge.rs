@@ -1,6 +1,8 @@
 //! What the kernel does with a path, as far as that can be foreseen.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::denial;
@@ -10,6 +12,9 @@ use crate::lane::HostLane;
 use crate::look::{Kind, Look, Machine};
 use crate::roots::{Right, Root};
 use stigmer_core::Denial;
+
+/// Calls that make something.
+const MAKING: &[&str] = &["open", "mkdir", "mknod", "link", "symlink", "rename"];
 
 /// What a lane lets a command do with which paths. All paths are real paths.
 #[derive(Clone, Debug)]
@@ -21,6 +26,11 @@ pub(crate) struct Judge {
     pub(crate) held: Vec<PathBuf>,
     /// Parts of it that keep their names.
     pub(crate) in_place: Vec<PathBuf>,
+    /// What is not there and must not come to be.
+    pub(crate) absent: Vec<PathBuf>,
+    pub(crate) workspace: PathBuf,
+    /// The repository that the workspace is a part or a worktree of, outside of it.
+    pub(crate) repositories: Vec<PathBuf>,
     /// What has other content for the command than for us.
     pub(crate) private: Vec<PathBuf>,
     /// Parts of that which are covered and cannot be written.
@@ -37,14 +47,20 @@ impl Judge {
         let read_only = self.lane == HostLane::ReadOnly;
         match target {
             Target::Write(path) => {
-                let real = self.outside(&path, true)?;
+                let real = self.outside(&followed(call, &path), true)?;
+                if MAKING.contains(&call) && self.is_absent(&real) {
+                    return Some(denial(call, path, libc::EROFS));
+                }
                 // It is there, which the kernel says before all else.
                 if ["mkdir", "mknod", "symlink"].contains(&call) && Machine.kind(&real).is_some() {
                     return None;
                 }
                 // A mount lies on it. `mv` and `rmdir` do not follow a link at the end, so neither do we.
                 if ["rename", "unlink"].contains(&call) && self.in_place.contains(&path) {
-                    return Some(denial(call, path, libc::EBUSY));
+                    let kept =
+                        call == "unlink" && Machine.names(&path).is_some_and(|it| !it.is_empty());
+                    // A directory with something in it would not be removed anywhere.
+                    return (!kept).then(|| denial(call, path, libc::EBUSY));
                 }
                 let allowed = self.is_device(&path, &real) || self.may_write(&real);
                 let error = if read_only { libc::EACCES } else { libc::EROFS };
@@ -88,6 +104,36 @@ impl Judge {
         let real = self.outside(path, false)?;
         let found = self.replaced.iter().find(|(path, _)| *path == real);
         found.map(|(_, content)| content.as_slice())
+    }
+
+    /// Whether something was denied because it is to stay absent.
+    pub(crate) fn keeps_absent(&self, denial: &Denial) -> bool {
+        let path = denial.path.as_ref().map(|path| Path::new(OsStr::from_bytes(path.as_bytes())));
+        let real = path.and_then(|path| self.outside(&followed(&denial.call, path), true));
+        MAKING.contains(&denial.call.as_str()) && real.is_some_and(|real| self.is_absent(&real))
+    }
+
+    fn is_absent(&self, real: &Path) -> bool {
+        self.absent.iter().any(|path| real.starts_with(path))
+    }
+
+    /// The `.git` in the workspace that a call would make where there is none.
+    pub(crate) fn begins(&self, call: &str, path: &Path) -> Option<PathBuf> {
+        let git = path.file_name() == Some(OsStr::new(".git")) && MAKING.contains(&call);
+        if !git || self.lane != HostLane::Workspace || Machine.kind(path).is_some() {
+            return None;
+        }
+        let real = self.outside(path, true)?;
+        real.starts_with(&self.workspace).then_some(real)
+    }
+
+    /// Whether it is about the repository that the workspace is only a part or a worktree of: what fails
+    /// there is what git was called for.
+    pub(crate) fn is_repositorys(&self, denial: &Denial) -> bool {
+        let Some(path) = &denial.path else { return false };
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let outer = self.repositories.iter().any(|outer| path.starts_with(outer));
+        self.lane == HostLane::Workspace && outer && !path.starts_with(&self.workspace)
     }
 
     /// A device by its name, or by where that leads (`/dev/ptmx`).
@@ -143,6 +189,18 @@ impl Judge {
     }
 }
 
+/// Where what a call makes comes to be: who opens a link to nothing makes what it leads to.
+fn followed(call: &str, path: &Path) -> PathBuf {
+    /// As the kernel does (`path_resolution(7)`).
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..if call == "open" { MOST } else { 0 } {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path
+}
+
 /// Whether this network namespace has an abstract socket of a name (`unix(7)`, `/proc/net/unix`).
 fn known_abstract(name: &[u8]) -> bool {
     let Ok(list) = std::fs::read("/proc/net/unix") else { return false };
@@ -170,6 +228,9 @@ mod tests {
             carved: BTreeSet::from([root.join("t/key")]),
             held: vec![root.join("w/.git/hooks")],
             in_place: vec![root.join("w/.git")],
+            absent: vec![root.join("w/.git/commondir")],
+            workspace: root.join("w"),
+            repositories: vec![root.join("o")],
             fences: Vec::new(),
             private: Vec::new(),
             devices: vec!["/dev/null".into()],
@@ -188,6 +249,54 @@ mod tests {
         }
         std::os::unix::fs::symlink(root.join("o/f"), root.join("w/link")).unwrap();
         (directory, root)
+    }
+
+    #[test]
+    fn what_is_to_stay_absent_is_refused_by_any_name_and_nothing_else_about_it() {
+        let (_keep, root) = fixture();
+        std::os::unix::fs::symlink(".git/commondir", root.join("w/to")).unwrap();
+        std::os::unix::fs::symlink(".git", root.join("w/g")).unwrap();
+        let judge = judge(HostLane::Workspace, &root);
+        for (call, path, refused) in [
+            ("open", "w/.git/commondir", true),
+            ("open", "w/to", true),
+            ("open", "w/g/commondir", true),
+            ("rename", "w/.git/commondir", true),
+            ("rename", "w/to", false),
+            ("symlink", "w/g/commondir", true),
+            ("mkdir", "w/.git/commondir", true),
+            ("unlink", "w/.git/commondir", false),
+            ("open", "w/.git/commondirs", false),
+        ] {
+            let denied = judge.denied(call, Target::Write(root.join(path)));
+            assert_eq!(denied.is_some(), refused, "{call} {path}");
+            assert!(denied.is_none_or(|denied| judge.keeps_absent(&denied)), "{call} {path}");
+        }
+        let other = judge.denied("open", Target::Write(root.join("w/.git/hooks/x"))).unwrap();
+        assert!(!judge.keeps_absent(&other));
+    }
+
+    #[test]
+    fn a_directory_that_nobody_could_remove_was_not_refused() {
+        let (_keep, root) = fixture();
+        let judge = judge(HostLane::Workspace, &root);
+        let denied = |call| judge.denied(call, Target::Write(root.join("w/.git")));
+        assert_eq!(denied("unlink"), None);
+        assert_eq!(denied("rename").map(|denied| denied.errno), Some(libc::EBUSY));
+        std::fs::remove_dir(root.join("w/.git/hooks")).unwrap();
+        assert_eq!(denied("unlink").map(|denied| denied.errno), Some(libc::EBUSY));
+    }
+
+    #[test]
+    fn what_fails_in_the_repository_around_is_no_probe() {
+        let (_keep, root) = fixture();
+        let about = |path: &str| denial("open", root.join(path), libc::EROFS);
+        let workspace = judge(HostLane::Workspace, &root);
+        assert!(workspace.is_repositorys(&about("o/.git/index.lock")));
+        assert!(!workspace.is_repositorys(&about("w/.git/index.lock")));
+        assert!(!workspace.is_repositorys(&about("t/.git/index.lock")));
+        let read_only = judge(HostLane::ReadOnly, &root);
+        assert!(!read_only.is_repositorys(&about("o/.git/index.lock")));
     }
 
     #[test]

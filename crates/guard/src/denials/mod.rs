@@ -32,6 +32,9 @@ use target::{Target, targets};
 /// Denials that are kept one by one; a command that fails in a loop has the same ones over and over.
 const MOST_KEPT: usize = 64;
 
+/// New repositories that are named.
+const MOST_BEGUN: usize = 16;
+
 /// The supervisor's side of a command's filter.
 ///
 /// Poll it for input ([`AsFd`]); when it is readable, call [`answer`](Self::answer). A command waits in
@@ -45,6 +48,8 @@ pub struct Denials {
     judge: Judge,
     kept: Vec<Denial>,
     dropped: u64,
+    /// Repositories that were begun in the workspace.
+    begun: Vec<PathBuf>,
 }
 
 impl AsFd for Denials {
@@ -56,7 +61,7 @@ impl AsFd for Denials {
 impl Denials {
     pub(crate) fn new(lane: HostLane, command: Pid, listener: OwnedFd, judge: Judge) -> Self {
         notification::wake_at_once(&listener);
-        Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0 }
+        Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0, begun: Vec::new() }
     }
 
     /// The command's process as the supervisor sees it: whom signals are for. In the workspace lane it
@@ -78,6 +83,11 @@ impl Denials {
     /// Whether something was denied that is no everyday probe.
     pub fn any(&self) -> bool {
         self.kept.iter().any(|denial| !denial.probe)
+    }
+
+    /// Where in the workspace the command began a repository, as far as that was seen.
+    pub fn begun(&self) -> &[PathBuf] {
+        &self.begun
     }
 
     /// Answers one call. Returns what was denied, if anything; probes are returned, too.
@@ -109,6 +119,15 @@ impl Denials {
                         {
                             return Ok(None);
                         }
+                        let begun = targets.iter().filter_map(|target| match target {
+                            Target::Write(path) => self.judge.begins(call.name, path),
+                            _ => None,
+                        });
+                        for path in begun {
+                            if self.begun.len() < MOST_BEGUN && !self.begun.contains(&path) {
+                                self.begun.push(path);
+                            }
+                        }
                         let mut judged = targets
                             .into_iter()
                             .filter_map(|target| self.judge.denied(call.name, target));
@@ -116,8 +135,14 @@ impl Denials {
                         // Landlock does not govern sockets in the file system. Those that are known are
                         // covered; what came after that is refused here, as far as the path can be
                         // believed.
+                        // The same goes for what is to stay absent: what comes to be all the same is
+                        // taken away in the end.
                         let reply = match &denied {
-                            Some(denial) if call.name == "connect" => Reply::Error(denial.errno),
+                            Some(denial)
+                                if call.name == "connect" || self.judge.keeps_absent(denial) =>
+                            {
+                                Reply::Error(denial.errno)
+                            }
                             _ => Reply::Continue,
                         };
                         (reply, denied)
@@ -129,7 +154,8 @@ impl Denials {
         };
         if let Some(denial) = &mut denied {
             // While it waits it is who it was.
-            denial.probe = is_probe(denial, || target::program(pid));
+            denial.probe =
+                is_probe(denial, || target::program(pid)) && !self.judge.is_repositorys(denial);
         }
         notification.reply(&self.listener, reply)?;
         if let Some(denial) = &denied {
@@ -197,6 +223,11 @@ fn is_probe(denial: &Denial, program: impl Fn() -> Option<OsString>) -> bool {
     })
 }
 
+/// Something that a command left behind, and the error if it was taken away.
+pub(crate) fn planted(path: PathBuf, errno: i32) -> Denial {
+    denial(Denial::PLANTED, path, errno)
+}
+
 pub(crate) fn denial(call: &str, path: PathBuf, errno: i32) -> Denial {
     Denial { call: call.to_owned(), path: Some(path.into()), errno, probe: false }
 }
@@ -228,6 +259,10 @@ mod tests {
             ("connect", "/run/nscd/socket"),
             ("mkdir", "/w/src/__pycache__"),
             ("open", "/usr/lib/python3/__pycache__/x.pyc.123"),
+            ("mkdir", "/h/.cargo/registry"),
+            ("open", "/h/.lesshsQ"),
+            ("read", "/h/.python_history"),
+            ("open", "/var/cache/man/cat1/catCaDq0"),
         ] {
             assert!(probe(call, path), "{call} {path}");
         }
@@ -239,6 +274,10 @@ mod tests {
             ("exec", "/w/__pycache__/x"),
             ("open", "/w/index.lock.txt"),
             ("read", "/h/.ssh/id_ed25519"),
+            ("mkdir", "/h/.cargo"),
+            ("open", "/h/.lesskey"),
+            ("read", "/h/.bash_history"),
+            ("open", "/var/cache/man"),
         ] {
             assert!(!probe(call, path), "{call} {path}");
         }

@@ -33,6 +33,7 @@ pub(crate) struct Done {
     pub(crate) code: i32,
     pub(crate) text: String,
     pub(crate) denials: Vec<Denial>,
+    pub(crate) begun: Vec<PathBuf>,
     pub(crate) command: Pid,
     pub(crate) child: u32,
 }
@@ -192,6 +193,7 @@ pub(crate) fn run_in(
     }
     let status = child.wait().unwrap();
     let (kept, command) = (denials.kept().to_vec(), denials.command());
+    let begun = denials.begun().to_vec();
     // What was left behind goes on, and goes on asking.
     std::thread::spawn(move || {
         loop {
@@ -207,6 +209,7 @@ pub(crate) fn run_in(
         code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()),
         text: String::from_utf8_lossy(&fs::read(log.path()).unwrap()).into_owned(),
         denials: kept,
+        begun,
         command,
         child: child.id(),
     })

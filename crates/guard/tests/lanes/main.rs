@@ -3,6 +3,7 @@
 
 mod confinement;
 mod fixture;
+mod git;
 mod hostile;
 mod read_only;
 mod secrets;

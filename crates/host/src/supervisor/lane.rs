@@ -172,6 +172,20 @@ impl Lane {
     pub(super) fn stopped(&self) -> Option<Denied> {
         self.denied().filter(|denied| denied.denials.iter().any(|denial| denial.call != "read"))
     }
+
+    /// The same when the command has ended, and what it left behind that others execute or obey.
+    pub(super) fn told(&self) -> Option<Denied> {
+        // A command that was never begun leaves nothing.
+        let planted = self.denials.as_ref().map(|denials| self.plan.planted(denials.begun()));
+        let mut told = self.denied().unwrap_or_default();
+        told.denials.extend(planted.unwrap_or_default());
+        (!told.denials.is_empty()).then_some(told)
+    }
+
+    /// What processes left behind that outlived the command; nobody waits to be told.
+    pub(super) fn take_away(&self) {
+        self.plan.take_away();
+    }
 }
 
 /// The way into a lane, and what is executed there.

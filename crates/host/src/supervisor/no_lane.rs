@@ -81,6 +81,14 @@ impl Lane {
     pub(super) fn stopped(&self) -> Option<Denied> {
         match self.0 {}
     }
+
+    pub(super) fn told(&self) -> Option<Denied> {
+        match self.0 {}
+    }
+
+    pub(super) fn take_away(&self) {
+        match self.0 {}
+    }
 }
 
 #[derive(Debug)]

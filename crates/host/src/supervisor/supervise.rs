@@ -479,7 +479,7 @@ impl Supervisor {
             memory_limit: if ran_out { self.memory.limit() } else { None },
             cause: None,
             survivors,
-            denied: self.lane.as_ref().and_then(Lane::denied).map(Box::new),
+            denied: self.lane.as_ref().and_then(Lane::told).map(Box::new),
         };
         // If even the room that was kept cannot be written there is nobody to tell: clients that
         // are connected learn it all the same, others will find the process lost.
@@ -523,6 +523,7 @@ impl Supervisor {
     /// Nobody can write any more: says so, and makes the socket go.
     fn close(&mut self) {
         self.log.flush_gap();
+        self.lane.as_ref().inspect(|lane| lane.take_away());
         let _ = rustix::fs::unlinkat(&self.directory, CONTROL, rustix::fs::AtFlags::empty());
         let end = self.log.end();
         for client in &mut self.clients {

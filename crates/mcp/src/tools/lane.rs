@@ -96,7 +96,21 @@ pub(crate) fn notes(routing: Option<&Routing>, exit: &ExitStatus) -> Vec<String>
     if let Some(routing) = routing {
         notes.extend(moved(routing));
     }
-    if let Some(denied) = exit.denied.as_deref().filter(|denied| !denied.is_empty()) {
+    let (denied, planted) = exit.denied.as_deref().map(Denied::apart).unwrap_or_default();
+    if !planted.is_empty() {
+        notes.push(format!(
+            "it {planted}: git, editors or agents go by that. Tell the user, and undo it if it was not asked \
+             for"
+        ));
+    }
+    if denied.is_of_outer_repository() {
+        notes.push(
+            "the workspace is only a part or a worktree of a repository, and git cannot write there: ask the \
+             user to open the directory that has `.git` in it as the workspace"
+                .to_owned(),
+        );
+    }
+    if !denied.is_empty() {
         let may = match routing.map(|routing| routing.lane) {
             Some(Lane::HostReadOnly) => "it may read, and change nothing",
             Some(Lane::HostWorkspace) => {
