@@ -188,11 +188,14 @@ fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result
     let (status, ended) = follow(child.id(), denials.as_mut(), Duration::from_secs(trial.seconds))?;
     let mut output = fs::read(OUTPUT)?;
     output.truncate(MOST_OUTPUT);
+    let mut denied = denials.map(|denials| denials.kept().to_vec()).unwrap_or_default();
+    // As a supervisor does when nothing is left of a command.
+    denied.extend(plan.take_away());
     Ok(Observation {
         code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
         ended,
         output: String::from_utf8_lossy(&output).into_owned(),
-        denials: denials.map(|denials| denials.kept().to_vec()).unwrap_or_default(),
+        denials: denied,
         ..Observation::default()
     })
 }

@@ -399,5 +399,8 @@ fn a_name_that_changes_while_it_is_looked_at_leads_nowhere() {
         race("docs/guide.md", "/home/ada/project2/file", "os.chmod('l', 0o777)"),
         race("docs/guide.md", "/home/ada/.ssh/id_ed25519", "print(open('l').read()[:13])"),
         race("docs", ".git/hooks", "open('l/pre-commit', 'w').close()"),
+        // What gets past the supervisor is taken away.
+        race("docs", ".git", "open('l/commondir', 'w').close()"),
+        race("docs", "evil1", "open('l/not-included', 'w').close()"),
     ]);
 }

@@ -266,6 +266,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_behind_is_told_apart_and_says_if_it_was_taken_away() {
+        let left = Denial { errno: 0, ..denial(Denial::PLANTED, Some("/w/AGENTS.md")) };
+        let taken = denial(Denial::PLANTED, Some("/w/.git/commondir"));
+        let denials = vec![left, denial("open", Some("/x")), taken];
+        let (refused, planted) = Denied { denials, omitted: 2 }.apart();
+        assert_eq!(refused.to_string(), "open /x and 2 more");
+        assert_eq!(
+            planted.to_string(),
+            "planted /w/AGENTS.md, planted /w/.git/commondir (taken away)"
+        );
+    }
+
+    #[test]
+    fn the_lock_of_a_repository_around_the_workspace_is_known_unless_it_is_a_probe() {
+        let about = |path: &str, probe| {
+            let denials = vec![Denial { probe, ..denial("open", Some(path)) }];
+            Denied { denials, omitted: 0 }.is_of_outer_repository()
+        };
+        assert!(about("/r/.git/index.lock", false));
+        assert!(!about("/r/.git/index.lock", true));
+        assert!(!about("/r/xindex.lock", false));
+    }
+
+    #[test]
     fn what_the_machine_made_is_told_from_what_rules_say() {
         let routing = |rule: &str| Routing::new(Lane::Sandbox, rule, "pip", "why");
         assert!(routing("auto:affinity").is_by_machine());
