@@ -106,11 +106,17 @@ impl Judge {
         found.map(|(_, content)| content.as_slice())
     }
 
-    /// Whether something was denied because it is to stay absent.
-    pub(crate) fn keeps_absent(&self, denial: &Denial) -> bool {
+    /// Whether something was denied because it is to stay absent, or as it is: a mount that holds a file falls
+    /// off when somebody outside replaces the file, as `git config` does.
+    pub(crate) fn keeps(&self, denial: &Denial) -> bool {
         let path = denial.path.as_ref().map(|path| Path::new(OsStr::from_bytes(path.as_bytes())));
         let real = path.and_then(|path| self.outside(&followed(&denial.call, path), true));
-        MAKING.contains(&denial.call.as_str()) && real.is_some_and(|real| self.is_absent(&real))
+        let making = MAKING.contains(&denial.call.as_str());
+        let writes = denial.call != "read" && self.lane == HostLane::Workspace;
+        real.is_some_and(|real| {
+            making && self.is_absent(&real)
+                || writes && self.held.iter().any(|held| real.starts_with(held))
+        })
     }
 
     fn is_absent(&self, real: &Path) -> bool {
@@ -270,10 +276,11 @@ mod tests {
         ] {
             let denied = judge.denied(call, Target::Write(root.join(path)));
             assert_eq!(denied.is_some(), refused, "{call} {path}");
-            assert!(denied.is_none_or(|denied| judge.keeps_absent(&denied)), "{call} {path}");
+            assert!(denied.is_none_or(|denied| judge.keeps(&denied)), "{call} {path}");
         }
-        let other = judge.denied("open", Target::Write(root.join("w/.git/hooks/x"))).unwrap();
-        assert!(!judge.keeps_absent(&other));
+        let refused = |path| judge.denied("open", Target::Write(root.join(path))).unwrap();
+        assert!(judge.keeps(&refused("w/.git/hooks/x")), "what is held is refused, too");
+        assert!(!judge.keeps(&refused("o/f")), "what the kernel alone refuses");
     }
 
     #[test]

@@ -135,12 +135,10 @@ impl Denials {
                         // Landlock does not govern sockets in the file system. Those that are known are
                         // covered; what came after that is refused here, as far as the path can be
                         // believed.
-                        // The same goes for what is to stay absent: what comes to be all the same is
-                        // taken away in the end.
+                        // The same goes for what is to stay absent, or as it is: what comes to be all the
+                        // same is taken away in the end, and what is held is held by a mount as well.
                         let reply = match &denied {
-                            Some(denial)
-                                if call.name == "connect" || self.judge.keeps_absent(denial) =>
-                            {
+                            Some(denial) if call.name == "connect" || self.judge.keeps(denial) => {
                                 Reply::Error(denial.errno)
                             }
                             _ => Reply::Continue,
@@ -242,9 +240,17 @@ mod tests {
 
     #[test]
     fn what_a_tool_looks_for_in_passing_is_worth_a_word_when_another_does() {
-        let by = |program: &str, path: &str| {
-            is_probe(&denial("read", path.into(), 13), || Some(program.into()))
+        let calls = |program: &str, call: &str, path: &str| {
+            is_probe(&denial(call, path.into(), 13), || Some(program.into()))
         };
+        let by = |program: &str, path: &str| calls(program, "read", path);
+        assert!(calls("cargo", "mkdir", "/h/.cargo/registry"));
+        assert!(!calls("python3", "unlink", "/h/.cargo/registry/src/a"));
+        assert!(calls("bash", "open", "/h/.bash_history"));
+        assert!(!calls("python3", "open", "/h/.bash_history"));
+        assert!(calls("npm", "mkdir", "/h/.npm/_logs") && !calls("npm", "open", "/h/.npmrc"));
+        assert!(!calls("sh", "unlink", "/h/.rustup/toolchains/stable/bin/cargo"));
+        assert!(by("python3", "/h/.python_history") && !by("cat", "/h/.python_history"));
         assert!(by("node", "/h/.npmrc") && by("cargo", "/h/.cargo/credentials.toml"));
         assert!(by("git-remote-http", "/h/.netrc") && by("python3.13", "/h/.config/pip/pip.conf"));
         assert!(!by("cat", "/h/.npmrc") && !by("cat", "/h/.cargo/credentials.toml"));
@@ -259,9 +265,7 @@ mod tests {
             ("connect", "/run/nscd/socket"),
             ("mkdir", "/w/src/__pycache__"),
             ("open", "/usr/lib/python3/__pycache__/x.pyc.123"),
-            ("mkdir", "/h/.cargo/registry"),
             ("open", "/h/.lesshsQ"),
-            ("read", "/h/.python_history"),
             ("open", "/var/cache/man/cat1/catCaDq0"),
         ] {
             assert!(probe(call, path), "{call} {path}");

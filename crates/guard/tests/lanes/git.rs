@@ -309,3 +309,31 @@ fn ordinary_work_with_git_goes_on() {
     assert!(done.text.ends_with("fine\n"), "{} {:?}", done.text, done.denials);
     assert!(done.calls().is_empty(), "{:?}", done.denials);
 }
+
+/// Git replaces its configuration by another file, and with the file goes the mount that lay on it.
+#[test]
+fn what_is_held_stays_so_when_somebody_outside_replaces_it() {
+    let fixture = Fixture::new();
+    let (ready, go) = (fixture.project.join("ready"), fixture.project.join("go"));
+    let script = "import os, time\nopen('ready', 'w').close()\nbegun = time.time()\n\
+        while not os.path.exists('go') and time.time() - begun < 20: time.sleep(0.01)\n\
+        for path in ('.git/config', './sub/../.git/config'):\n\
+        \x20   try: open(path, 'a').write('[core]\\n'); print('WROTE')\n\
+        \x20   except OSError as error: print(error)\n";
+    fs::create_dir_all(fixture.project.join("sub")).unwrap();
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = std::time::Instant::now();
+            while !ready.exists() && begun.elapsed().as_secs() < 20 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let mut git = Command::new("git");
+            git.args(["config", "user.name", "somebody"]).current_dir(&fixture.project).env_clear();
+            assert!(git.envs(fixture.variables.iter().cloned()).status().unwrap().success());
+            fs::write(&go, "").unwrap();
+        });
+        fixture.lane(&fixture.policy(), script)
+    });
+    assert!(!done.done.text.contains("WROTE"), "{}", done.done.text);
+    assert!(done.names(&fixture.project.join(".git/config")), "{:?}", done.done.denials);
+}
