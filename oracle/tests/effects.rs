@@ -52,7 +52,6 @@ const OTHERWISE: &[(&str, &str)] = &[
 /// What would do more if nothing held it, or is denied something, and belongs in the read-only lane all
 /// the same.
 const HELD: &[(&str, &str)] = &[
-    ("git describe --tags --always --dirty", "git refreshes its index, and does without"),
     ("docker --version", "reads its settings, which hold credentials, and does without"),
     ("lsof -i :3000", "asks for names of hosts, and does without"),
 ];

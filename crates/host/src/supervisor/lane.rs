@@ -160,7 +160,7 @@ impl Lane {
     }
 
     /// What was refused so far, if it is more than everyday probes.
-    pub(super) fn denied(&self) -> Option<Denied> {
+    fn denied(&self) -> Option<Denied> {
         let denials = self.denials.as_ref()?;
         let kept = denials.kept().iter().filter(|denial| !denial.probe).cloned();
         let denied = Denied { denials: kept.collect(), omitted: denials.dropped() };

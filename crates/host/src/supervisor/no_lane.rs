@@ -74,10 +74,6 @@ impl Lane {
         match self.0 {}
     }
 
-    pub(super) fn denied(&self) -> Option<Denied> {
-        match self.0 {}
-    }
-
     pub(super) fn stopped(&self) -> Option<Denied> {
         match self.0 {}
     }
