@@ -186,11 +186,12 @@ async fn variables_are_given_and_override(place: Fixture) {
 }
 
 /// Variables that a lane of auto mode on the host sets.
-const OF_LANES: [&str; 8] = [
+const OF_LANES: [&str; 9] = [
     "GIT_CONFIG_COUNT",
     "GIT_CONFIG_KEY_0",
     "GIT_CONFIG_VALUE_0",
     "GIT_OPTIONAL_LOCKS",
+    "PROC_ROOT",
     "PYTHONDONTWRITEBYTECODE",
     "TMPDIR",
     "npm_config_logs_max",

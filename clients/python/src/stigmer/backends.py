@@ -223,7 +223,7 @@ class AutoBackend(FilesystemBackend):
 
 
 def _with_image(settings: Mapping[str, str] | None, image: str | None) -> dict[str, str]:
-    """Return settings of a workspace with the image that its container is made of, if one is named."""
+    """Return settings of a workspace with the image of its container, if one is named."""
     return {**(settings or {}), **({"sandbox_image": image} if image else {})}
 
 
