@@ -271,7 +271,11 @@ fn note(routing: &Routing) -> Option<String> {
 fn elsewhere(routing: &Routing) -> Option<String> {
     let Routing { lane, rule, reason, .. } = routing;
     (*lane == Lane::Sandbox && note(routing).is_none())
-        .then(|| format!("it ran in the sandbox ({rule}): {reason}"))
+        .then(|| {
+            format!(
+                "it ran in the sandbox ({rule}): {reason}; `--mode local` runs it on this machine, unconfined"
+            )
+        })
 }
 
 /// A number of bytes for people.
@@ -295,7 +299,8 @@ mod tests {
     fn a_lane_is_worth_a_note_if_the_words_of_a_command_do_not_say_it() {
         let routing = |rule: &str| Routing::new(Lane::Sandbox, rule, "pip", "it installs packages");
         assert_eq!(note(&routing("pip install")), None);
-        let told = "it ran in the sandbox (pip install): it installs packages";
+        let told = "it ran in the sandbox (pip install): it installs packages; `--mode local` runs it on this \
+                    machine, unconfined";
         assert_eq!(elsewhere(&routing("pip install")).as_deref(), Some(told));
         assert_eq!(elsewhere(&routing("auto:affinity")), None, "it is told already");
         let said = "lane sandbox (auto:affinity): it installs packages";

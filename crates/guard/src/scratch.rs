@@ -28,7 +28,13 @@ impl Scratch {
     pub(crate) fn make_in(place: &Path) -> io::Result<Self> {
         let path = place.join(format!("{PREFIX}{:016x}", random()?));
         mkdir(&path, Mode::RWXU)?;
-        Ok(Self { _held: hold(&path)?, path })
+        match hold(&path) {
+            Ok(held) => Ok(Self { _held: held, path }),
+            Err(error) => {
+                let _ = rmdir(&path);
+                Err(error.into())
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,8 +53,10 @@ fn hold(path: &Path) -> rustix::io::Result<OwnedFd> {
 fn sweep(place: &Path) {
     let Ok(entries) = std::fs::read_dir(place) else { return };
     for entry in entries.take(MOST_LOOKED_AT).flatten() {
-        let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        let status = entry.metadata().ok().filter(|_| named);
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let status = entry.metadata().ok();
         let age = status.and_then(|status| status.modified().ok()?.elapsed().ok());
         if age.is_none_or(|age| age < ABANDONED) {
             continue;

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_temporary_directory_is_known_by_its_name_wherever_it_is_written() {
-        let root = Path::new("/tmp/work/app");
+        let root = Path::new("/tmp/place/app");
         let names = |text: &str| {
             let all = [Command::Shell(text.into()), Command::Argv(vec!["x".into(), text.into()])];
             let [shell, argv] = all.map(|command| names_temporary(&command, root));
@@ -88,12 +88,12 @@ mod tests {
             "-o=/tmp/z",
             "cd /tmp&&ls",
             "'/tmp'",
-            "a /tmp/work/app/x /tmp/y",
+            "a /tmp/place/app/x /tmp/y",
         ] {
             assert!(names(text), "{text}");
         }
         for text in
-            ["", "/tmpx", "/tmp-x", "a/tmp/x", "/var/tmp/x", "~/tmp", "/tmp/work/app/x", "tmp"]
+            ["", "/tmpx", "/tmp-x", "a/tmp/x", "/var/tmp/x", "~/tmp", "/tmp/place/app/x", "tmp"]
         {
             assert!(!names(text), "{text}");
         }

@@ -82,7 +82,8 @@ impl Explain {
             self.command.first().filter(|word| word.as_encoded_bytes().starts_with(b"-"))
         {
             let reason = "is no option of this command, and no command begins with it";
-            return Err(ToolError::invalid_argument(&word.to_string_lossy(), reason).into());
+            let error = ToolError::invalid_argument(&word.to_string_lossy(), reason);
+            return Err(error.with_hint("`stigmer explain --help` lists the options").into());
         }
         if globals.sandbox_image.is_some() {
             let reason = "does not change the lane of a command";

@@ -59,10 +59,11 @@ impl Rules {
     /// What is known of a workspace, whose command starts in `cwd`; `home` is what the command says.
     pub(super) fn facts(&self, root: &Path, cwd: &Path, home: Option<PathBuf>) -> Facts {
         let repository_runs_programs = repository::runs_programs(cwd, root);
-        Facts { repository_runs_programs, ..self.place(root, cwd, home) }
+        Facts { repository_runs_programs, ..self.strictest(root, cwd, home) }
     }
 
-    fn place(&self, root: &Path, cwd: &Path, home: Option<PathBuf>) -> Facts {
+    /// What is known without a look at the disk.
+    fn strictest(&self, root: &Path, cwd: &Path, home: Option<PathBuf>) -> Facts {
         Facts {
             root: root.to_owned(),
             cwd: cwd.to_owned(),
@@ -81,7 +82,7 @@ impl Rules {
         cwd: &Path,
         home: Option<PathBuf>,
     ) -> Verdict {
-        let mut facts = Facts { repository_runs_programs: true, ..self.place(root, cwd, home) };
+        let mut facts = self.strictest(root, cwd, home);
         if speaks_of_fetching(command) {
             facts.installed = installed(root, cwd);
         }
@@ -146,6 +147,22 @@ fn rules(path: &Path) -> std::result::Result<Option<String>, ToolError> {
 mod tests {
     use super::*;
     use crate::{Sources, Surroundings};
+
+    #[test]
+    fn git_reads_where_its_repository_runs_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path();
+        std::fs::create_dir(root.join(".git")).unwrap();
+        let configuration = Configuration::load(&Sources::default()).unwrap();
+        let rules = Rules::read(&configuration, root).unwrap();
+        let lane = |line: &str| rules.decide(&Command::Shell(line.into()), root, root, None).lane;
+        let lines = ["git status", "g\"it\" status | head", "/usr/bin/git log", "ls"];
+        assert_eq!(lines.map(lane), [Lane::HostReadOnly; 4]);
+        std::fs::write(root.join(".git/config"), "[core]\nfsmonitor = x\n").unwrap();
+        let [git, spelt, path, other] = lines.map(lane);
+        assert_eq!([git, spelt, path], [Lane::HostWorkspace; 3]);
+        assert_eq!(other, Lane::HostReadOnly);
+    }
 
     #[test]
     fn what_would_be_fetched_runs_in_the_workspace_once_it_is_installed() {
