@@ -95,26 +95,36 @@ impl Watcher {
             if !ready[1].revents().is_empty() {
                 return;
             }
-            if let Some(gone) = self.gone() {
+            // Asked before the events are read: those that led to it are among them.
+            let gone = self.gone();
+            while self.has_events() {
+                self.last = None;
+                for event in self.read(&mut buffer) {
+                    match self.event(&event, sender) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => {
+                            // The stream ends with the error: from here on changes would be missing.
+                            let _ = sender.blocking_send(Err(error));
+                            return;
+                        }
+                        Err(Gone) => return,
+                    }
+                }
+                if gone.is_none() {
+                    break;
+                }
+            }
+            if let Some(gone) = gone {
                 let _ = sender.blocking_send(Err(gone));
                 return;
             }
-            if !ready[0].revents().contains(PollFlags::IN) {
-                continue;
-            }
-            self.last = None;
-            for event in self.read(&mut buffer) {
-                match self.event(&event, sender) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        // The stream ends with the error: from here on changes would be missing.
-                        let _ = sender.blocking_send(Err(error));
-                        return;
-                    }
-                    Err(Gone) => return,
-                }
-            }
         }
+    }
+
+    fn has_events(&self) -> bool {
+        let mut ready = [PollFd::new(&self.inotify, PollFlags::IN)];
+        poll(&mut ready, Some(&Timespec::default())).is_ok()
+            && ready[0].revents().contains(PollFlags::IN)
     }
 
     /// Why there is nothing to watch any more, if so.
