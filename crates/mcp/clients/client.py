@@ -131,7 +131,8 @@ async def pid(name: str) -> int:
 def lives(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    # It may go while it is read.
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
