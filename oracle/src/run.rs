@@ -4,15 +4,14 @@ use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Resource, Rlimit, WaitOptions};
-use stigmer_guard::{Denials, Plan, Policy, Probe, plan};
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
+use stigmer_guard::{Begun, Denials, Plan, Policy, Probe, Start, Waiting, plan};
 
 use crate::PROJECT;
 use crate::listeners::Listeners;
@@ -131,61 +130,25 @@ impl Runner {
 
 fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result<Observation> {
     let log = File::create(OUTPUT)?;
-    let mut command = Command::new("bash");
-    let mut pending = None;
-    match trial.way {
-        Way::Bare | Way::Local => {
-            command.args(["-c", &trial.command]);
+    let (child, mut denials) = match trial.way {
+        Way::Lane => {
+            let arguments = [c"bash".to_owned(), c"-c".to_owned(), text(&trial.command)?];
+            let null = File::open("/dev/null")?;
+            let start = Start {
+                program: c"/bin/bash",
+                arguments: &arguments,
+                stdio: [null.as_fd(), log.as_fd(), log.as_fd()],
+                prepare: &bound,
+            };
+            let begun = Waiting::make(plan.lane()).and_then(|waiting| plan.begin(waiting, &start));
+            let Begun { pid, denials } = begun.map_err(io::Error::other)??;
+            (pid, Some(denials))
         }
-        Way::Traced => {
-            command = Command::new("strace");
-            command.args(["-f", "-qq", "-y", "--seccomp-bpf", "-s", "1024", "-e", "signal=none"]);
-            command.args(["-e", trace::CALLS, "-o", TRACE, "bash", "-c", &trial.command]);
-        }
-        Way::Lane => {}
-    }
-    command.current_dir(plan.cwd()).env_clear().envs(plan.environment().iter().cloned());
-    if trial.way == Way::Local {
-        command.env_clear().envs(own);
-    }
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    if trial.way == Way::Lane {
-        let (entry, waits) = plan.entry().map_err(io::Error::other)?;
-        pending = Some(waits);
-        let arguments = [c"bash".to_owned(), c"-c".to_owned(), text(trial.command.as_bytes())?];
-        let environment = plan.environment().iter();
-        let environment: Vec<CString> = environment
-            .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
-            .collect::<io::Result<_>>()?;
-        // SAFETY: the closure makes system calls; what it allocates is safe with this C library in a
-        // process that had one thread.
-        unsafe {
-            command.pre_exec(move || {
-                entry.enter()?;
-                bound()?;
-                Err(entry.execute(c"/bin/bash", &arguments, &environment))
-            });
-        }
-    } else {
-        // SAFETY: the closure makes system calls only.
-        unsafe { command.pre_exec(bound) };
-    }
-    let child = match (command.spawn(), pending.take()) {
-        (Ok(child), waits) => {
-            pending = waits;
-            child
-        }
-        (Err(error), None) => return Err(error),
-        (Err(error), Some(pending)) => {
-            let refusal = pending.receive().err().map(|refusal| refusal.to_string());
-            return Err(io::Error::other(refusal.unwrap_or_else(|| error.to_string())));
-        }
+        _ => (outside(trial, plan, own, log)?, None),
     };
-    let mut denials = match pending {
-        Some(pending) => Some(pending.receive().map_err(io::Error::other)?),
-        None => None,
-    };
-    let (status, ended) = follow(child.id(), denials.as_mut(), Duration::from_secs(trial.seconds))?;
+    let (status, ended) = follow(child, denials.as_mut(), Duration::from_secs(trial.seconds))?;
+    let status = denials.as_ref().map_or(status, |denials| denials.ended(status));
+    let status = ExitStatus::from_raw(status);
     let mut output = fs::read(OUTPUT)?;
     output.truncate(MOST_OUTPUT);
     let mut denied = denials.map(|denials| denials.kept().to_vec()).unwrap_or_default();
@@ -200,6 +163,30 @@ fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result
     })
 }
 
+/// Starts a command that is in no lane.
+fn outside(
+    trial: &Trial,
+    plan: &Plan,
+    own: Vec<(OsString, OsString)>,
+    log: File,
+) -> io::Result<Pid> {
+    let mut command = Command::new("bash");
+    if trial.way == Way::Traced {
+        command = Command::new("strace");
+        command.args(["-f", "-qq", "-y", "--seccomp-bpf", "-s", "1024", "-e", "signal=none"]);
+        command.args(["-e", trace::CALLS, "-o", TRACE, "bash"]);
+    }
+    command.args(["-c", &trial.command]);
+    command.current_dir(plan.cwd()).env_clear().envs(plan.environment().iter().cloned());
+    if trial.way == Way::Local {
+        command.env_clear().envs(own);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // SAFETY: the closure makes system calls only.
+    unsafe { command.pre_exec(bound) };
+    Ok(Pid::from_child(&command.spawn()?))
+}
+
 /// A session of its own, and limits.
 fn bound() -> io::Result<()> {
     rustix::process::setsid()?;
@@ -210,19 +197,19 @@ fn bound() -> io::Result<()> {
 
 /// Answers for a command until nobody is left of it. Says how it ended, and whether it was ended.
 fn follow(
-    child: u32,
+    child: Pid,
     mut denials: Option<&mut Denials>,
     longest: Duration,
-) -> io::Result<(ExitStatus, bool)> {
+) -> io::Result<(i32, bool)> {
     let began = Instant::now();
-    let mut over: Option<(ExitStatus, Instant)> = None;
+    let mut over: Option<(i32, Instant)> = None;
     let mut ended = false;
     loop {
         // All processes of the world are this one's children, sooner or later.
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
-                if u32::try_from(pid.as_raw_nonzero().get()) == Ok(child) {
-                    over = Some((ExitStatus::from_raw(status.as_raw()), Instant::now()));
+                if pid == child {
+                    over = Some((status.as_raw(), Instant::now()));
                 }
                 continue;
             }
@@ -259,6 +246,6 @@ fn follow(
     Ok((status, ended))
 }
 
-fn text(bytes: &[u8]) -> io::Result<CString> {
-    Ok(CString::new(bytes)?)
+fn text(text: &str) -> io::Result<CString> {
+    Ok(CString::new(text)?)
 }

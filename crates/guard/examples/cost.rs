@@ -8,69 +8,95 @@
     reason = "a program for developers that prints what it measured"
 )]
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use stigmer_guard::{HostLane, Nest, Policy, Probe, plan};
+use rustix::process::Pid;
+use stigmer_guard::{Begun, Denials, HostLane, Policy, Probe, Start, Waiting, plan};
+
+/// Rounds in one process. A supervisor has one command: what many leave in memory would make forks slower.
+const BATCH: usize = 4;
+
+const LANES: [(&str, HostLane, bool); 3] = [
+    ("read-only", HostLane::ReadOnly, false),
+    ("workspace", HostLane::Workspace, false),
+    ("workspace, its process made ahead,", HostLane::Workspace, true),
+];
 
 fn main() {
-    let rounds = std::env::args().nth(1).map_or(500, |text| text.parse().unwrap());
+    match std::env::args().nth(1).as_deref() {
+        Some("batch") => batch(),
+        rounds => all(rounds.map_or(500, |text| text.parse().unwrap())),
+    }
+}
+
+/// Measures in processes of its own.
+fn all(rounds: usize) {
+    println!("{:?}", Probe::take());
+    let mut columns: Vec<Vec<Duration>> = Vec::new();
+    for _ in 0..rounds.div_ceil(BATCH) {
+        let out = Command::new("/proc/self/exe").arg("batch").output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        for line in String::from_utf8(out.stdout).unwrap().lines() {
+            let numbers =
+                line.split(' ').map(|number| Duration::from_nanos(number.parse().unwrap()));
+            columns.resize(line.split(' ').count(), Vec::new());
+            columns.iter_mut().zip(numbers).for_each(|(column, number)| column.push(number));
+        }
+    }
+    let spread = |at: usize| {
+        let two = columns[at].iter().copied().zip(columns[at + 1].iter().copied());
+        Spread::of(&two.collect::<Vec<_>>())
+    };
+    let base = spread(0);
+    println!("bare: {base:?}");
+    for (index, (name, ..)) in LANES.into_iter().enumerate() {
+        let over = spread(2 + 3 * index).over(&base);
+        let planned = &mut columns[4 + 3 * index].clone();
+        planned.sort();
+        let planned = (planned[planned.len() / 2], planned[0]);
+        println!("{name} over bare: {over:?}; planned in {planned:?}");
+    }
+}
+
+/// Some rounds; a line of nanoseconds for each.
+fn batch() {
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::new(directory.path(), variables);
-    let probe = Probe::take();
-    println!("{probe:?}");
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
     // What the workspace lane leaves for a moment is counted, too.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
-    let lanes = [
-        ("read-only", HostLane::ReadOnly, false),
-        ("workspace", HostLane::Workspace, false),
-        ("workspace, namespaces made ahead,", HostLane::Workspace, true),
-    ];
-    let mut bare = Vec::new();
-    let mut inside = [Vec::new(), Vec::new(), Vec::new()];
-    let mut planned = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..rounds {
-        bare.push(time(|| wait(command(directory.path()).spawn().unwrap())));
-        for (index, (_, lane, ahead)) in lanes.into_iter().enumerate() {
-            let nest = ahead.then(|| Nest::make().unwrap());
-            inside[index].push(time(|| {
+    // The first of all pays for what is not in memory yet.
+    wait(command(directory.path()).spawn().unwrap());
+    for _ in 0..BATCH {
+        let (clock, processors) = time(|| wait(command(directory.path()).spawn().unwrap()));
+        let mut line = format!("{} {}", clock.as_nanos(), processors.as_nanos());
+        for (_, lane, ahead) in LANES {
+            let waiting = ahead.then(|| Waiting::make(lane).unwrap());
+            let mut planned = Duration::ZERO;
+            let (clock, processors) = time(|| {
                 let began = Instant::now();
-                let plan = plan(lane, &policy, &probe).unwrap();
-                let (entry, pending) = plan.entry_in(nest).unwrap();
-                let environment: Vec<CString> = plan
-                    .environment()
-                    .iter()
-                    .map(|(name, value)| {
-                        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).unwrap()
-                    })
-                    .collect();
-                planned[index].push(began.elapsed());
-                let mut command = command(directory.path());
-                // SAFETY: this process has one thread.
-                unsafe {
-                    command.pre_exec(move || {
-                        entry.enter()?;
-                        Err(entry.execute(c"/bin/true", &[c"true".into()], &environment))
-                    });
-                }
-                let child = command.spawn().unwrap();
-                let mut denials = pending.receive().unwrap();
-                serve(&mut denials, &child);
-                wait(child);
-            }));
+                let plan = plan(lane, &policy, &Probe::for_lane(lane)).unwrap();
+                planned = began.elapsed();
+                let waiting = waiting.unwrap_or_else(|| Waiting::make(lane).unwrap());
+                let start = Start {
+                    program: c"/bin/true",
+                    arguments: &[c"true".into()],
+                    stdio: [null.as_fd(); 3],
+                    prepare: &|| Ok(()),
+                };
+                let Begun { pid, mut denials } = plan.begin(waiting, &start).unwrap().unwrap();
+                let status = serve(&mut denials, pid);
+                assert_eq!(denials.ended(status), 0);
+            });
+            let of = [clock, processors, planned].map(|time| time.as_nanos());
+            line += &format!(" {} {} {}", of[0], of[1], of[2]);
         }
-    }
-    let base = Spread::of(&bare);
-    println!("bare: {base:?}");
-    for (index, (name, ..)) in lanes.into_iter().enumerate() {
-        let over = Spread::of(&inside[index]).over(&base);
-        planned[index].sort();
-        let planned = (planned[index][rounds / 2], planned[index][0]);
-        println!("{name} over bare: {over:?}; planned in {planned:?}");
+        println!("{line}");
     }
 }
 
@@ -110,10 +136,10 @@ fn command(directory: &std::path::Path) -> Command {
     command
 }
 
-fn serve(denials: &mut stigmer_guard::Denials, child: &Child) {
+fn serve(denials: &mut Denials, pid: Pid) -> i32 {
     use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, waitpid};
+    let ended = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     let mut wanted = PollFlags::IN;
     loop {
         let mut polled =
@@ -124,7 +150,7 @@ fn serve(denials: &mut stigmer_guard::Denials, child: &Child) {
         if asked.contains(PollFlags::IN) {
             denials.answer().unwrap();
         } else if !over.is_empty() {
-            return;
+            return waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap().1.as_raw();
         } else if asked.contains(PollFlags::HUP) {
             wanted = PollFlags::empty();
         }

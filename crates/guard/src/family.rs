@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  supervisor
-//!     └─ stand-in     what the supervisor forked; waits for the command and ends as it does
+//!     └─ stand-in     waits for the command, writes down how it ended, and ends
 //!          ├─ first   process 1 of the namespace; has what the command leaves behind
-//!          └─ command makes the view, enters the lane, executes
+//!          └─ command waits (`waiting.rs`), makes the view, enters the lane, executes
 //! ```
 //!
 //! The first process holds the end of a pipe whose other end only the stand-in has. When that is closed
@@ -12,12 +12,15 @@
 //! namespace. When the command ends by itself the stand-in says so; what is left goes on beneath the
 //! supervisor.
 //!
-//! All three share their memory until the command executes: copying it would take longer than all else that
-//! they do. So the stand-in and the first process have stacks of their own, touch nothing but those, and
-//! make only system calls that do not fail or whose errors are not kept in a variable of the C library.
+//! All of them share the supervisor's memory until the command executes: copying it would take longer than
+//! all else that they do. So the stand-in and the first process, which run beside the supervisor, have stacks
+//! of their own, touch nothing but those, and make only system calls that do not fail or whose errors are not
+//! kept in a variable of the C library. Nor do they end by a signal: whoever dumps the core of one of them ends
+//! all that share its memory.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::process::{Pid, WaitOptions, wait, waitpid};
@@ -29,41 +32,19 @@ use crate::namespaces::drop_held;
 const STACK: usize = 64 << 10;
 
 /// Starts the namespace's first process and the command's. Returns in the latter; the process that calls it
-/// becomes the stand-in and does not return.
-pub(crate) fn begin() -> Step<()> {
+/// becomes the stand-in and does not return. How the command ends is written to `status`, as `wait(2)` says it.
+pub(crate) fn begin(status: &'static AtomicI32) -> Step<()> {
     let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (leash, hand) = at("make a pipe", pipe.map_err(Into::into))?;
     let stacks = at("make stacks", stacks())?;
     // SAFETY: the stack is as long as it is said to be, and nobody else's.
     let started = unsafe { start_first(stacks.wrapping_add(STACK), leash.as_raw_fd()) };
     at("start the first process", started)?;
-    // Who ignores that children end is not told how (`wait(2)`). That is inherited, and the command shall
-    // have it as it was.
-    let before = children_end(libc::SIG_DFL);
     // SAFETY: as above.
-    let started = unsafe { split(stacks.wrapping_add(2 * STACK), hand.as_raw_fd()) };
-    children_end(before);
+    let started = unsafe {
+        split(stacks.wrapping_add(2 * STACK), hand.as_raw_fd(), std::ptr::from_ref(status))
+    };
     at("start the command's process", started)
-}
-
-/// Runs a function in a process that shares this one's memory, and waits until it has ended. `flags` has
-/// `CLONE_VFORK`: this process stands still meanwhile.
-pub(crate) fn run_once(
-    function: extern "C" fn(*mut libc::c_void) -> libc::c_int,
-    argument: *mut libc::c_void,
-    flags: libc::c_int,
-) -> io::Result<()> {
-    let stack = stacks()?;
-    let flags = flags | libc::CLONE_VM | libc::SIGCHLD;
-    // SAFETY: the stack is nobody else's, and what the function changes is lent to it.
-    let child = unsafe { libc::clone(function, stack.wrapping_add(STACK).cast(), flags, argument) };
-    let result = if child < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-    if let Some(child) = Pid::from_raw(child.max(0)) {
-        while let Err(rustix::io::Errno::INTR) = waitpid(Some(child), WaitOptions::empty()) {}
-    }
-    // SAFETY: who was on it has ended.
-    unsafe { rustix::mm::munmap(stack.cast(), 2 * STACK)? };
-    result
 }
 
 /// Room for two stacks. It is not given back when processes end on them.
@@ -80,7 +61,7 @@ fn stacks() -> io::Result<*mut u8> {
     Ok(mapped?.cast())
 }
 
-/// Starts the first process on a stack.
+/// Starts the first process on a stack. It blocks the signals that its caller does.
 ///
 /// # Safety
 /// `stack` is the aligned end of memory that is used for nothing else.
@@ -98,7 +79,7 @@ unsafe fn start_first(stack: *mut u8, leash: RawFd) -> io::Result<()> {
 ///
 /// # Safety
 /// `stack` is the aligned end of memory that is used for nothing else.
-unsafe fn split(stack: *mut u8, hand: RawFd) -> io::Result<()> {
+unsafe fn split(stack: *mut u8, hand: RawFd, status: *const AtomicI32) -> io::Result<()> {
     const FLAGS: usize = (libc::CLONE_VM | libc::SIGCHLD) as usize;
     let result: isize;
     // SAFETY: returns once, in the new process, with this stack and all registers as they were. From the
@@ -114,11 +95,13 @@ unsafe fn split(stack: *mut u8, hand: RawFd) -> io::Result<()> {
             "xor ebp, ebp",
             "mov edi, eax",
             "mov esi, {hand:e}",
+            "mov rdx, {status}",
             "call {stand_in}",
             "ud2",
             "2:",
             stack = in(reg) stack,
             hand = in(reg) hand,
+            status = in(reg) status,
             stand_in = sym stand_in,
             inlateout("rax") libc::SYS_clone as isize => result,
             in("rdi") FLAGS,
@@ -140,11 +123,13 @@ unsafe fn split(stack: *mut u8, hand: RawFd) -> io::Result<()> {
             "mov sp, {stack}",
             "mov x29, xzr",
             "mov w1, {hand:w}",
+            "mov x2, {status}",
             "bl {stand_in}",
             "brk #1",
             "2:",
             stack = in(reg) stack,
             hand = in(reg) hand,
+            status = in(reg) status,
             stand_in = sym stand_in,
             inlateout("x0") FLAGS => result,
             in("x1") 0,
@@ -164,9 +149,9 @@ unsafe fn split(stack: *mut u8, hand: RawFd) -> io::Result<()> {
 
 /// The first process: waits until the command has ended, and then until nothing is left.
 extern "C" fn first(leash: *mut libc::c_void) -> libc::c_int {
-    block_signals();
     // What ends is gone by itself.
-    children_end(libc::SIG_IGN);
+    // SAFETY: sets what this process does; all who share its memory have their own.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let leash = leash as usize as RawFd;
     keep_only(leash);
     // It executes nothing and listens to nobody.
@@ -188,9 +173,8 @@ extern "C" fn first(leash: *mut libc::c_void) -> libc::c_int {
     exit(0)
 }
 
-/// The stand-in: waits for how the command ends, and ends the same way.
-extern "C" fn stand_in(command: libc::pid_t, hand: RawFd) -> ! {
-    block_signals();
+/// The stand-in: waits for how the command ends, and writes it down.
+extern "C" fn stand_in(command: libc::pid_t, hand: RawFd, ended: *const AtomicI32) -> ! {
     keep_only(hand);
     let status = loop {
         match waitpid(Pid::from_raw(command), WaitOptions::empty()) {
@@ -199,31 +183,12 @@ extern "C" fn stand_in(command: libc::pid_t, hand: RawFd) -> ! {
             Err(_) => exit(1),
         }
     };
+    // SAFETY: it is never given back.
+    unsafe { &*ended }.store(status, Ordering::Release);
     // SAFETY: this process has its own descriptors, and keeps this one until it ends.
     let hand = unsafe { std::os::fd::BorrowedFd::borrow_raw(hand) };
     let _ = rustix::io::write(hand, &[0]);
-    end_as(status)
-}
-
-fn block_signals() {
-    // SAFETY: fills and reads a set on this stack.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
-    }
-}
-
-/// Sets what this process does when a child ends, and gives what it did before.
-fn children_end(action: libc::sighandler_t) -> libc::sighandler_t {
-    // SAFETY: all bits of the structures may be zero. What a signal does is this process's own; nothing but
-    // to ignore it or not is ever set.
-    unsafe {
-        let (mut new, mut old): (libc::sigaction, libc::sigaction) = std::mem::zeroed();
-        new.sa_sigaction = action;
-        libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old);
-        if old.sa_sigaction == libc::SIG_IGN { libc::SIG_IGN } else { libc::SIG_DFL }
-    }
+    exit(0)
 }
 
 /// Closes every descriptor but one, so that nobody waits for this process to close them.
@@ -238,29 +203,7 @@ fn keep_only(descriptor: RawFd) {
     }
 }
 
-fn exit(code: libc::c_int) -> ! {
+pub(crate) fn exit(code: libc::c_int) -> ! {
     // SAFETY: ends this process, which has nothing to tidy up.
     unsafe { libc::_exit(code) }
-}
-
-fn end_as(status: libc::c_int) -> ! {
-    if !libc::WIFSIGNALED(status) {
-        exit(libc::WEXITSTATUS(status));
-    }
-    let signal = libc::WTERMSIG(status);
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: changes how this process ends. The command has left its own core if it wanted to; this
-    // one's would take its place.
-    unsafe {
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        libc::signal(signal, libc::SIG_DFL);
-        let mut only: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut only);
-        libc::sigaddset(&raw mut only, signal);
-        libc::kill(libc::getpid(), signal);
-        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const only, std::ptr::null_mut());
-    }
-    // A signal that ends nobody by default cannot have ended the command.
-    exit(128 + signal)
 }

@@ -1,8 +1,8 @@
-//! What a command's process tells its supervisor before it begins: a descriptor, and who it is.
+//! What a command's process and its supervisor tell each other before the command begins.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -14,12 +14,60 @@ use rustix::process::Pid;
 /// Longer than the name of any step and an error.
 const LONGEST: usize = 256;
 
-/// The supervisor's end, and the command's.
+/// How many descriptors a command's process is sent.
+const GIVEN: usize = 4;
+
+/// The process waits for its command.
+const WAITS: &[u8] = b"W";
+/// It is confined; the descriptor of its filter comes with this.
+const READY: &[u8] = b"R";
+
+/// The supervisor's end, and the command's, which is none of the standard streams.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_passcred(&ours, true)?;
+    let theirs = match theirs.as_raw_fd() {
+        0..=2 => rustix::io::fcntl_dupfd_cloexec(&theirs, 3)?,
+        _ => theirs,
+    };
     Ok((ours, theirs))
+}
+
+/// Says that the process waits.
+pub(crate) fn waits(socket: &OwnedFd) -> io::Result<()> {
+    rustix::net::send(socket, WAITS, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Sends a process that waits what it needs: its standard streams and Landlock's rules.
+pub(crate) fn go(socket: &OwnedFd, descriptors: [BorrowedFd<'_>; GIVEN]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(b"G")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for that; `None` if nobody will send it any more.
+pub(crate) fn wait(socket: &OwnedFd) -> io::Result<Option<[OwnedFd; GIVEN]>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut given = [const { None }; GIVEN];
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(all) = message {
+            given.iter_mut().zip(all).for_each(|(place, descriptor)| *place = Some(descriptor));
+        }
+    }
+    Ok(match given {
+        [Some(input), Some(output), Some(errors), Some(rules)] => {
+            Some([input, output, errors, rules])
+        }
+        _ => None,
+    })
 }
 
 /// Hands over the descriptor of a filter.
@@ -28,7 +76,7 @@ pub(crate) fn ready(socket: &OwnedFd, listener: &OwnedFd) -> io::Result<()> {
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [listener.as_fd()];
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(socket, &[IoSlice::new(b"R")], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(READY)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -41,23 +89,29 @@ pub(crate) fn failed(socket: &OwnedFd, step: &str, error: &io::Error) {
 /// What came from a command's process.
 #[derive(Debug)]
 pub(crate) enum Message {
+    /// It waits for its command.
+    Waits,
     /// It is confined. Its number, as this process sees it.
     Ready(OwnedFd, Pid),
     /// It failed at a step.
     Failed(String),
-    /// Nothing.
-    Nothing,
+    /// It has executed its command, or is gone.
+    End,
 }
 
-/// Reads what came; does not wait.
+/// Waits for what comes next.
 pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Message> {
     let mut bytes = [0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let count = match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+    });
+    let count = match received {
         Ok(received) => received.bytes,
-        Err(rustix::io::Errno::AGAIN) => 0,
+        // Who is killed leaves what it did not read.
+        Err(rustix::io::Errno::CONNRESET) => 0,
         Err(error) => return Err(error.into()),
     };
     let (mut descriptor, mut pid) = (None, None);
@@ -70,7 +124,8 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Message> {
     }
     Ok(match (descriptor, pid) {
         (Some(descriptor), Some(pid)) => Message::Ready(descriptor, pid),
+        _ if &bytes[..count] == WAITS => Message::Waits,
         _ if count > 0 => Message::Failed(String::from_utf8_lossy(&bytes[..count]).into_owned()),
-        _ => Message::Nothing,
+        _ => Message::End,
     })
 }

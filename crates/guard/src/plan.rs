@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
@@ -13,16 +12,13 @@ use rustix::fs::{
 use stigmer_core::{Denial, Enforced};
 
 use crate::data;
-use crate::denials::{Denials, Judge, planted};
+use crate::denials::{Judge, planted};
 use crate::entry::{Entry, Inner};
 use crate::grants::{grants, is_carved};
-use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
 use crate::logs::logs;
 use crate::look::{Kind, Look, Machine, Remembered};
 use crate::masks::{Mount, fences, layout};
-use crate::namespaces::Identity;
-use crate::nest::Nest;
 use crate::planted::Before;
 use crate::policy::Policy;
 use crate::probe::Probe;
@@ -226,6 +222,11 @@ pub fn plan(lane: HostLane, policy: &Policy, probe: &Probe) -> Result<Plan, Refu
 }
 
 impl Plan {
+    /// Which lane it is.
+    pub fn lane(&self) -> HostLane {
+        self.lane
+    }
+
     /// What is enforced, for the command's result.
     pub fn enforced(&self) -> &Enforced {
         &self.enforced
@@ -286,21 +287,8 @@ impl Plan {
         self.scratch.as_ref().map(Scratch::path)
     }
 
-    /// A way into the lane for one process that this process is about to fork. Several may be made one
-    /// after the other, for a command that has to be tried again.
-    ///
-    /// # Errors
-    /// [`Refusal::Io`] if the system is out of something, or the workspace is gone.
-    pub fn entry(&self) -> Result<(Entry, Pending), Refusal> {
-        self.entry_in(None)
-    }
-
-    /// The same, in namespaces that were made ahead, which are for this one process. The read-only lane has
-    /// no use for them.
-    ///
-    /// # Errors
-    /// As [`entry`](Self::entry).
-    pub fn entry_in(&self, nest: Option<Nest>) -> Result<(Entry, Pending), Refusal> {
+    /// A way into the lane for one process.
+    pub(crate) fn entry(&self) -> Result<Entry, Refusal> {
         let lane = self.lane;
         let version = self.enforced.landlock;
         let made = |error: String| Refusal::io("make Landlock's rules", error);
@@ -338,52 +326,22 @@ impl Plan {
                     places.push((text(path)?, rules::bits(Right::Write, version)));
                 }
                 Some(Inner {
-                    identity: Identity::own(),
-                    nest,
                     view: view.map_err(|error| Refusal::io("prepare the view", error))?,
                     places,
                 })
             }
         };
-        let (ours, theirs) =
-            handover::pair().map_err(|error| Refusal::io("make a socket", error))?;
-        let entry = Entry {
-            supervisor: rustix::process::getpid(),
-            socket: theirs,
+        Ok(Entry {
             rules,
             program: program(lane, options),
             first_exec,
             cwd: text(&self.cwd)?,
             inner,
-        };
-        Ok((entry, Pending { socket: ours, judge: self.judge.clone() }))
+        })
     }
-}
 
-/// What the supervisor waits for after the fork.
-#[derive(Debug)]
-pub struct Pending {
-    socket: OwnedFd,
-    judge: Judge,
-}
-
-impl Pending {
-    /// The supervisor's side of the command's filter, once the process that was forked has executed its
-    /// command. Does not wait.
-    ///
-    /// # Errors
-    /// [`Refusal::NotEntered`] with the step at which the lane could not be entered, [`Refusal::Io`] if the
-    /// process is gone without a word: nothing was executed then.
-    pub fn receive(self) -> Result<Denials, Refusal> {
-        let lane = self.judge.lane;
-        match handover::receive(&self.socket) {
-            Ok(Message::Ready(listener, command)) => {
-                Ok(Denials::new(lane, command, listener, self.judge))
-            }
-            Ok(Message::Failed(reason)) => Err(Refusal::NotEntered { lane, reason }),
-            Ok(Message::Nothing) => Err(Refusal::io("enter the lane", "its process said nothing")),
-            Err(error) => Err(Refusal::io("enter the lane", error)),
-        }
+    pub(crate) fn judge(&self) -> &Judge {
+        &self.judge
     }
 }
 

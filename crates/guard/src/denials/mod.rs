@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicI32;
 
 use rustix::process::Pid;
 use stigmer_core::Denial;
@@ -26,6 +27,7 @@ use crate::lane::HostLane;
 use crate::pattern::path_fits;
 use crate::seccomp::{Answer, Shape, find};
 use crate::startup::is_shell;
+use crate::waiting::ended;
 use notification::{Notification, Reply};
 use target::{Target, targets};
 
@@ -44,6 +46,7 @@ const MOST_BEGUN: usize = 16;
 pub struct Denials {
     lane: HostLane,
     command: Pid,
+    status: &'static AtomicI32,
     listener: OwnedFd,
     judge: Judge,
     kept: Vec<Denial>,
@@ -59,13 +62,26 @@ impl AsFd for Denials {
 }
 
 impl Denials {
-    pub(crate) fn new(lane: HostLane, command: Pid, listener: OwnedFd, judge: Judge) -> Self {
+    pub(crate) fn new(
+        lane: HostLane,
+        command: Pid,
+        listener: OwnedFd,
+        judge: Judge,
+        status: &'static AtomicI32,
+    ) -> Self {
         notification::wake_at_once(&listener);
-        Self { lane, command, listener, judge, kept: Vec::new(), dropped: 0, begun: Vec::new() }
+        let (kept, begun) = (Vec::new(), Vec::new());
+        Self { lane, command, status, listener, judge, kept, dropped: 0, begun }
+    }
+
+    /// How the command ended, when the process that was begun has: both as `wait(2)` says it. A process that
+    /// stands in for the command ends in its own way.
+    pub fn ended(&self, status: i32) -> i32 {
+        ended(self.status, status)
     }
 
     /// The command's process as the supervisor sees it: whom signals are for. In the workspace lane it
-    /// is not the process that was forked, which is only a stand-in that ends as the command does.
+    /// is not the process that was begun, which only stands in for it and ends when it does.
     pub fn command(&self) -> Pid {
         self.command
     }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
+use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use stigmer_core::Denial;
-use stigmer_guard::{HostLane, Probe, Refusal, plan};
+use stigmer_guard::{Begun, HostLane, Probe, Refusal, Start, Waiting, plan};
 
 use crate::fixture::Fixture;
 
@@ -260,20 +262,17 @@ fn a_socket_that_a_variable_names_is_hidden_wherever_it_lies() {
 fn the_first_process_and_what_is_left_behind_end_when_the_stand_in_is_killed() {
     let fixture = Fixture::new();
     let plan = plan(LANE, &fixture.policy(), &Probe::take()).unwrap();
-    let (entry, pending) = plan.entry().unwrap();
     let (mut read, write) = std::io::pipe().unwrap();
-    let mut command = std::process::Command::new("unused");
-    command.stdout(write).current_dir(plan.cwd());
-    // SAFETY: as in the fixture.
-    unsafe {
-        std::os::unix::process::CommandExt::pre_exec(&mut command, move || {
-            entry.enter()?;
-            Err(entry.execute(c"/bin/sleep", &[c"sleep".into(), c"1000".into()], &[]))
-        });
-    }
-    let mut child = command.spawn().unwrap();
-    drop(command);
-    let mut denials = pending.receive().unwrap();
+    let null = fs::File::open("/dev/null").unwrap();
+    let start = Start {
+        program: c"/bin/sleep",
+        arguments: &[c"sleep".into(), c"1000".into()],
+        stdio: [null.as_fd(), write.as_fd(), null.as_fd()],
+        prepare: &|| Ok(()),
+    };
+    let Begun { pid, mut denials } =
+        plan.begin(Waiting::make(LANE).unwrap(), &start).unwrap().unwrap();
+    drop(write);
     let text = std::thread::spawn(move || {
         // Reading needs an answer each, until the command is gone.
         while denials.answer().is_ok() {
@@ -285,8 +284,8 @@ fn the_first_process_and_what_is_left_behind_end_when_the_stand_in_is_killed() {
             }
         }
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    waitpid(Some(pid), WaitOptions::empty()).unwrap();
     // The end of the pipe comes when nobody has it any more.
     read.read_to_end(&mut Vec::new()).unwrap();
     text.join().unwrap();

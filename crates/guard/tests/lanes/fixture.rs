@@ -5,14 +5,14 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use stigmer_core::Denial;
-use stigmer_guard::{HostLane, Nest, Plan, Policy, Probe, Refusal, plan};
+use stigmer_guard::{Begun, HostLane, Plan, Policy, Probe, Refusal, Start, Waiting, plan};
 
 /// Longer than any of these commands takes.
 const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
@@ -35,7 +35,7 @@ pub(crate) struct Done {
     pub(crate) denials: Vec<Denial>,
     pub(crate) begun: Vec<PathBuf>,
     pub(crate) command: Pid,
-    pub(crate) child: u32,
+    pub(crate) child: Pid,
 }
 
 impl Done {
@@ -123,53 +123,40 @@ impl Fixture {
     }
 }
 
+/// An error is that of the exec, or why the lane was not entered.
 pub(crate) fn run(
     plan: &Plan,
     words: &[&str],
     log: &Path,
 ) -> Result<Done, (io::Error, Option<Refusal>)> {
-    run_in(plan, None, words, log)
+    let waiting = Waiting::make(plan.lane())
+        .map_err(|refusal| (io::Error::other("waiting"), Some(refusal)))?;
+    run_in(plan, waiting, words, log)
 }
 
 pub(crate) fn run_in(
     plan: &Plan,
-    nest: Option<Nest>,
+    waiting: Waiting,
     words: &[&str],
     log: &Path,
 ) -> Result<Done, (io::Error, Option<Refusal>)> {
-    let (entry, pending) =
-        plan.entry_in(nest).map_err(|refusal| (io::Error::other("entry"), Some(refusal)))?;
     let text = |text: &[u8]| CString::new(text).unwrap();
     let program =
         ["/usr/local/bin", "/usr/bin", "/bin"].map(|place| Path::new(place).join(words[0]));
     let program = program.iter().find(|path| path.exists()).cloned().unwrap_or(words[0].into());
     let program = text(program.as_os_str().as_bytes());
     let arguments: Vec<_> = words.iter().map(|word| text(word.as_bytes())).collect();
-    let environment: Vec<_> = plan
-        .environment()
-        .iter()
-        .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect();
     let log = tempfile::NamedTempFile::new_in(log).unwrap();
-    let mut command = Command::new("unused");
-    command.stdin(Stdio::null()).current_dir(plan.cwd());
-    command.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
     // One offset for both.
     let both = log.reopen().unwrap();
-    command.stdout(both.try_clone().unwrap()).stderr(both);
-    // SAFETY: the closure makes system calls; what it allocates is safe with this C library.
-    unsafe {
-        command.pre_exec(move || {
-            entry.enter()?;
-            Err(entry.execute(&program, &arguments, &environment))
-        });
-    }
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => return Err((error, pending.receive().err())),
+    let null = fs::File::open("/dev/null").unwrap();
+    let stdio = [null.as_fd(), both.as_fd(), both.as_fd()];
+    let start = Start { program: &program, arguments: &arguments, stdio, prepare: &|| Ok(()) };
+    let begun = match plan.begin(waiting, &start) {
+        Ok(begun) => begun.map_err(|error| (error, None))?,
+        Err(refusal) => return Err((io::Error::other("not entered"), Some(refusal))),
     };
-    let mut denials = pending.receive().unwrap();
-    let pid = Pid::from_child(&child);
+    let Begun { pid, mut denials } = begun;
     let ended = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     let mut anybody = true;
     loop {
@@ -179,7 +166,7 @@ pub(crate) fn run_in(
         ];
         let count = if anybody { 2 } else { 1 };
         if poll(&mut polled[..count], Some(&PATIENCE)).unwrap() == 0 {
-            child.kill().unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
             panic!("{words:?} takes for ever: {}", fs::read_to_string(log.path()).unwrap());
         }
         let [over, asked] = polled.map(|polled| polled.revents());
@@ -191,7 +178,8 @@ pub(crate) fn run_in(
             anybody = false;
         }
     }
-    let status = child.wait().unwrap();
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+    let status = ExitStatus::from_raw(denials.ended(status.as_raw()));
     let (kept, command) = (denials.kept().to_vec(), denials.command());
     let begun = denials.begun().to_vec();
     // What was left behind goes on, and goes on asking.
@@ -211,6 +199,6 @@ pub(crate) fn run_in(
         denials: kept,
         begun,
         command,
-        child: child.id(),
+        child: pid,
     })
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use stigmer_core::process::Command;
 use stigmer_core::{ByteString, Denied, Routing};
-use stigmer_guard::{Denials, Entry, HostLane, Nest, Pending, Plan, Policy, Probe};
+use stigmer_guard::{Begun, Denials, HostLane, Plan, Policy, Probe, Start, Waiting};
 
 use super::protocol::{Confine, Launch};
 
@@ -24,14 +24,15 @@ pub(super) fn has_namespaces(launch: &Launch) -> bool {
     lane == Some(HostLane::Workspace)
 }
 
-/// What is made while no command is there: network namespaces take longer than all else.
+/// What is made while no command is there: a process in namespaces of its own, which take longer than all
+/// else.
 #[derive(Debug, Default)]
-pub(super) struct Ahead(Option<Nest>);
+pub(super) struct Ahead(Option<Waiting>);
 
 impl Ahead {
     /// Makes it. What cannot be made is tried again when there is a command, and then is an error.
     pub(super) fn make() -> Self {
-        Self(Nest::make().ok())
+        Self(Waiting::make(HostLane::Workspace).ok())
     }
 }
 
@@ -55,6 +56,9 @@ impl Lane {
         terminal: Option<PathBuf>,
         ahead: Ahead,
     ) -> Result<Self, String> {
+        let ahead = Ahead(
+            ahead.0.filter(|waiting| HostLane::of(confine.routing.lane) == Some(waiting.lane())),
+        );
         let Some(lane) = HostLane::of(confine.routing.lane) else {
             return Err(format!("{} is no lane on the host", confine.routing.lane));
         };
@@ -89,42 +93,43 @@ impl Lane {
         &self.routing
     }
 
-    /// Whether it has namespaces of its own, and the process that is forked only stands in for the
+    /// Whether it has namespaces of its own, and the process that is waited for only stands in for the
     /// command.
     pub(super) fn has_namespaces(&self) -> bool {
         self.plan.enforced().namespaces
     }
 
-    /// A way in for one process, which is to execute this.
-    pub(super) fn way(
+    /// Begins the command in a process of its own, which executes `program`; gives whom to wait for. The inner
+    /// error says why it could not be executed, the outer why it did not enter.
+    pub(super) fn begin(
         &mut self,
         program: &Path,
         name: &OsStr,
         arguments: &[OsString],
-    ) -> Result<(Way, Pending), String> {
-        let (entry, pending) =
-            self.plan.entry_in(self.ahead.0.take()).map_err(|refusal| refusal.to_string())?;
+        stdio: [BorrowedFd<'_>; 3],
+        prepare: &dyn Fn() -> io::Result<()>,
+    ) -> Result<io::Result<Pid>, String> {
         let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|error| error.to_string());
         let arguments = arguments.iter().map(OsString::as_os_str);
         let arguments = std::iter::once(name).chain(arguments).map(text);
-        let environment = self.plan.environment().iter().map(|(name, value)| {
-            let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            CString::new(pair).map_err(|error| error.to_string())
-        });
-        let way = Way {
-            program: text(program.as_os_str())?,
-            arguments: arguments.collect::<Result<_, _>>()?,
-            environment: environment.collect::<Result<_, _>>()?,
-            entry,
+        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        let program = text(program.as_os_str())?;
+        let start = Start { program: &program, arguments: &arguments, stdio, prepare };
+        let waiting = match self.ahead.0.take().filter(Waiting::waits) {
+            Some(waiting) => Ok(waiting),
+            None => Waiting::make(self.plan.lane()),
         };
-        Ok((way, pending))
+        let begun = waiting.and_then(|waiting| self.plan.begin(waiting, &start));
+        Ok(begun.map_err(|refusal| refusal.to_string())?.map(|Begun { pid, denials }| {
+            self.denials = Some(denials);
+            self.asked = true;
+            pid
+        }))
     }
 
-    /// What was forked executes its command, or says here why it did not enter.
-    pub(super) fn entered(&mut self, pending: Pending) -> Result<(), String> {
-        self.denials = Some(pending.receive().map_err(|refusal| refusal.to_string())?);
-        self.asked = true;
-        Ok(())
+    /// How the command ended, by how the process ended that is waited for.
+    pub(super) fn ended(&self, status: i32) -> i32 {
+        self.denials.as_ref().map_or(status, |denials| denials.ended(status))
     }
 
     /// The command's process, for signals.
@@ -185,26 +190,5 @@ impl Lane {
     /// What processes left behind that outlived the command; nobody waits to be told.
     pub(super) fn take_away(&self) {
         self.plan.take_away();
-    }
-}
-
-/// The way into a lane, and what is executed there.
-#[derive(Debug)]
-pub(super) struct Way {
-    entry: Entry,
-    program: CString,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
-}
-
-impl Way {
-    /// Enters the lane; in the workspace lane it returns in another process than called it.
-    pub(super) fn enter(&self) -> io::Result<()> {
-        self.entry.enter()
-    }
-
-    /// Executes the command; returns only if that fails.
-    pub(super) fn execute(&self) -> io::Error {
-        self.entry.execute(&self.program, &self.arguments, &self.environment)
     }
 }

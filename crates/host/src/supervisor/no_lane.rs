@@ -28,8 +28,6 @@ impl Ahead {
 #[derive(Debug)]
 pub(super) struct Lane(Infallible);
 
-pub(super) type Pending = Infallible;
-
 impl Lane {
     pub(super) fn plan(
         _: &Launch,
@@ -49,16 +47,18 @@ impl Lane {
         match self.0 {}
     }
 
-    pub(super) fn way(
+    pub(super) fn begin(
         &mut self,
         _: &Path,
         _: &OsStr,
         _: &[OsString],
-    ) -> Result<(Way, Pending), String> {
+        _: [BorrowedFd<'_>; 3],
+        _: &dyn Fn() -> io::Result<()>,
+    ) -> Result<io::Result<Pid>, String> {
         match self.0 {}
     }
 
-    pub(super) fn entered(&mut self, _: Pending) -> Result<(), String> {
+    pub(super) fn ended(&self, _: i32) -> i32 {
         match self.0 {}
     }
 
@@ -83,19 +83,6 @@ impl Lane {
     }
 
     pub(super) fn take_away(&self) {
-        match self.0 {}
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Way(Infallible);
-
-impl Way {
-    pub(super) fn enter(&self) -> io::Result<()> {
-        match self.0 {}
-    }
-
-    pub(super) fn execute(&self) -> io::Error {
         match self.0 {}
     }
 }

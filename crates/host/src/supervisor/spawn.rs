@@ -7,18 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, stat};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Rlimit, Signal};
+use rustix::process::{Pid, Rlimit, Signal};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use stigmer_core::limits::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
 use stigmer_core::process::{Command as Wanted, OutputKind, TerminalSize};
 use stigmer_core::{ByteString, ErrorCode, Routing, ToolError};
 
-use super::lane::{Ahead, Lane, Way};
+use super::lane::{Ahead, Lane};
 use super::limits::{Limit, limits};
 use super::memory;
 use super::protocol::{Launch, StdinSource};
@@ -26,8 +27,8 @@ use super::protocol::{Launch, StdinSource};
 /// A command that runs.
 #[derive(Debug)]
 pub(super) struct Spawned {
-    /// The command; `None` if there was nothing that could be executed.
-    pub(crate) child: Option<Child>,
+    /// Whom to wait for; `None` if there was nothing that could be executed.
+    pub(crate) main: Option<Pid>,
     /// What it could not be executed for: a message and an exit code.
     pub(crate) refusal: Option<Refusal>,
     /// The program that was found.
@@ -97,7 +98,7 @@ fn spawn_here(
     let Inherited { stdin: inherited, umask, mask, open_files, ahead } = inherited;
     let umask = launch.umask.map_or(umask, Mode::from_raw_mode);
     let mut spawned = Spawned {
-        child: None,
+        main: None,
         refusal: None,
         executable: None,
         outputs: Vec::new(),
@@ -129,44 +130,32 @@ fn spawn_here(
             return Ok(spawned);
         }
     };
-    let build =
-        |executable: &Path, arguments: &[OsString], way: Option<(Way, bool)>| -> io::Result<_> {
-            let mut command = Command::new(executable);
-            command.args(arguments).env_clear();
-            command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
-            command.stdin(stdio[0].try_clone()?).stdout(stdio[1].try_clone()?);
-            command.stderr(stdio[2].try_clone()?);
-            before_exec(
-                &mut command,
-                launch.terminal.is_some(),
-                limits(&launch.limits, &launch.caller_limits, open_files),
-                umask,
-                mask,
-                launch.oom_score,
-                way,
-            );
-            Ok(command)
-        };
+    let limits = limits(&launch.limits, &launch.caller_limits, open_files);
+    let terminal = launch.terminal.is_some();
+    let prepare = Arc::new(move || prepare(terminal, umask, &mask, &limits));
     let mut start = |executable: &Path, name: &OsStr, arguments: &[OsString]| {
-        let Some(lane) = &mut spawned.lane else {
-            let command = build(executable, arguments, None);
-            return Ok(command.and_then(|mut command| command.arg0(name).spawn()));
-        };
-        let (way, pending) = lane.way(executable, name, arguments)?;
-        match build(executable, arguments, Some((way, lane.has_namespaces())))
-            .and_then(|mut command| command.spawn())
-        {
-            Ok(mut child) => match lane.entered(pending) {
-                Ok(()) => Ok(Ok(child)),
-                Err(reason) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    Err(reason)
-                }
-            },
-            // If it did not enter, that is why; else there is nothing that can be executed.
-            Err(error) => lane.entered(pending).map(|()| Err(error)),
+        if let Some(lane) = &mut spawned.lane {
+            let stdio = stdio.each_ref().map(AsFd::as_fd);
+            let begun = lane.begin(executable, name, arguments, stdio, &*prepare)?;
+            if let (Ok(main), Some(score)) = (&begun, launch.oom_score) {
+                memory::kill_first(lane.command().unwrap_or(*main), score);
+            }
+            return Ok(begun);
         }
+        let mut command = Command::new(executable);
+        command.arg0(name).args(arguments).env_clear();
+        command.envs(launch.environment.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str())));
+        let again = |descriptor: &OwnedFd| descriptor.try_clone().map(Stdio::from);
+        let streams = stdio.each_ref().map(again);
+        let spawn = || {
+            let [input, output, errors] = streams;
+            command.stdin(input?).stdout(output?).stderr(errors?);
+            before_exec(&mut command, launch.oom_score, Arc::clone(&prepare));
+            // It is waited for as all that the command leaves are.
+            let child = command.spawn()?;
+            Ok(Pid::from_child(&child))
+        };
+        Ok(spawn())
     };
     let started = start(&executable, &name, &arguments).map_err(NotStarted::Refused)?;
     let started = match started {
@@ -180,7 +169,7 @@ fn spawn_here(
         other => other,
     };
     match started {
-        Ok(child) => spawned.child = Some(child),
+        Ok(main) => spawned.main = Some(main),
         Err(error) => {
             let code = match error.kind() {
                 io::ErrorKind::NotFound => EXIT_NOT_FOUND,
@@ -346,53 +335,41 @@ fn nonblocking(descriptor: &OwnedFd) -> Result<(), ToolError> {
     set(descriptor.as_fd()).map_err(|error| failed("prepare a descriptor", error))
 }
 
+/// What a process does before it executes the command, in a lane or not. System calls only, none of which opens
+/// anything.
+fn prepare(terminal: bool, umask: Mode, mask: &libc::sigset_t, limits: &[Limit]) -> io::Result<()> {
+    crate::session::new_session()?;
+    if terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+    }
+    rustix::process::umask(umask);
+    // SAFETY: reads the set behind the pointer, which lives until it returns.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
+    Ok(limits.iter().try_for_each(Limit::apply)?)
+}
+
 /// What the child does between fork and exec. Only system calls: the supervisor has one thread, but
 /// the rule costs nothing.
 fn before_exec(
     command: &mut Command,
-    terminal: bool,
-    limits: Vec<Limit>,
-    umask: Mode,
-    mask: libc::sigset_t,
     oom_score: Option<u16>,
-    way: Option<(Way, bool)>,
+    prepare: Arc<impl Fn() -> io::Result<()> + Send + Sync + 'static>,
 ) {
     let oom_score = oom_score.map(|score| score.to_string());
     let supervisor = rustix::process::getpid();
-    let stands_in = way.as_ref().is_some_and(|(_, namespaces)| *namespaces);
-    let prepare = move || -> io::Result<()> {
+    let before = move || -> io::Result<()> {
         if let Some(score) = &oom_score {
             memory::be_killed_first(score.as_bytes());
         }
-        // A command whose supervisor dies cannot be followed or ended by anybody: it goes too. Where
-        // another process becomes the command its lane sees to that.
-        if !stands_in {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            if rustix::process::getppid() != Some(supervisor) {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
+        // A command whose supervisor dies cannot be followed or ended by anybody: it goes too.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if rustix::process::getppid() != Some(supervisor) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        // From here on nothing may be opened: the supervisor, who would be asked, waits for the exec.
-        if let Some((way, _)) = &way {
-            way.enter()?;
-        }
-        crate::session::new_session()?;
-        if terminal {
-            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-        }
-        rustix::process::umask(umask);
-        // SAFETY: reads the set behind the pointer, which this closure owns.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
-        for limit in &limits {
-            limit.apply()?;
-        }
-        match &way {
-            Some((way, _)) => Err(way.execute()),
-            None => Ok(()),
-        }
+        prepare()
     };
     // SAFETY: the closure makes system calls only and allocates nothing.
-    unsafe { command.pre_exec(prepare) };
+    unsafe { command.pre_exec(before) };
 }
 
 fn failed(what: &str, error: impl Into<io::Error>) -> ToolError {

@@ -22,7 +22,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, Signal, WaitStatus};
+use rustix::process::{Pid, Signal};
 use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
 use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
 use stigmer_core::{ErrorCode, ToolError};
@@ -181,7 +181,7 @@ impl Supervisor {
             executable: spawned.executable.map(Into::into),
             routing: spawned.lane.as_ref().map(|lane| Box::new(lane.routing().clone())),
         };
-        let on_trial = spawned.child.is_some() && trial::may_be_discarded(&launch);
+        let on_trial = spawned.main.is_some() && trial::may_be_discarded(&launch);
         let mut supervisor = Self {
             log: LogWriter::new(log_directory, launch.output_cap),
             launch_holds: launch.client_grace.is_some(),
@@ -200,7 +200,7 @@ impl Supervisor {
             max_clients,
             started: now,
             unheld_since: now,
-            main: spawned.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed())),
+            main: spawned.main,
             lane: spawned.lane,
             on_trial,
             main_status: None,
@@ -393,11 +393,31 @@ impl Supervisor {
     }
 
     fn reap(&mut self) -> tree::Children {
-        let main = self.main;
         let mut status = self.main_status;
-        let left = tree::reap(|reaped| note_main(main, &mut status, reaped));
+        let left = tree::reap(|reaped| self.note_main(&mut status, reaped));
         self.main_status = status;
         left
+    }
+
+    /// Kills all that is left; gives what is out of reach.
+    fn sweep(&mut self) -> Vec<Survivor> {
+        let mut status = self.main_status;
+        let survivors = tree::sweep(|reaped| self.note_main(&mut status, reaped));
+        self.main_status = status;
+        survivors
+    }
+
+    /// How the command itself ended, if it is what was reaped.
+    fn note_main(&self, status: &mut Option<Main>, (pid, how): tree::Reaped) {
+        if Some(pid) != self.main {
+            return;
+        }
+        let how = self.lane.as_ref().map_or(how.as_raw(), |lane| lane.ended(how.as_raw()));
+        if libc::WIFEXITED(how) {
+            *status = Some(Main::Exited(libc::WEXITSTATUS(how)));
+        } else if libc::WIFSIGNALED(how) {
+            *status = Some(Main::Signalled(libc::WTERMSIG(how)));
+        }
     }
 
     /// Moves on from *running* to *ending* to *exited*.
@@ -430,10 +450,7 @@ impl Supervisor {
                 if ending.kill_at > now {
                     return;
                 }
-                let main = self.main;
-                let mut status = self.main_status;
-                survivors = tree::sweep(|reaped| note_main(main, &mut status, reaped));
-                self.main_status = status;
+                survivors = self.sweep();
             }
             self.finish(survivors.clone(), Overrun::Drop);
             self.ending = None;
@@ -567,14 +584,6 @@ impl Supervisor {
     fn slowest_holder(&self) -> Option<u64> {
         let launch = self.launch_holds.then_some(0);
         self.clients.iter().filter_map(|client| client.held).chain(launch).min()
-    }
-}
-
-fn note_main(main: Option<Pid>, status: &mut Option<Main>, reaped: tree::Reaped) {
-    let (pid, how): (Pid, WaitStatus) = reaped;
-    if Some(pid) == main {
-        *status =
-            how.exit_status().map(Main::Exited).or(how.terminating_signal().map(Main::Signalled));
     }
 }
 

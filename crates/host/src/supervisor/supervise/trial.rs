@@ -9,8 +9,8 @@ use stigmer_core::Denied;
 
 use super::super::lane::Lane;
 use super::super::protocol::{Confine, Launch, Reply, StdinSource};
-use super::super::{prune, tree};
-use super::{Main, Supervisor, note_main};
+use super::super::prune;
+use super::{Main, Supervisor};
 
 /// Bytes of output with which a try stands: a message about what was refused is shorter.
 const MOST_OUTPUT: u64 = 4 << 10;
@@ -112,11 +112,7 @@ impl Supervisor {
 
     /// Takes a command back as if it had not been started. False if something of it cannot be ended.
     fn discard(&mut self) -> bool {
-        let main = self.main;
-        let mut status = self.main_status;
-        let survivors = tree::sweep(|reaped| note_main(main, &mut status, reaped));
-        self.main_status = status;
-        if !survivors.is_empty() {
+        if !self.sweep().is_empty() {
             return false;
         }
         let processes = &self.launch.processes;
