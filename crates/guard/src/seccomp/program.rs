@@ -167,43 +167,62 @@ fn one_of(index: u8, group: &[(Vec<Check>, Action)], action: Action) -> Vec<libc
     out
 }
 
-/// The instructions for rules in the order of their numbers. The kernel runs a new filter for every
-/// number that it knows, to remember what is always allowed: a list of all rules made that take longer
-/// than all else that a lane needs.
-fn tree(rules: &[&Rule]) -> Vec<libc::sock_filter> {
-    /// What is not worth another branch.
-    const FEW: usize = 3;
+/// What becomes of calls with neighbouring numbers, up to the next stretch.
+struct Stretch<'a> {
+    first: u32,
+    clauses: &'a [(Vec<Check>, Action)],
+    otherwise: Action,
+}
+
+/// All numbers, as few stretches as there can be.
+fn stretches(rules: &[Rule]) -> Vec<Stretch<'_>> {
+    let allowed = |first| Stretch { first, clauses: &[], otherwise: Action::Allow };
+    let mut sorted: Vec<&Rule> = rules.iter().collect();
+    sorted.sort_by_key(|rule| rule.number);
+    debug_assert!(sorted.windows(2).all(|two| two[0].number < two[1].number), "one rule for each");
+    let mut all: Vec<Stretch<'_>> = vec![allowed(0)];
+    for (index, Rule { number, clauses, otherwise }) in sorted.iter().enumerate() {
+        let first = *number as u32;
+        all.push(Stretch { first, clauses, otherwise: *otherwise });
+        if sorted.get(index + 1).is_none_or(|next| next.number as u32 > first + 1) {
+            all.push(allowed(first + 1));
+        }
+    }
+    // Number 0 may have a rule.
+    if all[1..].first().is_some_and(|second| second.first == 0) {
+        all.remove(0);
+    }
+    all.dedup_by(|next, one| next.clauses == one.clauses && next.otherwise == one.otherwise);
+    all
+}
+
+/// The instructions for stretches. The kernel runs a new filter for every number that it knows, to remember what
+/// is always allowed, and translates every instruction: a list of all rules made that take longer than all else
+/// that a lane needs.
+fn tree(stretches: &[Stretch<'_>]) -> Vec<libc::sock_filter> {
     let mut out = Vec::new();
-    if rules.len() > FEW {
-        let (low, high) = rules.split_at(rules.len() / 2);
-        let low = tree(low);
-        out.push(jump(JUMP_AT_LEAST, high[0].number as u32, 0, 1));
-        out.push(statement(JUMP, low.len() as u32));
-        out.extend(low);
-        out.extend(tree(high));
+    if let [Stretch { clauses, otherwise, .. }] = stretches {
+        for group in clauses.chunk_by(|a, b| alike(a).is_some() && alike(a) == alike(b)) {
+            match (alike(&group[0]), group.len()) {
+                (Some((index, action)), 2..) => out.extend(one_of(index, group, action)),
+                _ => group.iter().for_each(|(checks, action)| out.extend(clause(checks, *action))),
+            }
+        }
+        out.push(end(*otherwise));
         return out;
     }
-    for rule in rules {
-        let mut body: Vec<libc::sock_filter> = Vec::new();
-        for group in rule.clauses.chunk_by(|a, b| alike(a).is_some() && alike(a) == alike(b)) {
-            match (alike(&group[0]), group.len()) {
-                (Some((index, action)), 2..) => body.extend(one_of(index, group, action)),
-                _ => group.iter().for_each(|(checks, action)| body.extend(clause(checks, *action))),
-            }
+    let (low, high) = stretches.split_at(stretches.len() / 2);
+    let (first, low) = (high[0].first, tree(low));
+    match u8::try_from(low.len()) {
+        Ok(length) => out.push(jump(JUMP_AT_LEAST, first, length, 0)),
+        Err(_) => {
+            // Too far for a conditional jump.
+            out.push(jump(JUMP_AT_LEAST, first, 0, 1));
+            out.push(statement(JUMP, low.len() as u32));
         }
-        body.push(end(rule.otherwise));
-        let number = rule.number as u32;
-        match u8::try_from(body.len()) {
-            Ok(length) => out.push(jump(JUMP_EQUAL, number, 0, length)),
-            Err(_) => {
-                // Too far for a conditional jump.
-                out.push(jump(JUMP_EQUAL, number, 1, 0));
-                out.push(statement(JUMP, body.len() as u32));
-            }
-        }
-        out.extend(body);
     }
-    out.push(end(Action::Allow));
+    out.extend(low);
+    out.extend(tree(high));
     out
 }
 
@@ -220,9 +239,7 @@ impl Program {
             jump(JUMP_AT_LEAST, last + 1, 0, 1),
             end(Action::Fail(libc::ENOSYS)),
         ];
-        let mut rules: Vec<&Rule> = rules.iter().collect();
-        rules.sort_by_key(|rule| rule.number);
-        out.extend(tree(&rules));
+        out.extend(tree(&stretches(rules)));
         Self(out)
     }
 
