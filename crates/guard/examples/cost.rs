@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use stigmer_guard::{Begun, Denials, HostLane, Policy, Probe, Start, Waiting, plan};
 
+/// So long nothing happens before a command: what is made ahead is ready then.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Rounds in one process. A supervisor has one command: what many leave in memory would make forks slower.
 const BATCH: usize = 4;
 
@@ -73,6 +76,7 @@ fn batch() {
     // The first of all pays for what is not in memory yet.
     wait(command(directory.path()).spawn().unwrap());
     for _ in 0..BATCH {
+        std::thread::sleep(PAUSE);
         let (clock, processors) = time(|| wait(command(directory.path()).spawn().unwrap()));
         let mut line = format!("{} {}", clock.as_nanos(), processors.as_nanos());
         for (_, lane, ahead) in LANES {

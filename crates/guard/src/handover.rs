@@ -11,15 +11,13 @@ use rustix::net::{
 };
 use rustix::process::Pid;
 
-/// Longer than the name of any step and an error.
+/// Longer than the name of any step.
 const LONGEST: usize = 256;
 
 /// How many descriptors a command's process is sent.
 const GIVEN: usize = 4;
 
-/// The process waits for its command.
-const WAITS: &[u8] = b"W";
-/// It is confined; the descriptor of its filter comes with this.
+/// The process is confined; the descriptor of its filter comes with this.
 const READY: &[u8] = b"R";
 
 /// The supervisor's end, and the command's, which is none of the standard streams.
@@ -32,12 +30,6 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         _ => theirs,
     };
     Ok((ours, theirs))
-}
-
-/// Says that the process waits.
-pub(crate) fn waits(socket: &OwnedFd) -> io::Result<()> {
-    rustix::net::send(socket, WAITS, SendFlags::NOSIGNAL)?;
-    Ok(())
 }
 
 /// Sends a process that waits what it needs: its standard streams and Landlock's rules.
@@ -80,17 +72,22 @@ pub(crate) fn ready(socket: &OwnedFd, listener: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Says at which step the command's process failed, and why.
+/// Says at which step the command's process failed, and why. Allocates nothing: the supervisor may just do so.
 pub(crate) fn failed(socket: &OwnedFd, step: &str, error: &io::Error) {
-    let text = format!("{step}: {error}");
-    let _ = rustix::net::send(socket, text.as_bytes(), SendFlags::NOSIGNAL);
+    let number = error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
+    let parts = [IoSlice::new(&number), IoSlice::new(step.as_bytes())];
+    let _ = sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
+}
+
+fn failure(bytes: &[u8]) -> Option<String> {
+    let (number, step) = bytes.split_first_chunk()?;
+    let error = io::Error::from_raw_os_error(i32::from_ne_bytes(*number));
+    Some(format!("{}: {error}", String::from_utf8_lossy(step)))
 }
 
 /// What came from a command's process.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// It waits for its command.
-    Waits,
     /// It is confined. Its number, as this process sees it.
     Ready(OwnedFd, Pid),
     /// It failed at a step.
@@ -124,8 +121,6 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Message> {
     }
     Ok(match (descriptor, pid) {
         (Some(descriptor), Some(pid)) => Message::Ready(descriptor, pid),
-        _ if &bytes[..count] == WAITS => Message::Waits,
-        _ if count > 0 => Message::Failed(String::from_utf8_lossy(&bytes[..count]).into_owned()),
-        _ => Message::End,
+        _ => failure(&bytes[..count]).map_or(Message::End, Message::Failed),
     })
 }

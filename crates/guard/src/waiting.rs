@@ -1,8 +1,9 @@
 //! A process that waits until it is known what it is to execute.
 //!
-//! It shares its supervisor's memory until it executes, which spares both the copy that a fork makes. One of the
-//! two always stands still: the supervisor while the process prepares itself and while it enters the lane, the
-//! process in between. So it may use what a thread of the supervisor's may.
+//! It shares its supervisor's memory until it executes, which spares both the copy that a fork makes. While it
+//! prepares itself both run: it touches its own stack only, allocates nothing, and makes only system calls that
+//! do not fail, or end it, or whose errors are not kept in a variable of the C library. Then it waits; and when
+//! it goes on the supervisor stands still until it has executed, so that it may use what the supervisor may.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -89,11 +90,11 @@ pub struct Begun {
 }
 
 impl Waiting {
-    /// Makes one, which takes up to a millisecond.
+    /// Makes one. It prepares itself while the caller goes on, which takes up to a millisecond; what fails then is
+    /// told when a command is begun.
     ///
     /// # Errors
-    /// [`Refusal::NotEntered`] with the step at which it failed: the lane is off. [`Refusal::Io`] if the system
-    /// is out of something.
+    /// [`Refusal::Io`] if the system is out of something.
     pub fn make(lane: HostLane) -> Result<Self, Refusal> {
         let failed = |error| Refusal::io("make a process", error);
         let (socket, theirs) = handover::pair().map_err(failed)?;
@@ -113,8 +114,8 @@ impl Waiting {
         };
         let stack = stack.map_err(|error| failed(error.into()))?.cast::<u8>();
         let argument = std::ptr::from_ref(shared).cast_mut().cast();
-        // SAFETY: the stack is nobody else's and is never given back. This process does nothing until the
-        // other has said that it waits, or is gone.
+        // SAFETY: the stack is nobody else's and is never given back, nor is what is shared. See above for what
+        // the process does.
         let pid = unsafe {
             let flags = libc::CLONE_VM | libc::SIGCHLD;
             libc::clone(run, stack.wrapping_add(STACK).cast(), flags, argument)
@@ -122,17 +123,7 @@ impl Waiting {
         let Some(pid) = Pid::from_raw(pid.max(0)) else {
             return Err(failed(io::Error::last_os_error()));
         };
-        drop(theirs);
-        let waiting = Self { lane, pid, socket, shared };
-        match handover::receive(&waiting.socket) {
-            Ok(Message::Waits) => Ok(waiting),
-            Ok(Message::Failed(reason)) => {
-                reap(pid);
-                Err(Refusal::NotEntered { lane, reason })
-            }
-            Ok(_) => Err(Refusal::io("prepare a process", "it is gone")),
-            Err(error) => Err(Refusal::io("prepare a process", error)),
-        }
+        Ok(Self { lane, pid, socket, shared })
     }
 
     /// Which lane it is for.
@@ -142,7 +133,7 @@ impl Waiting {
 
     /// Whether it is still there.
     pub fn waits(&self) -> bool {
-        let mut one = [PollFd::new(&self.socket, PollFlags::IN)];
+        let mut one = [PollFd::new(&self.socket, PollFlags::empty())];
         poll(&mut one, Some(&Timespec::default())) == Ok(0)
     }
 }
@@ -189,7 +180,6 @@ impl Plan {
             match handover::receive(&socket) {
                 Ok(Message::Ready(listener, command)) => ready = Some((listener, command)),
                 Ok(Message::Failed(reason)) => break Refusal::NotEntered { lane, reason },
-                Ok(Message::Waits) => {}
                 Ok(Message::End) => match (ready, shared.error.load(Ordering::Acquire)) {
                     (Some((listener, command)), 0) => {
                         let judge = self.judge().clone();
@@ -255,7 +245,7 @@ impl Shared {
             at("switch the loopback interface on", loopback_up())?;
             family::begin(&self.status)?;
         }
-        at("wait", handover::waits(socket))
+        Ok(())
     }
 
     /// Waits, enters the lane and executes. Returns if it could not, or nothing will come.

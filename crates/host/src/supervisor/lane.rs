@@ -40,7 +40,8 @@ impl Ahead {
 #[derive(Debug)]
 pub(super) struct Lane {
     plan: Plan,
-    ahead: Ahead,
+    /// The process for the command, until that is begun.
+    waiting: Option<Waiting>,
     denials: Option<Denials>,
     /// Somebody is left who may ask.
     asked: bool,
@@ -56,12 +57,12 @@ impl Lane {
         terminal: Option<PathBuf>,
         ahead: Ahead,
     ) -> Result<Self, String> {
-        let ahead = Ahead(
-            ahead.0.filter(|waiting| HostLane::of(confine.routing.lane) == Some(waiting.lane())),
-        );
         let Some(lane) = HostLane::of(confine.routing.lane) else {
             return Err(format!("{} is no lane on the host", confine.routing.lane));
         };
+        let ahead = ahead.0.filter(|waiting| waiting.lane() == lane && waiting.waits());
+        // It prepares itself while this goes on.
+        let waiting = ahead.map_or_else(|| Waiting::make(lane), Ok).ok();
         let own = |text: &ByteString| text.as_os_str().to_owned();
         let callers = launch.environment.len().saturating_sub(confine.declared);
         let variables = launch.environment.iter().map(|(name, value)| (own(name), own(value)));
@@ -85,7 +86,7 @@ impl Lane {
         let dropped = plan.dropped().iter();
         routing.dropped_variables =
             dropped.map(|(name, _)| name.to_string_lossy().into_owned()).collect();
-        Ok(Self { plan, ahead, denials: None, asked: false, routing })
+        Ok(Self { plan, waiting, denials: None, asked: false, routing })
     }
 
     /// What is kept with the command.
@@ -115,10 +116,8 @@ impl Lane {
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
         let program = text(program.as_os_str())?;
         let start = Start { program: &program, arguments: &arguments, stdio, prepare };
-        let waiting = match self.ahead.0.take().filter(Waiting::waits) {
-            Some(waiting) => Ok(waiting),
-            None => Waiting::make(self.plan.lane()),
-        };
+        let waiting = self.waiting.take();
+        let waiting = waiting.map_or_else(|| Waiting::make(self.plan.lane()), Ok);
         let begun = waiting.and_then(|waiting| self.plan.begin(waiting, &start));
         Ok(begun.map_err(|refusal| refusal.to_string())?.map(|Begun { pid, denials }| {
             self.denials = Some(denials);
