@@ -147,7 +147,6 @@ fn run(trial: &Trial, plan: &Plan, own: Vec<(OsString, OsString)>) -> io::Result
         _ => (outside(trial, plan, own, log)?, None),
     };
     let (status, ended) = follow(child, denials.as_mut(), Duration::from_secs(trial.seconds))?;
-    let status = denials.as_ref().map_or(status, |denials| denials.ended(status));
     let status = ExitStatus::from_raw(status);
     let mut output = fs::read(OUTPUT)?;
     output.truncate(MOST_OUTPUT);
@@ -203,13 +202,16 @@ fn follow(
 ) -> io::Result<(i32, bool)> {
     let began = Instant::now();
     let mut over: Option<(i32, Instant)> = None;
-    let mut ended = false;
+    let (mut ended, mut asked) = (false, true);
     loop {
         // All processes of the world are this one's children, sooner or later.
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
                 if pid == child {
                     over = Some((status.as_raw(), Instant::now()));
+                    if let Some(denials) = &denials {
+                        denials.ended();
+                    }
                 }
                 continue;
             }
@@ -227,14 +229,14 @@ fn follow(
             // SAFETY: makes a system call without a pointer.
             unsafe { libc::kill(-1, libc::SIGKILL) };
         }
-        match denials.as_mut() {
-            Some(asked) => {
-                let mut polled = [PollFd::from_borrowed_fd(asked.as_fd(), PollFlags::IN)];
+        match denials.as_mut().filter(|_| asked) {
+            Some(denials) => {
+                let mut polled = [PollFd::from_borrowed_fd(denials.as_fd(), PollFlags::IN)];
                 poll(&mut polled, Some(&STEP))?;
                 if polled[0].revents().contains(PollFlags::IN) {
-                    asked.answer().map_err(io::Error::other)?;
-                } else if polled[0].revents().contains(PollFlags::HUP) {
-                    denials = None;
+                    denials.answer().map_err(io::Error::other)?;
+                } else {
+                    asked = !polled[0].revents().contains(PollFlags::HUP);
                 }
             }
             None => {

@@ -73,7 +73,7 @@ pub(crate) fn ready(socket: &OwnedFd, listener: &OwnedFd) -> io::Result<()> {
 }
 
 /// Says at which step the command's process failed, and why. Allocates nothing: the supervisor may just do so.
-pub(crate) fn failed(socket: &OwnedFd, step: &str, error: &io::Error) {
+pub(crate) fn failed(socket: impl AsFd, step: &str, error: &io::Error) {
     let number = error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
     let parts = [IoSlice::new(&number), IoSlice::new(step.as_bytes())];
     let _ = sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);

@@ -13,49 +13,49 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use crate::denials::Denials;
 use crate::entry::{Entry, Step, at};
-use crate::family;
+use crate::family::{self, Leash};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
 use crate::namespaces::{ALL, Identity, loopback_up};
 use crate::plan::Plan;
 
-/// A stack to prepare and to enter a lane on; what is not touched takes no memory.
+/// A stack to enter a lane on.
 const STACK: usize = 512 << 10;
 
-/// No wait status.
-const NOT_ENDED: i32 = i32::MIN;
+/// A stack to call a few functions on.
+const SMALL_STACK: usize = 64 << 10;
 
 /// A process that waits to become a command in a lane, in namespaces of its own if the lane has them.
 ///
 /// To make one for the workspace lane takes longer than all else that the lane needs. Who waits for commands can
 /// make it while it waits. It must be the same process that begins the command, with the same user; each is for
-/// one command only. One that is dropped ends by itself, which whoever made it has to wait for (`wait(2)`).
+/// one command only. One that is dropped ends by itself.
+///
+/// Whoever makes it gets up to three children, of which it knows one: it waits for all that end (`wait(2)`).
 #[derive(Debug)]
 pub struct Waiting {
     lane: HostLane,
-    pid: Pid,
     socket: OwnedFd,
+    leash: Option<Leash>,
     shared: &'static Shared,
 }
 
 /// What the process and its supervisor both see.
 #[derive(Debug)]
 struct Shared {
-    lane: HostLane,
-    supervisor: Pid,
     identity: Identity,
     socket: RawFd,
+    /// The first process's end, and stacks for it and for the command; none in the read-only lane.
+    leash: RawFd,
+    stacks: [AtomicPtr<libc::c_void>; 2],
     /// What to do, once that is known. It lives until the process has executed or ended.
     job: AtomicPtr<Job<'static>>,
     /// Why it could not execute.
     error: AtomicI32,
-    /// How the command ended, if a stand-in was there to see it.
-    status: AtomicI32,
 }
 
 struct Job<'a> {
@@ -83,7 +83,7 @@ pub struct Start<'a> {
 /// What was begun.
 #[derive(Debug)]
 pub struct Begun {
-    /// The process to wait for. How the command ended is what [`Denials::ended`] makes of its wait status.
+    /// The command's process, a child of this one.
     pub pid: Pid,
     /// What the supervisor has to do until nobody is left.
     pub denials: Denials,
@@ -96,34 +96,40 @@ impl Waiting {
     /// # Errors
     /// [`Refusal::Io`] if the system is out of something.
     pub fn make(lane: HostLane) -> Result<Self, Refusal> {
-        let failed = |error| Refusal::io("make a process", error);
-        let (socket, theirs) = handover::pair().map_err(failed)?;
+        Self::try_make(lane).map_err(|error| Refusal::io("make a process", error))
+    }
+
+    fn try_make(lane: HostLane) -> io::Result<Self> {
+        let (socket, theirs) = handover::pair()?;
+        let (leash, held) = match lane {
+            HostLane::ReadOnly => (None, None),
+            HostLane::Workspace => {
+                let (ours, theirs) = Leash::new()?;
+                (Some(ours), Some(theirs))
+            }
+        };
+        let stack = AtomicPtr::new(family::stack(STACK)?);
+        let small = AtomicPtr::new(null_mut());
+        let mut life: family::Life = command;
+        let mut first_stack = stack.load(Ordering::Relaxed);
+        if lane == HostLane::Workspace {
+            small.store(family::stack(SMALL_STACK)?, Ordering::Relaxed);
+            first_stack = family::stack(SMALL_STACK)?;
+            life = maker;
+        }
         let shared: &'static Shared = Box::leak(Box::new(Shared {
-            lane,
-            supervisor: rustix::process::getpid(),
             identity: Identity::own(),
             socket: theirs.as_raw_fd(),
+            leash: held.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            stacks: [small, stack],
             job: AtomicPtr::new(null_mut()),
             error: AtomicI32::new(0),
-            status: AtomicI32::new(NOT_ENDED),
         }));
-        // SAFETY: a new mapping, which overlaps nothing.
-        let stack = unsafe {
-            let protection = ProtFlags::READ | ProtFlags::WRITE;
-            mmap_anonymous(null_mut(), STACK, protection, MapFlags::PRIVATE | MapFlags::STACK)
-        };
-        let stack = stack.map_err(|error| failed(error.into()))?.cast::<u8>();
         let argument = std::ptr::from_ref(shared).cast_mut().cast();
         // SAFETY: the stack is nobody else's and is never given back, nor is what is shared. See above for what
         // the process does.
-        let pid = unsafe {
-            let flags = libc::CLONE_VM | libc::SIGCHLD;
-            libc::clone(run, stack.wrapping_add(STACK).cast(), flags, argument)
-        };
-        let Some(pid) = Pid::from_raw(pid.max(0)) else {
-            return Err(failed(io::Error::last_os_error()));
-        };
-        Ok(Self { lane, pid, socket, shared })
+        unsafe { family::start(life, first_stack, false, argument)? };
+        Ok(Self { lane, socket, leash, shared })
     }
 
     /// Which lane it is for.
@@ -152,7 +158,7 @@ impl Plan {
         waiting: Waiting,
         start: &Start<'_>,
     ) -> Result<Result<Begun, io::Error>, Refusal> {
-        let Waiting { lane, pid, socket, shared } = waiting;
+        let Waiting { lane, socket, leash, shared } = waiting;
         let entry = self.entry()?;
         let variables = self.environment().iter().map(|(name, value)| {
             let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
@@ -175,81 +181,88 @@ impl Plan {
         let [input, output, errors] = start.stdio;
         let failed = |error: io::Error| Refusal::io("enter the lane", error);
         handover::go(&socket, [input, output, errors, entry.rules.as_fd()]).map_err(failed)?;
-        let mut ready = None;
-        let refusal = loop {
+        let (mut ready, mut refusal) = (None, None);
+        // Until the end: it has the job as long as it has the socket.
+        loop {
             match handover::receive(&socket) {
-                Ok(Message::Ready(listener, command)) => ready = Some((listener, command)),
-                Ok(Message::Failed(reason)) => break Refusal::NotEntered { lane, reason },
-                Ok(Message::End) => match (ready, shared.error.load(Ordering::Acquire)) {
-                    (Some((listener, command)), 0) => {
-                        let judge = self.judge().clone();
-                        let denials = Denials::new(lane, command, listener, judge, &shared.status);
-                        return Ok(Ok(Begun { pid, denials }));
-                    }
-                    (_, 0) => break Refusal::io("enter the lane", "its process said nothing"),
-                    (_, error) => {
-                        reap(pid);
-                        return Ok(Err(io::Error::from_raw_os_error(error)));
-                    }
-                },
-                Err(error) => break failed(error),
+                Ok(Message::Ready(listener, pid)) => ready = Some((listener, pid)),
+                Ok(Message::Failed(reason)) => refusal = Some(Refusal::NotEntered { lane, reason }),
+                Ok(Message::End) => break,
+                Err(error) => return Err(failed(error)),
             }
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let Some((listener, pid)) = ready else {
+            return Err(Refusal::io("enter the lane", "its process said nothing"));
         };
-        // It has the job until it has ended.
-        drop(socket);
-        reap(pid);
-        Err(refusal)
+        match shared.error.load(Ordering::Acquire) {
+            0 => {
+                let denials = Denials::new(lane, listener, self.judge().clone(), leash);
+                Ok(Ok(Begun { pid, denials }))
+            }
+            error => {
+                while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
+                Ok(Err(io::Error::from_raw_os_error(error)))
+            }
+        }
     }
 }
 
-/// How a process ended that stood in for another: as that did.
-pub(crate) fn ended(status: &AtomicI32, own: i32) -> i32 {
-    match status.load(Ordering::Acquire) {
-        NOT_ENDED => own,
-        seen => seen,
+/// Takes the namespaces, and makes the first process and the command's in them.
+extern "C" fn maker(shared: *mut libc::c_void) -> libc::c_int {
+    set_signals(true);
+    // SAFETY: it is never given back.
+    let known = unsafe { &*shared.cast_const().cast::<Shared>() };
+    let made = known.namespaces().and_then(|()| {
+        let [first, command_stack] = known.stacks.each_ref().map(|at| at.load(Ordering::Relaxed));
+        // SAFETY: each has a stack of its own.
+        unsafe {
+            let leash = known.leash as usize as *mut libc::c_void;
+            let started = family::start(family::first, first, true, leash);
+            at("start the first process", started)?;
+            let started = family::start(command, command_stack, true, shared);
+            at("start the command's process", started)
+        }
+    });
+    if let Err((step, error)) = made {
+        // SAFETY: it is this process's own, which ends.
+        let socket = unsafe { BorrowedFd::borrow_raw(known.socket) };
+        handover::failed(socket, step, &error);
+        family::exit(1);
     }
+    family::exit(0)
 }
 
-fn reap(pid: Pid) {
-    while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
-}
-
-/// What the process does.
-extern "C" fn run(shared: *mut libc::c_void) -> libc::c_int {
+/// What becomes the command.
+extern "C" fn command(shared: *mut libc::c_void) -> libc::c_int {
+    set_signals(true);
     // SAFETY: it is never given back.
     let shared = unsafe { &*shared.cast_const().cast::<Shared>() };
-    // SAFETY: this process has its own descriptors, and this one for itself.
-    let socket = unsafe { OwnedFd::from_raw_fd(shared.socket) };
-    let steps = shared.prepare(&socket).and_then(|()| shared.follow(&socket));
-    if let Err((step, error)) = steps {
+    // SAFETY: this process uses no other descriptor but the standard streams, and this one for itself.
+    let socket = unsafe {
+        family::keep_only(shared.socket, 3);
+        OwnedFd::from_raw_fd(shared.socket)
+    };
+    if let Err((step, error)) = shared.follow(&socket) {
         handover::failed(&socket, step, &error);
     }
     family::exit(1)
 }
 
 impl Shared {
-    /// All that can be done before the command is known.
-    fn prepare(&'static self, socket: &OwnedFd) -> Step<()> {
-        set_signals(true);
-        keep(socket);
-        if self.lane == HostLane::Workspace {
-            at("enter namespaces", self.identity.enter(ALL))?;
-        }
-        // A command whose supervisor dies cannot be followed or ended by anybody: it goes, too.
-        let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-        at("follow the supervisor", set.map_err(Into::into))?;
-        if rustix::process::getppid() != Some(self.supervisor) {
-            return Err(("follow the supervisor", io::Error::from_raw_os_error(libc::ESRCH)));
-        }
-        if self.lane == HostLane::Workspace {
-            at("switch the loopback interface on", loopback_up())?;
-            family::begin(&self.status)?;
-        }
-        Ok(())
+    fn namespaces(&self) -> Step<()> {
+        at("enter namespaces", self.identity.enter(ALL))?;
+        at("switch the loopback interface on", loopback_up())
     }
 
     /// Waits, enters the lane and executes. Returns if it could not, or nothing will come.
     fn follow(&self, socket: &OwnedFd) -> Step<()> {
+        // A command whose supervisor dies cannot be followed or ended by anybody: it goes, too. One that is gone
+        // already sends nothing.
+        let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        at("follow the supervisor", set.map_err(Into::into))?;
         let Some(given) = at("wait", handover::wait(socket))? else { return Ok(()) };
         let [input, output, errors, rules] = given;
         let streams = rustix::stdio::dup2_stdin(input)
@@ -281,18 +294,5 @@ fn set_signals(blocked: bool) {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, null_mut());
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
-}
-
-/// Closes every descriptor but the standard streams and one.
-fn keep(socket: &OwnedFd) {
-    const FIRST: libc::c_uint = 3;
-    let kept = socket.as_raw_fd().unsigned_abs();
-    // SAFETY: this process uses none of those that are closed.
-    unsafe {
-        if kept > FIRST {
-            libc::syscall(libc::SYS_close_range, FIRST, kept - 1, 0);
-        }
-        libc::syscall(libc::SYS_close_range, kept + 1, libc::c_uint::MAX, 0);
     }
 }

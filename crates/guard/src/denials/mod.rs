@@ -14,20 +14,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicI32;
 
-use rustix::process::Pid;
 use stigmer_core::Denial;
 
 pub(crate) use judge::Judge;
 pub(crate) use notification::LARGEST;
 
 use crate::data;
+use crate::family::Leash;
 use crate::lane::HostLane;
 use crate::pattern::path_fits;
 use crate::seccomp::{Answer, Shape, find};
 use crate::startup::is_shell;
-use crate::waiting::ended;
 use notification::{Notification, Reply};
 use target::{Target, targets};
 
@@ -45,8 +43,7 @@ const MOST_BEGUN: usize = 16;
 #[derive(Debug)]
 pub struct Denials {
     lane: HostLane,
-    command: Pid,
-    status: &'static AtomicI32,
+    leash: Option<Leash>,
     listener: OwnedFd,
     judge: Judge,
     kept: Vec<Denial>,
@@ -64,26 +61,21 @@ impl AsFd for Denials {
 impl Denials {
     pub(crate) fn new(
         lane: HostLane,
-        command: Pid,
         listener: OwnedFd,
         judge: Judge,
-        status: &'static AtomicI32,
+        leash: Option<Leash>,
     ) -> Self {
         notification::wake_at_once(&listener);
         let (kept, begun) = (Vec::new(), Vec::new());
-        Self { lane, command, status, listener, judge, kept, dropped: 0, begun }
+        Self { lane, leash, listener, judge, kept, dropped: 0, begun }
     }
 
-    /// How the command ended, when the process that was begun has: both as `wait(2)` says it. A process that
-    /// stands in for the command ends in its own way.
-    pub fn ended(&self, status: i32) -> i32 {
-        ended(self.status, status)
-    }
-
-    /// The command's process as the supervisor sees it: whom signals are for. In the workspace lane it
-    /// is not the process that was begun, which only stands in for it and ends when it does.
-    pub fn command(&self) -> Pid {
-        self.command
+    /// To be called when the command has ended: the first process of its namespaces ends when nothing else is
+    /// left of it. Until then, what the command left behind goes on; without this it ends when this is dropped.
+    pub fn ended(&self) {
+        if let Some(leash) = &self.leash {
+            leash.let_go();
+        }
     }
 
     /// What was denied so far, each once, the first 64.

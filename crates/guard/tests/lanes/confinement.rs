@@ -7,7 +7,8 @@ use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, WaitOptions, waitpid};
 use stigmer_core::Denial;
 use stigmer_guard::{Begun, HostLane, Probe, Refusal, Start, Waiting, plan};
 
@@ -259,7 +260,7 @@ fn a_socket_that_a_variable_names_is_hidden_wherever_it_lies() {
 }
 
 #[test]
-fn the_first_process_and_what_is_left_behind_end_when_the_stand_in_is_killed() {
+fn what_is_left_behind_ends_when_nobody_holds_the_first_process_any_more() {
     let fixture = Fixture::new();
     let plan = plan(LANE, &fixture.policy(), &Probe::take()).unwrap();
     let (mut read, write) = std::io::pipe().unwrap();
@@ -273,20 +274,14 @@ fn the_first_process_and_what_is_left_behind_end_when_the_stand_in_is_killed() {
     let Begun { pid, mut denials } =
         plan.begin(Waiting::make(LANE).unwrap(), &start).unwrap().unwrap();
     drop(write);
-    let text = std::thread::spawn(move || {
-        // Reading needs an answer each, until the command is gone.
-        while denials.answer().is_ok() {
-            use rustix::event::{PollFd, PollFlags, poll};
-            let mut polled = [PollFd::new(&denials, PollFlags::IN)];
-            poll(&mut polled, None).unwrap();
-            if polled[0].revents().contains(PollFlags::HUP) {
-                break;
-            }
-        }
-    });
-    kill_process(pid, Signal::KILL).unwrap();
-    waitpid(Some(pid), WaitOptions::empty()).unwrap();
+    // Until the program is there, which opens some files.
+    let quiet = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+    while poll(&mut [PollFd::new(&denials, PollFlags::IN)], Some(&quiet)).unwrap() > 0 {
+        denials.answer().unwrap();
+    }
+    drop(denials);
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+    assert_eq!(status.terminating_signal(), Some(Signal::KILL.as_raw()));
     // The end of the pipe comes when nobody has it any more.
     read.read_to_end(&mut Vec::new()).unwrap();
-    text.join().unwrap();
 }

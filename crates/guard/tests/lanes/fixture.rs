@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+use rustix::process::{PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use stigmer_core::Denial;
 use stigmer_guard::{Begun, HostLane, Plan, Policy, Probe, Refusal, Start, Waiting, plan};
 
@@ -34,8 +34,6 @@ pub(crate) struct Done {
     pub(crate) text: String,
     pub(crate) denials: Vec<Denial>,
     pub(crate) begun: Vec<PathBuf>,
-    pub(crate) command: Pid,
-    pub(crate) child: Pid,
 }
 
 impl Done {
@@ -179,8 +177,9 @@ pub(crate) fn run_in(
         }
     }
     let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
-    let status = ExitStatus::from_raw(denials.ended(status.as_raw()));
-    let (kept, command) = (denials.kept().to_vec(), denials.command());
+    denials.ended();
+    let status = ExitStatus::from_raw(status.as_raw());
+    let kept = denials.kept().to_vec();
     let begun = denials.begun().to_vec();
     // What was left behind goes on, and goes on asking.
     std::thread::spawn(move || {
@@ -198,7 +197,5 @@ pub(crate) fn run_in(
         text: String::from_utf8_lossy(&fs::read(log.path()).unwrap()).into_owned(),
         denials: kept,
         begun,
-        command,
-        child: pid,
     })
 }

@@ -94,13 +94,12 @@ impl Lane {
         &self.routing
     }
 
-    /// Whether it has namespaces of its own, and the process that is waited for only stands in for the
-    /// command.
+    /// Whether it has namespaces of its own, with a first process that is none of the command's.
     pub(super) fn has_namespaces(&self) -> bool {
         self.plan.enforced().namespaces
     }
 
-    /// Begins the command in a process of its own, which executes `program`; gives whom to wait for. The inner
+    /// Begins the command in a process of its own, which executes `program`; gives that. The inner
     /// error says why it could not be executed, the outer why it did not enter.
     pub(super) fn begin(
         &mut self,
@@ -126,14 +125,11 @@ impl Lane {
         }))
     }
 
-    /// How the command ended, by how the process ended that is waited for.
-    pub(super) fn ended(&self, status: i32) -> i32 {
-        self.denials.as_ref().map_or(status, |denials| denials.ended(status))
-    }
-
-    /// The command's process, for signals.
-    pub(super) fn command(&self) -> Option<Pid> {
-        self.denials.as_ref().map(Denials::command)
+    /// The command has ended.
+    pub(super) fn ended(&self) {
+        if let Some(denials) = &self.denials {
+            denials.ended();
+        }
     }
 
     /// What to poll.

@@ -58,11 +58,7 @@ impl Lane {
         match self.0 {}
     }
 
-    pub(super) fn ended(&self, _: i32) -> i32 {
-        match self.0 {}
-    }
-
-    pub(super) fn command(&self) -> Option<Pid> {
+    pub(super) fn ended(&self) {
         match self.0 {}
     }
 

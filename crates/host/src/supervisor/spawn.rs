@@ -27,7 +27,7 @@ use super::protocol::{Launch, StdinSource};
 /// A command that runs.
 #[derive(Debug)]
 pub(super) struct Spawned {
-    /// Whom to wait for; `None` if there was nothing that could be executed.
+    /// The command's process; `None` if there was nothing that could be executed.
     pub(crate) main: Option<Pid>,
     /// What it could not be executed for: a message and an exit code.
     pub(crate) refusal: Option<Refusal>,
@@ -138,7 +138,7 @@ fn spawn_here(
             let stdio = stdio.each_ref().map(AsFd::as_fd);
             let begun = lane.begin(executable, name, arguments, stdio, &*prepare)?;
             if let (Ok(main), Some(score)) = (&begun, launch.oom_score) {
-                memory::kill_first(lane.command().unwrap_or(*main), score);
+                memory::kill_first(*main, score);
             }
             return Ok(begun);
         }

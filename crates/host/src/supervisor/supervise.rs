@@ -321,7 +321,7 @@ impl Supervisor {
                 let background = left.saturating_sub(usize::from(ours));
                 Ok(Some(Reply::Status {
                     pid: self
-                        .command()
+                        .main
                         .filter(|_| running && self.main_status.is_none())
                         .map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
                     background: u32::try_from(background).unwrap_or(u32::MAX),
@@ -333,7 +333,7 @@ impl Supervisor {
 
     /// Sends a signal to the command's foreground processes, as a terminal would.
     fn send_signal(&self, number: i32) -> Result<(), ToolError> {
-        let main = self.command().filter(|_| self.main_status.is_none() && self.exit.is_none());
+        let main = self.main.filter(|_| self.main_status.is_none() && self.exit.is_none());
         let main = main.ok_or_else(|| ToolError::process_ended(&self.launch.id))?;
         let group = self
             .terminal
@@ -412,11 +412,10 @@ impl Supervisor {
         if Some(pid) != self.main {
             return;
         }
-        let how = self.lane.as_ref().map_or(how.as_raw(), |lane| lane.ended(how.as_raw()));
-        if libc::WIFEXITED(how) {
-            *status = Some(Main::Exited(libc::WEXITSTATUS(how)));
-        } else if libc::WIFSIGNALED(how) {
-            *status = Some(Main::Signalled(libc::WTERMSIG(how)));
+        *status =
+            how.exit_status().map(Main::Exited).or(how.terminating_signal().map(Main::Signalled));
+        if let Some(lane) = self.lane.as_ref().filter(|_| status.is_some()) {
+            lane.ended();
         }
     }
 
@@ -570,11 +569,6 @@ impl Supervisor {
     fn drain(&mut self, overrun: Overrun) -> bool {
         let held = self.slowest_holder();
         self.outputs.drain(&mut self.log, held, overrun)
-    }
-
-    /// The command's process: in namespaces of its own it is not the one that was forked.
-    fn command(&self) -> Option<Pid> {
-        self.lane.as_ref().and_then(Lane::command).or(self.main)
     }
 
     fn is_held(&self) -> bool {
