@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::handover;
-use crate::namespaces::{drop_capabilities, drop_held};
+use crate::namespaces::drop_held;
 use crate::rules;
 use crate::seccomp::Program;
-use crate::view::View;
+use crate::view::{Mounts, View};
 
 /// The way into a lane for one process. Made by [`Plan::entry`](crate::Plan::entry), used in a process that
 /// waited for it (`waiting.rs`).
@@ -43,14 +43,20 @@ impl Entry {
     ///
     /// Between this and [`execute`](Self::execute) nothing may be opened, and nothing else done that
     /// the supervisor is asked about: it waits for the exec.
-    pub(crate) fn enter(&self, rules: &OwnedFd, supervisor: &OwnedFd) -> Step<()> {
-        if let Some(inner) = &self.inner {
-            inner.view.make()?;
+    pub(crate) fn enter(
+        &self,
+        rules: &OwnedFd,
+        mounts: Option<&Mounts>,
+        supervisor: &OwnedFd,
+    ) -> Step<()> {
+        match (&self.inner, mounts) {
+            (Some(inner), Some(mounts)) => inner.view.make(mounts)?,
+            (None, None) => {}
+            _ => return Err(("be another lane's", io::Error::from_raw_os_error(libc::EINVAL))),
         }
         let entered = rustix::process::chdir(&self.cwd);
         at("enter the working directory", entered.map_err(Into::into))?;
         if let Some(inner) = &self.inner {
-            at("drop capabilities", drop_capabilities())?;
             for (place, rights) in &inner.places {
                 let flags = OFlags::PATH | OFlags::CLOEXEC;
                 if let Ok(place) = openat(CWD, place, flags, Mode::empty()) {

@@ -71,8 +71,8 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     }
 }
 
-/// Takes all capabilities from this process, and the ways to get any again.
-pub(crate) fn drop_capabilities() -> io::Result<()> {
+/// Takes from this process the ways to get capabilities again that it gives up.
+pub(crate) fn forgo_capabilities() -> io::Result<()> {
     // The kernel knows fewer; the first that it does not know ends the list (`prctl(2)`).
     const MOST: libc::c_ulong = 64;
     // SECBIT_NOROOT, SECBIT_NO_SETUID_FIXUP, SECBIT_NO_CAP_AMBIENT_RAISE, each locked
@@ -88,7 +88,7 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
             break;
         }
     }
-    drop_held()
+    Ok(())
 }
 
 /// Takes the capabilities that this process has. Without new privileges it gets none again.

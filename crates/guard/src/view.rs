@@ -18,6 +18,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+use crate::entry::{Step, at};
 use crate::look::Kind;
 use crate::masks::{Mount, What};
 use crate::repository::{Held, Hold};
@@ -202,7 +203,7 @@ impl View {
     }
 
     /// Makes the view. This process must be the first of its namespaces. Says which step failed.
-    pub(crate) fn make(&self) -> Result<(), (&'static str, io::Error)> {
+    pub(crate) fn make(&self, mounts: &Mounts) -> Step<()> {
         let step = |name: &'static str| move |error: io::Error| (name, error);
         // The workspace is copied while it is writable, the rest when it is not any more.
         let workspace = copy(CWD, &self.workspace).map_err(step("copy the workspace's mount"))?;
@@ -224,15 +225,16 @@ impl View {
                 _ => None,
             });
         }
-        let private = self.private().map_err(step("make a private file system"))?;
-        let found = |name| exact(&private, name).map_err(step("find a private directory"));
+        let private = &mounts.private;
+        self.place(private).map_err(step("fill a private file system"))?;
+        let found = |name| exact(private, name).map_err(step("find a private directory"));
         let (empty, void, shut) = (found(EMPTY)?, found(VOID)?, found(SHUT)?);
         for ((_, source), tree) in self.mounts.iter().zip(trees.iter_mut()) {
             let own = match source {
                 Source::Empty => copy_of(&empty),
                 Source::Void | Source::NoSocket => copy_of(&void),
                 Source::Shut => copy_of(&shut),
-                Source::Own(name) | Source::OwnWritable(name) => copy(&private, name),
+                Source::Own(name) | Source::OwnWritable(name) => copy(private, name),
                 Source::Kept | Source::Workspace => continue,
             };
             let own = own.map_err(step("copy a private mount"))?;
@@ -252,9 +254,14 @@ impl View {
             attach(&tree, &target).map_err(step("mount"))?;
         }
         self.hold().map_err(step("hold the repository in place"))?;
-        fresh_proc().map_err(step("mount /proc"))?;
+        exact(CWD, c"/proc")
+            .and_then(|target| attach(&mounts.proc, &target))
+            .map_err(step("mount /proc"))?;
         self.name_terminal().map_err(step("name the terminal"))?;
-        fresh_terminals().map_err(step("mount /dev/pts"))
+        // Where there are no terminals there is no place for them.
+        exact(CWD, c"/dev/pts")
+            .map_or(Ok(()), |target| attach(&mounts.terminals, &target))
+            .map_err(step("mount /dev/pts"))
     }
 
     /// Gives the command's terminal a name that `ttyname(3)` finds. Its own is one of the terminals of outside,
@@ -268,24 +275,18 @@ impl View {
         }
     }
 
-    /// The private file system, in place at the stage, where nobody sees it in the end: the first
-    /// private directory covers it.
-    fn private(&self) -> io::Result<OwnedFd> {
-        let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, c"mode", c"0755")?;
-        fsconfig_create(&context)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let private = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    /// Puts the private file system at the stage, where nobody sees it in the end, since the first private
+    /// directory covers it, and fills it.
+    fn place(&self, private: &OwnedFd) -> io::Result<()> {
         let stage = exact(CWD, &self.stage)?;
-        attach(&private, &stage)?;
+        attach(private, &stage)?;
         // What is made here has the modes that are said here.
         let umask = rustix::process::umask(Mode::empty());
-        let filled = self.fill(&private);
+        let filled = self.fill(private);
         rustix::process::umask(umask);
         filled?;
         // Copies of it are as it is. It has no devices, whatever is made in it.
-        set(&private, READ_ONLY, libc::MS_PRIVATE)?;
-        Ok(private)
+        set(private, READ_ONLY, libc::MS_PRIVATE)
     }
 
     fn fill(&self, private: &OwnedFd) -> io::Result<()> {
@@ -428,27 +429,45 @@ fn mounted(
     Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
+/// New file systems, which are the same for every command, and take as long to make as all else of a view. They
+/// are nowhere yet.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    /// In memory, and of nobody else.
+    private: OwnedFd,
+    /// Of this process namespace.
+    proc: OwnedFd,
+    /// Nobody else's can be written to.
+    terminals: OwnedFd,
+}
+
+impl Mounts {
+    /// Makes them. This process is in its namespaces. Allocates nothing.
+    pub(crate) fn make() -> Step<Self> {
+        let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let private = mounted(c"tmpfs", &[(c"mode", c"0755")], quiet);
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let options = [(c"mode", c"0620"), (c"ptmxmode", c"0666")];
+        Ok(Self {
+            private: at("make a private file system", private)?,
+            proc: at("make /proc", fresh_proc())?,
+            terminals: at("make /dev/pts", mounted(c"devpts", &options, attributes))?,
+        })
+    }
+}
+
 /// A `/proc` of this process namespace. Read-only: its knobs are the whole machine's, and user 0 could
 /// turn them even without capabilities.
-fn fresh_proc() -> io::Result<()> {
+fn fresh_proc() -> io::Result<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = mounted(c"proc", &[], attributes)?;
-    attach(&proc, &exact(CWD, c"/proc")?)
+    mounted(c"proc", &[], attributes)
 }
 
 /// Whether this process, the first of its namespaces, may make a view.
 pub(crate) fn attempt() -> io::Result<()> {
     set_path(c"/", READ_ONLY | NO_SETUID, libc::MS_PRIVATE)?;
-    fresh_proc()
-}
-
-/// Terminals of the command's own: nobody else's can be written to.
-fn fresh_terminals() -> io::Result<()> {
-    let Ok(target) = exact(CWD, c"/dev/pts") else { return Ok(()) };
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let options = [(c"mode", c"0620"), (c"ptmxmode", c"0666")];
-    attach(&mounted(c"devpts", &options, attributes)?, &target)
+    attach(&fresh_proc()?, &exact(CWD, c"/proc")?)
 }

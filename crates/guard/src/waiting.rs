@@ -20,8 +20,9 @@ use crate::entry::{Entry, Step, at};
 use crate::family::{self, Leash};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
-use crate::namespaces::{ALL, Identity, loopback_up};
+use crate::namespaces::{ALL, Identity, forgo_capabilities, loopback_up};
 use crate::plan::Plan;
+use crate::view::Mounts;
 
 /// A stack to enter a lane on.
 const STACK: usize = 512 << 10;
@@ -47,6 +48,7 @@ pub struct Waiting {
 /// What the process and its supervisor both see.
 #[derive(Debug)]
 struct Shared {
+    lane: HostLane,
     identity: Identity,
     socket: RawFd,
     /// The first process's end, and stacks for it and for the command; none in the read-only lane.
@@ -118,6 +120,7 @@ impl Waiting {
             life = maker;
         }
         let shared: &'static Shared = Box::leak(Box::new(Shared {
+            lane,
             identity: Identity::own(),
             socket: theirs.as_raw_fd(),
             leash: held.as_ref().map_or(-1, AsRawFd::as_raw_fd),
@@ -263,6 +266,13 @@ impl Shared {
         // already sends nothing.
         let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
         at("follow the supervisor", set.map_err(Into::into))?;
+        let mounts = match self.lane {
+            HostLane::ReadOnly => None,
+            HostLane::Workspace => {
+                at("forgo capabilities", forgo_capabilities())?;
+                Some(Mounts::make()?)
+            }
+        };
         let Some(given) = at("wait", handover::wait(socket))? else { return Ok(()) };
         let [input, output, errors, rules] = given;
         let streams = rustix::stdio::dup2_stdin(input)
@@ -271,7 +281,7 @@ impl Shared {
         at("take its standard streams", streams.map_err(Into::into))?;
         // SAFETY: the supervisor stands still, and keeps it until this process has executed or ended.
         let job = unsafe { &*self.job.load(Ordering::Acquire) };
-        job.entry.enter(&rules, socket)?;
+        job.entry.enter(&rules, mounts.as_ref(), socket)?;
         set_signals(false);
         let error = match (job.prepare)() {
             Ok(()) => job.entry.execute(job.program, job.arguments, job.environment),
