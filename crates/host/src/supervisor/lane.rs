@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use stigmer_core::process::Command;
-use stigmer_core::{ByteString, Denied, Routing};
+use stigmer_core::{ByteString, Denied, Lane as LaneKind, Routing};
 use stigmer_guard::{Begun, Denials, HostLane, Plan, Policy, Probe, Start, Waiting};
 
 use super::protocol::{Confine, Launch};
@@ -18,21 +18,15 @@ use super::protocol::{Confine, Launch};
 /// end must not keep it from being ended.
 const MOST_ANSWERS: u32 = 64;
 
-/// Whether a command is to have namespaces of its own.
-pub(super) fn has_namespaces(launch: &Launch) -> bool {
-    let lane = launch.confinement.as_ref().and_then(|confine| HostLane::of(confine.routing.lane));
-    lane == Some(HostLane::Workspace)
-}
-
-/// What is made while no command is there: a process in namespaces of its own, which take longer than all
-/// else.
+/// What is made while no command is there: a process for it, in namespaces of its own if the lane has any, which
+/// take longer than all else.
 #[derive(Debug, Default)]
 pub(super) struct Ahead(Option<Waiting>);
 
 impl Ahead {
     /// Makes it. What cannot be made is tried again when there is a command, and then is an error.
-    pub(super) fn make() -> Self {
-        Self(Waiting::make(HostLane::Workspace).ok())
+    pub(super) fn make(lane: LaneKind) -> Self {
+        Self(HostLane::of(lane).and_then(|lane| Waiting::make(lane).ok()))
     }
 }
 

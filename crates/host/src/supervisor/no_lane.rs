@@ -8,19 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::PollFlags;
 use rustix::process::Pid;
-use stigmer_core::{Denied, Routing};
+use stigmer_core::{Denied, Lane as LaneKind, Routing};
 
 use super::protocol::{Confine, Launch};
-
-pub(super) fn has_namespaces(_: &Launch) -> bool {
-    false
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Ahead;
 
 impl Ahead {
-    pub(super) fn make() -> Self {
+    pub(super) fn make(_: LaneKind) -> Self {
         Self
     }
 }

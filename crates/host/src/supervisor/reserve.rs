@@ -11,8 +11,9 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg};
 use std::mem::MaybeUninit;
+use stigmer_core::Lane;
 
-use super::lane::{Ahead, has_namespaces};
+use super::lane::Ahead;
 use super::launcher::{MAX_DESCRIPTORS, Reserve};
 use super::memory::Memory;
 use super::protocol::{self, Reply, Request};
@@ -20,11 +21,10 @@ use super::supervise::{Job, supervise};
 
 /// What a supervisor that waited tells whoever forked it: it has taken a job;
 const TAKEN: u8 = 0;
-/// and that is for a lane with namespaces.
-const IN_NAMESPACES: u8 = 1;
+/// and that is for one of these lanes, by its place.
+const LANES: [Lane; 2] = [Lane::HostReadOnly, Lane::HostWorkspace];
 
-/// How many supervisors make namespaces while they wait, after one had to make them for its command: enough
-/// for an agent that reads a while and then builds. Nobody else pays for them.
+/// How many supervisors prepare the lane that was wanted last while they wait: enough for an agent that pauses. Nobody else pays for that.
 const AHEAD: u8 = 16;
 
 /// How soon a fork that failed is tried again: nothing tells when there is room for a process.
@@ -34,7 +34,7 @@ const FORK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// held as long as this process forks new supervisors.
 pub(super) fn serve(reserve: Reserve, jobs: OwnedFd, alive: Option<&OwnedFd>) {
     match reserve {
-        Reserve::One => become_reserve(jobs, None, false),
+        Reserve::One => become_reserve(jobs, None, None),
         Reserve::Keep(count) => keep_reserves(&jobs, alive, count.max(1)),
     }
 }
@@ -85,7 +85,7 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
     let Ok((taken, takes)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else {
         return;
     };
-    let (mut waiting, mut ahead) = (0_u8, 0_u8);
+    let (mut waiting, mut ahead, mut lane) = (0_u8, 0_u8, None);
     loop {
         while waiting < count {
             let (Ok(jobs), Ok(takes)) = (jobs.try_clone(), takes.try_clone()) else { return };
@@ -95,7 +95,7 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
                 -1 => break,
                 0 => {
                     drop(taken);
-                    return become_reserve(jobs, Some(takes), ahead > 0);
+                    return become_reserve(jobs, Some(takes), lane.filter(|_| ahead > 0));
                 }
                 _ => (waiting, ahead) = (waiting + 1, ahead.saturating_sub(1)),
             }
@@ -115,9 +115,9 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
             let mut bytes = [0; 64];
             let count = rustix::io::read(&taken, &mut bytes).unwrap_or(0);
             for byte in &bytes[..count] {
-                match *byte {
-                    IN_NAMESPACES => ahead = AHEAD,
-                    _ => waiting = waiting.saturating_sub(1),
+                match byte.checked_sub(TAKEN + 1) {
+                    Some(place) => (lane, ahead) = (LANES.get(usize::from(place)).copied(), AHEAD),
+                    None => waiting = waiting.saturating_sub(1),
                 }
             }
         }
@@ -125,14 +125,14 @@ fn keep_reserves(jobs: &OwnedFd, alive: Option<&OwnedFd>, count: u8) {
 }
 
 /// Waits for a job and becomes its supervisor.
-fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>, with_namespaces: bool) {
+fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>, lane: Option<Lane>) {
     let mut keep = vec![jobs.as_fd()];
     keep.extend(takes.as_ref().map(AsFd::as_fd));
     detach("stigmer-superv", &keep);
     let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
 
     let memory = Memory::look_up();
-    let ahead = if with_namespaces { Ahead::make() } else { Ahead::default() };
+    let ahead = lane.map(Ahead::make).unwrap_or_default();
     let mut connection = Vec::new();
     let taken = receive(&jobs, &mut [0], &mut connection);
     if let Some(takes) = &takes {
@@ -143,8 +143,10 @@ fn become_reserve(jobs: OwnedFd, takes: Option<OwnedFd>, with_namespaces: bool) 
     if let Some((job, reply_to)) = receive_job(connection, umask, memory, ahead) {
         match job {
             Ok(job) => {
-                if let Some(takes) = takes.filter(|_| has_namespaces(&job.launch)) {
-                    let _ = rustix::io::write(&takes, &[IN_NAMESPACES]);
+                let lane = job.launch.confinement.as_ref().map(|confine| confine.routing.lane);
+                let place = LANES.iter().position(|of| Some(*of) == lane);
+                if let (Some(takes), Some(place)) = (takes, place) {
+                    let _ = rustix::io::write(&takes, &[TAKEN + 1 + place as u8]);
                 }
                 supervise(job);
             }
