@@ -84,7 +84,7 @@ fn allow_access(
     add(rules, &place, access.bits()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Adds a place to rules, also between fork and exec: no allocation, no error in words.
+/// Adds a place to rules, also in the process that becomes the command: no allocation, no error in words.
 pub(crate) fn add(rules: &OwnedFd, place: &OwnedFd, rights: u64) -> io::Result<()> {
     /// `struct landlock_path_beneath_attr`.
     #[repr(C, packed)]

@@ -1,6 +1,6 @@
 //! The workspace lane's view of the file system, made of mounts in a namespace of its own.
 //!
-//! Everything here runs between fork and exec, in a process with one thread: system calls, on names that
+//! Everything here runs in the process that becomes the command: system calls, on names that
 //! were prepared before.
 
 use std::collections::BTreeMap;
