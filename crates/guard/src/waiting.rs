@@ -184,8 +184,11 @@ impl Plan {
         let [input, output, errors] = start.stdio;
         let failed = |error: io::Error| Refusal::io("enter the lane", error);
         handover::go(&socket, [input, output, errors, entry.rules.as_fd()]).map_err(failed)?;
+        // It has the job as long as it has the socket; what it says before that can wait, and whoever is woken by
+        // each word takes as long as the rest.
+        let mut end = [PollFd::new(&socket, PollFlags::empty())];
+        rustix::io::retry_on_intr(|| poll(&mut end, None)).map_err(|error| failed(error.into()))?;
         let (mut ready, mut refusal) = (None, None);
-        // Until the end: it has the job as long as it has the socket.
         loop {
             match handover::receive(&socket) {
                 Ok(Message::Ready(listener, pid)) => ready = Some((listener, pid)),
