@@ -19,10 +19,13 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 use rustix::process::{WaitOptions, wait};
 
 use crate::namespaces::drop_held;
+
+/// As much as the largest page has.
+const GUARD: usize = 64 << 10;
 
 /// A process of the family begins here.
 pub(crate) type Life = extern "C" fn(*mut libc::c_void) -> libc::c_int;
@@ -45,14 +48,19 @@ impl Leash {
     }
 }
 
-/// A stack of so many bytes; what is not touched takes no memory. Gives its end. It is never given back.
+/// A stack of so many bytes, beneath which nothing is; what is not touched takes no memory. Gives its end. It is
+/// never given back.
 pub(crate) fn stack(bytes: usize) -> io::Result<*mut libc::c_void> {
+    let bytes = bytes + GUARD;
     // SAFETY: a new mapping, which overlaps nothing.
     let mapped = unsafe {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         mmap_anonymous(null_mut(), bytes, protection, MapFlags::PRIVATE | MapFlags::STACK)
     };
-    Ok(mapped?.cast::<u8>().wrapping_add(bytes).cast())
+    let low = mapped?;
+    // SAFETY: it is nobody's yet.
+    unsafe { mprotect(low, GUARD, MprotectFlags::empty())? };
+    Ok(low.cast::<u8>().wrapping_add(bytes).cast())
 }
 
 /// Starts a process that shares this one's memory, beneath this one or beside it, and gives its number.
@@ -81,11 +89,12 @@ pub(crate) extern "C" fn first(leash: *mut libc::c_void) -> libc::c_int {
     // What ends is gone by itself.
     // SAFETY: sets what this process does; all who share its memory have their own.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-    // SAFETY: this process uses no other descriptor, and keeps this one until it ends.
-    let leash = unsafe {
-        keep_only(leash, 0);
-        OwnedFd::from_raw_fd(leash)
-    };
+    // SAFETY: this process uses no other descriptor.
+    if unsafe { keep_only(leash, 0) }.is_err() {
+        exit(1);
+    }
+    // SAFETY: it is this process's own until it ends.
+    let leash = unsafe { OwnedFd::from_raw_fd(leash) };
     // It executes nothing and listens to nobody.
     let _ = drop_held();
     match rustix::io::retry_on_intr(|| rustix::io::read(&leash, &mut [0])) {
@@ -102,15 +111,19 @@ pub(crate) extern "C" fn first(leash: *mut libc::c_void) -> libc::c_int {
 ///
 /// # Safety
 /// This process uses none of those that are closed.
-pub(crate) unsafe fn keep_only(descriptor: RawFd, from: libc::c_uint) {
+pub(crate) unsafe fn keep_only(descriptor: RawFd, from: libc::c_uint) -> io::Result<()> {
     let kept = descriptor.unsigned_abs();
-    // SAFETY: as above.
-    unsafe {
-        if kept > from {
-            libc::syscall(libc::SYS_close_range, from, kept - 1, 0);
+    let close = |first: libc::c_uint, last: libc::c_uint| {
+        // SAFETY: as above.
+        match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
-        libc::syscall(libc::SYS_close_range, kept + 1, libc::c_uint::MAX, 0);
+    };
+    if kept > from {
+        close(from, kept - 1)?;
     }
+    close(kept + 1, libc::c_uint::MAX)
 }
 
 pub(crate) fn exit(code: libc::c_int) -> ! {

@@ -71,24 +71,29 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     }
 }
 
-/// Takes from this process the ways to get capabilities again that it gives up.
-pub(crate) fn forgo_capabilities() -> io::Result<()> {
-    // The kernel knows fewer; the first that it does not know ends the list (`prctl(2)`).
-    const MOST: libc::c_ulong = 64;
+/// How many capabilities the kernel knows.
+pub(crate) fn capabilities() -> libc::c_ulong {
+    // The first that it does not know ends the list (`prctl(2)`).
+    // SAFETY: takes numbers and touches no memory.
+    let known =
+        |at: &libc::c_ulong| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *at, 0, 0, 0) } >= 0;
+    (0..64).take_while(known).count() as libc::c_ulong
+}
+
+/// Takes from this process the ways to get capabilities again that it gives up, of so many.
+pub(crate) fn forgo_capabilities(count: libc::c_ulong) -> io::Result<()> {
     // SECBIT_NOROOT, SECBIT_NO_SETUID_FIXUP, SECBIT_NO_CAP_AMBIENT_RAISE, each locked
     // (`capabilities(7)`): user 0 is nobody special.
     const NOTHING_SPECIAL: libc::c_ulong = 0b1100_1111;
-    // SAFETY: takes numbers and touches no memory.
-    if unsafe { libc::prctl(libc::PR_SET_SECUREBITS, NOTHING_SPECIAL, 0, 0, 0) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    for capability in 0..MOST {
-        // SAFETY: as above.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            break;
+    let set = |option, value: libc::c_ulong| {
+        // SAFETY: takes numbers and touches no memory.
+        match unsafe { libc::prctl(option, value, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
-    }
-    Ok(())
+    };
+    set(libc::PR_SET_SECUREBITS, NOTHING_SPECIAL)?;
+    (0..count).try_for_each(|capability| set(libc::PR_CAPBSET_DROP, capability))
 }
 
 /// Takes the capabilities that this process has. Without new privileges it gets none again.

@@ -2,25 +2,26 @@
 //!
 //! It shares its supervisor's memory until it executes, which spares both the copy that a fork makes. While it
 //! prepares itself both run: it touches its own stack only, allocates nothing, and makes only system calls that
-//! do not fail, or end it, or whose errors are not kept in a variable of the C library. Then it waits; and when
-//! it goes on the supervisor stands still until it has executed, so that it may use what the supervisor may.
+//! do not fail, or end it, or whose errors are not kept in a variable of the C library: the supervisor may read
+//! that just then. Then it waits; and when it goes on the supervisor stands still until it has executed, so that it may use what the supervisor may.
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::denials::Denials;
 use crate::entry::{Entry, Step, at};
 use crate::family::{self, Leash};
 use crate::handover::{self, Message};
 use crate::lane::{HostLane, Refusal};
-use crate::namespaces::{ALL, Identity, forgo_capabilities, loopback_up};
+use crate::namespaces::{ALL, Identity, capabilities, forgo_capabilities, loopback_up};
 use crate::plan::Plan;
 use crate::view::Mounts;
 
@@ -43,6 +44,8 @@ pub struct Waiting {
     socket: OwnedFd,
     leash: Option<Leash>,
     shared: &'static Shared,
+    /// It has what is the thread's that made it, and ends when that does.
+    thread: PhantomData<*const ()>,
 }
 
 /// What the process and its supervisor both see.
@@ -54,6 +57,9 @@ struct Shared {
     /// The first process's end, and stacks for it and for the command; none in the read-only lane.
     leash: RawFd,
     stacks: [AtomicPtr<libc::c_void>; 2],
+    capabilities: libc::c_ulong,
+    /// The command's process, as soon as it is known.
+    command: AtomicI32,
     /// What to do, once that is known. It lives until the process has executed or ended.
     job: AtomicPtr<Job<'static>>,
     /// Why it could not execute.
@@ -125,14 +131,19 @@ impl Waiting {
             socket: theirs.as_raw_fd(),
             leash: held.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             stacks: [small, stack],
+            capabilities: capabilities(),
+            command: AtomicI32::new(0),
             job: AtomicPtr::new(null_mut()),
             error: AtomicI32::new(0),
         }));
         let argument = std::ptr::from_ref(shared).cast_mut().cast();
         // SAFETY: the stack is nobody else's and is never given back, nor is what is shared. See above for what
         // the process does.
-        unsafe { family::start(life, first_stack, false, argument)? };
-        Ok(Self { lane, socket, leash, shared })
+        let pid = unsafe { family::start(life, first_stack, false, argument)? };
+        if lane == HostLane::ReadOnly {
+            shared.command.store(pid, Ordering::Relaxed);
+        }
+        Ok(Self { lane, socket, leash, shared, thread: PhantomData })
     }
 
     /// Which lane it is for.
@@ -161,7 +172,7 @@ impl Plan {
         waiting: Waiting,
         start: &Start<'_>,
     ) -> Result<Result<Begun, io::Error>, Refusal> {
-        let Waiting { lane, socket, leash, shared } = waiting;
+        let Waiting { lane, socket, leash, shared, .. } = waiting;
         let entry = self.entry()?;
         let variables = self.environment().iter().map(|(name, value)| {
             let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
@@ -183,11 +194,19 @@ impl Plan {
         shared.job.store((&raw mut job).cast(), Ordering::Release);
         let [input, output, errors] = start.stdio;
         let failed = |error: io::Error| Refusal::io("enter the lane", error);
-        handover::go(&socket, [input, output, errors, entry.rules.as_fd()]).map_err(failed)?;
+        if let Some(stopped) = Pid::from_raw(shared.command.load(Ordering::Relaxed)) {
+            // Whoever stopped it while it waited for nothing would have the supervisor wait for it.
+            let _ = kill_process(stopped, Signal::CONT);
+        }
+        match handover::go(&socket, [input, output, errors, entry.rules.as_fd()]) {
+            // It has failed and said why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            gone => gone.map_err(failed)?,
+        }
         // It has the job as long as it has the socket; what it says before that can wait, and whoever is woken by
         // each word takes as long as the rest.
         let mut end = [PollFd::new(&socket, PollFlags::empty())];
-        rustix::io::retry_on_intr(|| poll(&mut end, None)).map_err(|error| failed(error.into()))?;
+        while poll(&mut end, None).is_err() {}
         let (mut ready, mut refusal) = (None, None);
         loop {
             match handover::receive(&socket) {
@@ -229,7 +248,8 @@ extern "C" fn maker(shared: *mut libc::c_void) -> libc::c_int {
             let started = family::start(family::first, first, true, leash);
             at("start the first process", started)?;
             let started = family::start(command, command_stack, true, shared);
-            at("start the command's process", started)
+            known.command.store(at("start the command's process", started)?, Ordering::Relaxed);
+            Ok(())
         }
     });
     if let Err((step, error)) = made {
@@ -247,11 +267,10 @@ extern "C" fn command(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: it is never given back.
     let shared = unsafe { &*shared.cast_const().cast::<Shared>() };
     // SAFETY: this process uses no other descriptor but the standard streams, and this one for itself.
-    let socket = unsafe {
-        family::keep_only(shared.socket, 3);
-        OwnedFd::from_raw_fd(shared.socket)
-    };
-    if let Err((step, error)) = shared.follow(&socket) {
+    let (kept, socket) =
+        unsafe { (family::keep_only(shared.socket, 3), OwnedFd::from_raw_fd(shared.socket)) };
+    let followed = at("keep descriptors to itself", kept).and_then(|()| shared.follow(&socket));
+    if let Err((step, error)) = followed {
         handover::failed(&socket, step, &error);
     }
     family::exit(1)
@@ -272,7 +291,7 @@ impl Shared {
         let mounts = match self.lane {
             HostLane::ReadOnly => None,
             HostLane::Workspace => {
-                at("forgo capabilities", forgo_capabilities())?;
+                at("forgo capabilities", forgo_capabilities(self.capabilities))?;
                 Some(Mounts::make()?)
             }
         };

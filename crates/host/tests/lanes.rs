@@ -113,6 +113,15 @@ impl Place {
         }
     }
 
+    /// Waits until nothing runs beneath the supervisor of a command that has ended.
+    async fn nothing_is_left(&self, id: &ProcessId) {
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while self.executor.process(id).await.unwrap().background != 0 {
+            assert!(std::time::Instant::now() < until, "its supervisor waits for somebody");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn left(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.state.join("processes")) else {
             return Vec::new();
@@ -391,6 +400,7 @@ async fn a_program_that_is_not_there_is_127_and_one_without_a_first_line_the_she
         let executed = ran(executed);
         assert_eq!(executed.exit.code, 127);
         assert!(executed.routing.unwrap().enforced.is_some());
+        place.nothing_is_left(&executed.id).await;
     }
     let mut start = StartProcess::argv([script.to_str().unwrap(), "one"]);
     start.caller = place.start("").caller;

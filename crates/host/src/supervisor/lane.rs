@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use stigmer_core::process::Command;
 use stigmer_core::{ByteString, Denied, Lane as LaneKind, Routing};
-use stigmer_guard::{Begun, Denials, HostLane, Plan, Policy, Probe, Start, Waiting};
+use stigmer_guard::{Begun, Denials, HostLane, Plan, Policy, Probe, Refusal, Start, Waiting};
 
 use super::protocol::{Confine, Launch};
 
@@ -93,6 +93,11 @@ impl Lane {
         self.plan.enforced().namespaces
     }
 
+    /// Nothing is begun: whoever waited for the command ends.
+    pub(super) fn forgo(&mut self) {
+        self.waiting = None;
+    }
+
     /// Begins the command in a process of its own, which executes `program`; gives that. The inner
     /// error says why it could not be executed, the outer why it did not enter.
     pub(super) fn begin(
@@ -109,9 +114,13 @@ impl Lane {
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
         let program = text(program.as_os_str())?;
         let start = Start { program: &program, arguments: &arguments, stdio, prepare };
-        let waiting = self.waiting.take();
-        let waiting = waiting.map_or_else(|| Waiting::make(self.plan.lane()), Ok);
-        let begun = waiting.and_then(|waiting| self.plan.begin(waiting, &start));
+        let make = || Waiting::make(self.plan.lane());
+        let begin = |waiting: Waiting| self.plan.begin(waiting, &start);
+        let begun = match self.waiting.take().map(begin) {
+            // It was there for a while, and may have been killed. Nothing was executed.
+            None | Some(Err(Refusal::Io { .. })) => make().and_then(begin),
+            Some(begun) => begun,
+        };
         Ok(begun.map_err(|refusal| refusal.to_string())?.map(|Begun { pid, denials }| {
             self.denials = Some(denials);
             self.asked = true;

@@ -43,6 +43,10 @@ impl Lane {
         match self.0 {}
     }
 
+    pub(super) fn forgo(&mut self) {
+        match self.0 {}
+    }
+
     pub(super) fn begin(
         &mut self,
         _: &Path,

@@ -127,6 +127,7 @@ fn spawn_here(
         (Ok(program), Some(stdio)) => (program, stdio),
         (found, _) => {
             spawned.refusal = found.err();
+            spawned.lane.as_mut().map(Lane::forgo);
             return Ok(spawned);
         }
     };

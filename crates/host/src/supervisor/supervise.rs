@@ -22,7 +22,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
 use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
 use stigmer_core::{ErrorCode, ToolError};
@@ -94,7 +94,12 @@ pub(crate) fn supervise(job: Job) {
         }
         // A client that is gone is told nothing.
         Err(NotStarted::Failed(error)) => first.reply(&Reply::Failed(error)),
-        Err(NotStarted::Refused(reason)) => first.reply(&Reply::Refused { reason }),
+        Err(NotStarted::Refused(reason)) => {
+            first.reply(&Reply::Refused { reason });
+            // Who waited for the command ends; not everybody else's first process takes care of others' children.
+            drop(first);
+            while rustix::process::wait(WaitOptions::empty()).is_ok() {}
+        }
     }
 }
 
