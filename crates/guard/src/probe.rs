@@ -15,7 +15,7 @@ use stigmer_core::Enforced;
 /// tried: for `stigmer doctor`, and for a program that lives. [`for_lane`](Self::for_lane) is for who makes
 /// one lane and is gone, such as a supervisor: it asks and tries nothing. If the workspace lane's
 /// namespaces turn out not to be permitted, the process that enters says so before it executes anything, and
-/// [`Pending::receive`](crate::Pending::receive) gives [`Refusal::NotEntered`]: the lane is off, and nothing
+/// [`Plan::begin`](crate::Plan::begin) gives [`Refusal::NotEntered`]: the lane is off, and nothing
 /// ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
