@@ -3,7 +3,8 @@
 //! It shares its supervisor's memory until it executes, which spares both the copy that a fork makes. While it
 //! prepares itself both run: it touches its own stack only, allocates nothing, and makes only system calls that
 //! do not fail, or end it, or whose errors are not kept in a variable of the C library: the supervisor may read
-//! that just then. Then it waits; and when it goes on the supervisor stands still until it has executed, so that it may use what the supervisor may.
+//! that just then. Then it waits; and when it goes on the supervisor stands still until it has executed, so that
+//! it may use what the supervisor may.
 
 use std::ffi::{CStr, CString};
 use std::io;
