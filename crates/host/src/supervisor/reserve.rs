@@ -24,7 +24,8 @@ const TAKEN: u8 = 0;
 /// and that is for one of these lanes, by its place.
 const LANES: [Lane; 2] = [Lane::HostReadOnly, Lane::HostWorkspace];
 
-/// How many supervisors prepare the lane that was wanted last while they wait: enough for an agent that pauses. Nobody else pays for that.
+/// How many supervisors prepare the lane that was wanted last while they wait: enough for an agent that pauses.
+/// Nobody else pays for that.
 const AHEAD: u8 = 16;
 
 /// How soon a fork that failed is tried again: nothing tells when there is room for a process.
