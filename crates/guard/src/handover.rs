@@ -88,8 +88,9 @@ fn failure(bytes: &[u8]) -> Option<String> {
 /// What came from a command's process.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// It is confined. Its number, as this process sees it.
-    Ready(OwnedFd, Pid),
+    /// It is confined, and executes. Its filter, unless there was no room for a descriptor; its number, as this
+    /// process sees it.
+    Ready(Option<OwnedFd>, Pid),
     /// It failed at a step.
     Failed(String),
     /// It has executed its command, or is gone.
@@ -119,8 +120,35 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Message> {
             _ => {}
         }
     }
-    Ok(match (descriptor, pid) {
-        (Some(descriptor), Some(pid)) => Message::Ready(descriptor, pid),
-        _ => failure(&bytes[..count]).map_or(Message::End, Message::Failed),
+    Ok(match (&bytes[..count], pid) {
+        (READY, Some(pid)) => Message::Ready(descriptor, pid),
+        (other, _) => failure(other).map_or(Message::End, Message::Failed),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_arrives_as_it_was_meant() {
+        let (ours, theirs) = pair().unwrap();
+        let own = rustix::process::getpid();
+        ready(&theirs, &ours).unwrap();
+        assert!(matches!(receive(&ours).unwrap(), Message::Ready(Some(_), pid) if pid == own));
+        // The descriptor was lost: there was no room for it.
+        rustix::net::send(&theirs, READY, SendFlags::empty()).unwrap();
+        assert!(matches!(receive(&ours).unwrap(), Message::Ready(None, pid) if pid == own));
+        failed(&theirs, "enter namespaces", &io::Error::from_raw_os_error(libc::ENOSPC));
+        let Message::Failed(reason) = receive(&ours).unwrap() else { panic!("no failure") };
+        assert_eq!(reason, "enter namespaces: No space left on device (os error 28)");
+        let streams = [ours.as_fd(); GIVEN];
+        go(&ours, streams).unwrap();
+        assert!(wait(&theirs).unwrap().is_some());
+        drop(theirs);
+        assert!(matches!(receive(&ours).unwrap(), Message::End));
+        let (ours, theirs) = pair().unwrap();
+        drop(ours);
+        assert!(wait(&theirs).unwrap().is_none());
+    }
 }

@@ -35,7 +35,7 @@ const SMALL_STACK: usize = 64 << 10;
 /// A process that waits to become a command in a lane, in namespaces of its own if the lane has them.
 ///
 /// To make one for the workspace lane takes longer than all else that the lane needs. Who waits for commands can
-/// make it while it waits. It must be the same process that begins the command, with the same user; each is for
+/// make it while it waits. It must be the same thread that begins the command, with the same user; each is for
 /// one command only. One that is dropped ends by itself.
 ///
 /// Whoever makes it gets up to three children, of which it knows one: it waits for all that end (`wait(2)`).
@@ -57,7 +57,7 @@ struct Shared {
     socket: RawFd,
     /// The first process's end, and stacks for it and for the command; none in the read-only lane.
     leash: RawFd,
-    stacks: [AtomicPtr<libc::c_void>; 2],
+    stacks: [*mut libc::c_void; 2],
     capabilities: libc::c_ulong,
     /// The command's process, as soon as it is known.
     command: AtomicI32,
@@ -117,21 +117,19 @@ impl Waiting {
                 (Some(ours), Some(theirs))
             }
         };
-        let stack = AtomicPtr::new(family::stack(STACK)?);
-        let small = AtomicPtr::new(null_mut());
-        let mut life: family::Life = command;
-        let mut first_stack = stack.load(Ordering::Relaxed);
-        if lane == HostLane::Workspace {
-            small.store(family::stack(SMALL_STACK)?, Ordering::Relaxed);
-            first_stack = family::stack(SMALL_STACK)?;
-            life = maker;
-        }
+        let commands = family::stack(STACK)?;
+        let (life, stack, first): (family::Life, _, _) = match lane {
+            HostLane::ReadOnly => (command, commands, null_mut()),
+            HostLane::Workspace => {
+                (maker, family::stack(SMALL_STACK)?, family::stack(SMALL_STACK)?)
+            }
+        };
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             lane,
             identity: Identity::own(),
             socket: theirs.as_raw_fd(),
             leash: held.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            stacks: [small, stack],
+            stacks: [first, commands],
             capabilities: capabilities(),
             command: AtomicI32::new(0),
             job: AtomicPtr::new(null_mut()),
@@ -140,7 +138,7 @@ impl Waiting {
         let argument = std::ptr::from_ref(shared).cast_mut().cast();
         // SAFETY: the stack is nobody else's and is never given back, nor is what is shared. See above for what
         // the process does.
-        let pid = unsafe { family::start(life, first_stack, false, argument)? };
+        let pid = unsafe { family::start(life, stack, false, argument)? };
         if lane == HostLane::ReadOnly {
             shared.command.store(pid, Ordering::Relaxed);
         }
@@ -211,10 +209,14 @@ impl Plan {
         let (mut ready, mut refusal) = (None, None);
         loop {
             match handover::receive(&socket) {
-                Ok(Message::Ready(listener, pid)) => ready = Some((listener, pid)),
+                Ok(Message::Ready(Some(listener), pid)) => ready = Some((listener, pid)),
+                // Whom nobody answers is not to go on, nor to be begun once more as if it had not been.
+                Ok(Message::Ready(None, _)) => {
+                    return Err(shared.give_up(lane, "no descriptor is free"));
+                }
+                Err(error) => return Err(shared.give_up(lane, error)),
                 Ok(Message::Failed(reason)) => refusal = Some(Refusal::NotEntered { lane, reason }),
                 Ok(Message::End) => break,
-                Err(error) => return Err(failed(error)),
             }
         }
         if let Some(refusal) = refusal {
@@ -229,11 +231,15 @@ impl Plan {
                 Ok(Ok(Begun { pid, denials }))
             }
             error => {
-                while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
+                reap(pid);
                 Ok(Err(io::Error::from_raw_os_error(error)))
             }
         }
     }
+}
+
+fn reap(pid: Pid) {
+    while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
 }
 
 /// Takes the namespaces, and makes the first process and the command's in them.
@@ -242,13 +248,13 @@ extern "C" fn maker(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: it is never given back.
     let known = unsafe { &*shared.cast_const().cast::<Shared>() };
     let made = known.namespaces().and_then(|()| {
-        let [first, command_stack] = known.stacks.each_ref().map(|at| at.load(Ordering::Relaxed));
+        let [first, commands] = known.stacks;
         // SAFETY: each has a stack of its own.
         unsafe {
             let leash = known.leash as usize as *mut libc::c_void;
             let started = family::start(family::first, first, true, leash);
             at("start the first process", started)?;
-            let started = family::start(command, command_stack, true, shared);
+            let started = family::start(command, commands, true, shared);
             known.command.store(at("start the command's process", started)?, Ordering::Relaxed);
             Ok(())
         }
@@ -278,6 +284,15 @@ extern "C" fn command(shared: *mut libc::c_void) -> libc::c_int {
 }
 
 impl Shared {
+    /// Ends a command that may have been executed already and cannot be supervised.
+    fn give_up(&self, lane: HostLane, error: impl std::fmt::Display) -> Refusal {
+        if let Some(pid) = Pid::from_raw(self.command.load(Ordering::Relaxed)) {
+            let _ = kill_process(pid, Signal::KILL);
+            reap(pid);
+        }
+        Refusal::NotEntered { lane, reason: format!("supervise the command: {error}") }
+    }
+
     fn namespaces(&self) -> Step<()> {
         at("enter namespaces", self.identity.enter(ALL))?;
         at("switch the loopback interface on", loopback_up())
@@ -327,5 +342,59 @@ fn set_signals(blocked: bool) {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, null_mut());
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Policy, Probe, plan};
+
+    /// `true` in the read-only lane, in a process to which something was done while it waited.
+    fn after(what: Signal) -> Result<Begun, Refusal> {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let policy = Policy::new(directory.path(), std::env::vars_os().collect());
+        let lane = HostLane::ReadOnly;
+        let plan = plan(lane, &policy, &Probe::for_lane(lane)).unwrap();
+        let waiting = Waiting::make(lane).unwrap();
+        assert!(waiting.waits());
+        let pid = Pid::from_raw(waiting.shared.command.load(Ordering::Relaxed)).unwrap();
+        kill_process(pid, what).unwrap();
+        if what == Signal::KILL {
+            reap(pid);
+            assert!(!waiting.waits());
+        }
+        let (done, late) = std::sync::mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            // It hangs: somebody else has it go on.
+            let late = late.recv_timeout(Duration::from_secs(10)).is_err();
+            if late {
+                let _ = kill_process(pid, Signal::CONT);
+            }
+            late
+        });
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+        let (program, arguments) = (c"/bin/true", &[c"true".into()]);
+        let start = Start { program, arguments, stdio: [null.as_fd(); 3], prepare: &|| Ok(()) };
+        let begun = plan.begin(waiting, &start).map(Result::unwrap);
+        let _ = done.send(());
+        assert!(!watch.join().unwrap(), "it waited for a process that was stopped");
+        begun
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_while_it_waited_goes_on() {
+        let Begun { pid, denials } = after(Signal::STOP).unwrap();
+        drop(denials);
+        let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+    }
+
+    #[test]
+    fn a_process_that_was_killed_while_it_waited_has_executed_nothing() {
+        let refusal = after(Signal::KILL).unwrap_err();
+        assert!(matches!(refusal, Refusal::Io { .. }), "{refusal}");
     }
 }

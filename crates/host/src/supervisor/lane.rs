@@ -54,6 +54,10 @@ impl Lane {
         let Some(lane) = HostLane::of(confine.routing.lane) else {
             return Err(format!("{} is no lane on the host", confine.routing.lane));
         };
+        if launch.oom_score.is_some() {
+            // It would be the supervisor's as well, whose memory the command's process shares.
+            return Err("a command in a lane has no score for when memory runs out".to_owned());
+        }
         let ahead = ahead.0.filter(|waiting| waiting.lane() == lane && waiting.waits());
         // It prepares itself while this goes on.
         let waiting = ahead.map_or_else(|| Waiting::make(lane), Ok).ok();
@@ -117,7 +121,7 @@ impl Lane {
         let make = || Waiting::make(self.plan.lane());
         let begin = |waiting: Waiting| self.plan.begin(waiting, &start);
         let begun = match self.waiting.take().map(begin) {
-            // It was there for a while, and may have been killed. Nothing was executed.
+            // It was there for a while, and may have been killed. What was executed is another refusal.
             None | Some(Err(Refusal::Io { .. })) => make().and_then(begin),
             Some(begun) => begun,
         };

@@ -11,7 +11,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Pid;
 
 /// Longer than any of the kernel's files of numbers that are read here.
 const MAX_NUMBERS: usize = 4096;
@@ -88,12 +87,6 @@ pub fn be_killed_first(score: &[u8]) {
     if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {
         let _ = rustix::io::write(&file, score);
     }
-}
-
-/// Makes a command that runs already likelier to be killed when memory runs out.
-pub(super) fn kill_first(command: Pid, score: u16) {
-    let _ =
-        fs::write(format!("/proc/{}/oom_score_adj", command.as_raw_nonzero()), score.to_string());
 }
 
 impl Group {

@@ -137,11 +137,7 @@ fn spawn_here(
     let mut start = |executable: &Path, name: &OsStr, arguments: &[OsString]| {
         if let Some(lane) = &mut spawned.lane {
             let stdio = stdio.each_ref().map(AsFd::as_fd);
-            let begun = lane.begin(executable, name, arguments, stdio, &*prepare)?;
-            if let (Ok(main), Some(score)) = (&begun, launch.oom_score) {
-                memory::kill_first(*main, score);
-            }
-            return Ok(begun);
+            return lane.begin(executable, name, arguments, stdio, &*prepare);
         }
         let mut command = Command::new(executable);
         command.arg0(name).args(arguments).env_clear();

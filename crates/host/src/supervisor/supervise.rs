@@ -22,7 +22,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal};
 use stigmer_core::limits::{EXIT_SIGNAL_BASE, EXIT_TIMED_OUT};
 use stigmer_core::process::{EndReason, ExitStatus, OutputKind, SignalRequest, Survivor};
 use stigmer_core::{ErrorCode, ToolError};
@@ -96,9 +96,9 @@ pub(crate) fn supervise(job: Job) {
         Err(NotStarted::Failed(error)) => first.reply(&Reply::Failed(error)),
         Err(NotStarted::Refused(reason)) => {
             first.reply(&Reply::Refused { reason });
-            // Who waited for the command ends; not everybody else's first process takes care of others' children.
+            // Who waited for the command goes: not every first process takes care of others' children.
             drop(first);
-            while rustix::process::wait(WaitOptions::empty()).is_ok() {}
+            tree::sweep(|_| {});
         }
     }
 }

@@ -220,6 +220,20 @@ async fn a_watch_ends_when_what_it_watches_is_removed() {
     }
 }
 
+#[test]
+fn what_led_to_the_end_is_told_before_it_however_late_it_is_looked_at() {
+    let world = world();
+    let mut watcher = Watcher::start(Arc::clone(&world.root), vec![PathBuf::new()], false).unwrap();
+    // All of it happens before the first look.
+    std::fs::remove_dir_all(world.at("w")).unwrap();
+    let (sender, mut receiver) = mpsc::channel(WAITING);
+    let (stopped, _stop) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    watcher.run(&sender, &stopped);
+    let change = receiver.try_recv().unwrap().unwrap();
+    assert_eq!((change.path, change.kind), ("a".into(), Removed));
+    assert_eq!(receiver.try_recv().unwrap().unwrap_err().code, ErrorCode::NotFound);
+}
+
 #[tokio::test]
 async fn lost_changes_are_admitted() {
     let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
