@@ -3,14 +3,6 @@
 /// Whether `text` is what `pattern` describes, ASCII letters in either case being the same if `fold`.
 fn fits(pattern: &[u8], text: &[u8], fold: bool) -> bool {
     let same = |a: u8, b: u8| if fold { a.eq_ignore_ascii_case(&b) } else { a == b };
-    // Most texts do not even begin or end as most patterns do.
-    let differ = |letter: Option<&u8>, of: Option<&u8>| match (letter, of) {
-        (Some(b'*') | None, _) => false,
-        (Some(letter), of) => of.is_none_or(|of| !same(*letter, *of)),
-    };
-    if differ(pattern.first(), text.first()) || differ(pattern.last(), text.last()) {
-        return false;
-    }
     let (mut p, mut t) = (0, 0);
     // Where the last star was, and where what it stands for ends. Going back to the last one only is
     // enough, and takes no more than the product of the two lengths.

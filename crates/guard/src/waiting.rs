@@ -130,7 +130,8 @@ impl Waiting {
             socket: theirs.as_raw_fd(),
             leash: held.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             stacks: [first, commands],
-            capabilities: capabilities(),
+            // The other lane has none to forgo.
+            capabilities: leash.as_ref().map_or(0, |_| capabilities()),
             command: AtomicI32::new(0),
             job: AtomicPtr::new(null_mut()),
             error: AtomicI32::new(0),
